@@ -1,0 +1,483 @@
+"""FluxViT: a video transformer that takes any sampling grid and keeps only a budget of tokens.
+
+Described in "Make Your Training Flexible: Towards Deployment-Efficient Video Models" (arXiv 2503.14237). Patch embedding
+is patchify + linear and the paper's "depth-wise convolutions" are per-channel affine maps, which is what their 1x1x1
+kernels compute.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torchvision.ops import stochastic_depth
+from transformers import PreTrainedModel
+from transformers import initialization as init
+from transformers.activations import ACT2FN
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.processing_utils import Unpack
+from transformers.utils import ModelOutput, TransformersKwargs
+from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
+from transformers.utils.output_capturing import capture_outputs
+
+from .configuration_fluxvit import FluxViTConfig
+from .position_embedding_fluxvit import PositionEmbedding, sine_cosine_table
+from .token_selection_fluxvit import kept_positions, select_tokens, token_importance
+
+
+@dataclass
+class FluxViTModelOutput(ModelOutput):
+    """
+    Args:
+        last_hidden_state: tokens after the last layer, cls first, (batch, 1 + kept tokens, hidden_size).
+        pooler_output: clip feature of the pooling head in use, (batch, projection_dim).
+        keep_mask: bool (batch, frames * rows * columns), True = kept; None when every token was kept.
+        hidden_states: input of the first layer and output of every layer, each like `last_hidden_state`.
+        attentions: attention weights of every layer, (batch, heads, 1 + kept, 1 + kept); eager attention only.
+    """
+
+    last_hidden_state: torch.FloatTensor | None = None
+    pooler_output: torch.FloatTensor | None = None
+    keep_mask: torch.BoolTensor | None = None
+    hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    attentions: tuple[torch.FloatTensor, ...] | None = None
+
+
+@dataclass
+class FluxViTClassifierOutput(ModelOutput):
+    """
+    Args:
+        loss: scalar, when labels were given.
+        logits: (batch, num_labels).
+        pooler_output, keep_mask, hidden_states, attentions: as in [`FluxViTModelOutput`].
+    """
+
+    loss: torch.FloatTensor | None = None
+    logits: torch.FloatTensor | None = None
+    pooler_output: torch.FloatTensor | None = None
+    keep_mask: torch.BoolTensor | None = None
+    hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    attentions: tuple[torch.FloatTensor, ...] | None = None
+
+
+class ChannelAffine(nn.Module):
+    """A scale and a shift per channel, identity at first."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.weight + self.bias
+
+
+class LayerScale(nn.Module):
+    """A small learned scale per channel on a residual branch."""
+
+    def __init__(self, config: FluxViTConfig):
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((config.hidden_size,), config.layer_scale_init))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.weight
+
+
+class FluxViTPatchEmbedding(nn.Module):
+    """Cuts every frame into patches and embeds them between two RMS norms (dual patch norm)."""
+
+    def __init__(self, config: FluxViTConfig):
+        super().__init__()
+        self.patch_size = config.patch_size
+        self.num_channels = config.num_channels
+        patch_dim = config.patch_size**2 * config.num_channels
+        self.norm_before = nn.RMSNorm(patch_dim, eps=config.layer_norm_eps)
+        self.projection = nn.Linear(patch_dim, config.hidden_size)
+        self.norm_after = nn.RMSNorm(config.hidden_size, eps=config.layer_norm_eps)
+
+    def patchify(self, pixel_values_videos: torch.Tensor) -> torch.Tensor:
+        """(batch, frames, channels, height, width) -> (batch, frames, rows, columns, patch_size**2 * channels)"""
+        if pixel_values_videos.ndim != 5 or pixel_values_videos.shape[2] != self.num_channels:
+            raise ValueError(
+                f"pixel_values_videos must be (batch, frames, {self.num_channels}, height, width), "
+                f"got {tuple(pixel_values_videos.shape)}"
+            )
+        batch, frames, channels, height, width = pixel_values_videos.shape
+        size = self.patch_size
+        if height % size or width % size:
+            raise ValueError(f"height and width must be multiples of the patch size {size}, got {height} x {width}")
+        patches = pixel_values_videos.reshape(batch, frames, channels, height // size, size, width // size, size)
+        return patches.permute(0, 1, 3, 5, 4, 6, 2).flatten(4).to(self.projection.weight.dtype)
+
+    def embed(self, patches: torch.Tensor) -> torch.Tensor:
+        """(..., patch_size**2 * channels) -> (..., hidden_size)"""
+        return self.norm_after(self.projection(self.norm_before(patches)))
+
+    def forward(self, pixel_values_videos: torch.Tensor) -> torch.Tensor:
+        """(batch, frames, channels, height, width) -> (batch, frames, rows, columns, hidden_size)"""
+        return self.embed(self.patchify(pixel_values_videos))
+
+
+class FluxViTEmbeddings(nn.Module):
+    """Patch embedding, token selection, cls token and positions."""
+
+    def __init__(self, config: FluxViTConfig):
+        super().__init__()
+        self.patch_embedding = FluxViTPatchEmbedding(config)
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, config.hidden_size))
+        self.position_embedding = PositionEmbedding(config)
+
+    def forward(
+        self, pixel_values_videos: torch.Tensor, token_budget: int | None, keep_mask: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Tokens that enter the encoder, cls first (batch, 1 + kept, hidden_size), and the mask of those kept (None when
+        all are). With gradients the kept patches are embedded once more, which is cheaper than a backward pass through
+        all of them."""
+        patches = self.patch_embedding.patchify(pixel_values_videos)
+        batch, frames, rows, columns, _ = patches.shape
+        total = frames * rows * columns
+        if keep_mask is not None:
+            num_kept = _tokens_kept_per_row(keep_mask, batch, total)
+        else:
+            num_kept = total if token_budget is None else min(token_budget, total)
+        cls_position, positions = self.position_embedding(frames, rows, columns)
+
+        if num_kept == total:
+            keep_mask = None
+            tokens = self.patch_embedding.embed(patches).flatten(1, 3) + positions
+        else:
+            with torch.no_grad():
+                tokens = self.patch_embedding.embed(patches)
+                if keep_mask is None:
+                    keep_mask = select_tokens(token_importance(tokens), num_kept)
+            kept = kept_positions(keep_mask, num_kept)
+            if torch.is_grad_enabled():
+                tokens = self.patch_embedding.embed(_take(patches.flatten(1, 3), kept))
+            else:
+                tokens = _take(tokens.flatten(1, 3), kept)
+            tokens = tokens + positions[kept]
+        cls = (self.cls_token + cls_position).expand(batch, -1, -1)
+        return torch.cat([cls.to(tokens.dtype), tokens], dim=1), keep_mask
+
+
+def _take(tokens: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    return tokens.gather(1, positions[..., None].expand(-1, -1, tokens.shape[-1]))
+
+
+def _tokens_kept_per_row(keep_mask: torch.Tensor, batch: int, total: int) -> int:
+    if keep_mask.dtype != torch.bool or keep_mask.shape != (batch, total):
+        raise ValueError(
+            f"keep_mask must be a bool tensor of shape {(batch, total)} (batch, frames * rows * columns), "
+            f"got {keep_mask.dtype} {tuple(keep_mask.shape)}"
+        )
+    counts = keep_mask.sum(1)
+    if (counts != counts[0]).any() or counts[0] == 0:
+        raise ValueError(f"keep_mask must keep the same number of tokens, at least one, in every row: {counts.tolist()}")
+    return int(counts[0])
+
+
+def eager_attention_forward(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float,
+    dropout: float = 0.0,
+    **kwargs,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Attention with explicit weights, in the signature that transformers' attention functions share."""
+    weights = (query * scaling) @ key.transpose(-2, -1)
+    if attention_mask is not None:
+        weights = weights + attention_mask
+    weights = weights.softmax(dim=-1, dtype=torch.float32).to(query.dtype)
+    output = nn.functional.dropout(weights, dropout, module.training) @ value
+    return output.transpose(1, 2), weights
+
+
+class FluxViTAttention(nn.Module):
+    """Self-attention with RMS norm of queries and keys over the full width and, added to its output, the local
+    position embedding: an affine map of the values."""
+
+    def __init__(self, config: FluxViTConfig):
+        super().__init__()
+        self.config = config
+        self.head_dim = config.hidden_size // config.num_attention_heads
+        self.scaling = self.head_dim**-0.5
+        self.is_causal = False
+        self.qkv = nn.Linear(config.hidden_size, 3 * config.hidden_size, bias=False)
+        self.query_norm = nn.RMSNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.key_norm = nn.RMSNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.local_position = ChannelAffine(config.hidden_size)
+        self.output = nn.Linear(config.hidden_size, config.hidden_size)
+
+    def forward(
+        self, hidden_states: torch.Tensor, **kwargs: Unpack[TransformersKwargs]
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        query, key, value = self.qkv(hidden_states).chunk(3, dim=-1)
+        attend: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
+            self.config._attn_implementation, eager_attention_forward
+        )
+        heads = (*hidden_states.shape[:-1], -1, self.head_dim)
+        attended, weights = attend(
+            self,
+            self.query_norm(query).view(heads).transpose(1, 2),
+            self.key_norm(key).view(heads).transpose(1, 2),
+            value.view(heads).transpose(1, 2),
+            None,
+            scaling=self.scaling,
+            dropout=0.0,
+            **kwargs,
+        )
+        attended = attended.reshape(hidden_states.shape)
+        return self.output(attended + self.local_position(value)), weights
+
+
+class FluxViTMLP(nn.Module):
+    def __init__(self, config: FluxViTConfig):
+        super().__init__()
+        width = int(config.hidden_size * config.mlp_ratio)
+        self.up = nn.Linear(config.hidden_size, width)
+        self.activation = ACT2FN[config.hidden_act]
+        self.down = nn.Linear(width, config.hidden_size)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return self.down(self.activation(self.up(hidden_states)))
+
+
+class FluxViTLayer(GradientCheckpointingLayer):
+    """Pre-norm attention and MLP, each with LayerScale and stochastic depth."""
+
+    def __init__(self, config: FluxViTConfig, layer_index: int):
+        super().__init__()
+        self.drop_path_rate = config.drop_path_rate * layer_index / max(config.num_hidden_layers - 1, 1)
+        self.attention_norm = nn.RMSNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.attention = FluxViTAttention(config)
+        self.attention_scale = LayerScale(config)
+        self.mlp_norm = nn.RMSNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.mlp = FluxViTMLP(config)
+        self.mlp_scale = LayerScale(config)
+        for residual_output in (self.attention.output, self.mlp.down):
+            residual_output.init_scale = (2 * (layer_index + 1)) ** -0.5
+
+    def forward(self, hidden_states: torch.Tensor, **kwargs: Unpack[TransformersKwargs]) -> torch.Tensor:
+        attended, _ = self.attention(self.attention_norm(hidden_states), **kwargs)
+        hidden_states = hidden_states + self._drop_path(self.attention_scale(attended))
+        return hidden_states + self._drop_path(self.mlp_scale(self.mlp(self.mlp_norm(hidden_states))))
+
+    def _drop_path(self, branch: torch.Tensor) -> torch.Tensor:
+        return stochastic_depth(branch, self.drop_path_rate, mode="row", training=self.training)
+
+
+class FluxViTEncoder(nn.Module):
+    def __init__(self, config: FluxViTConfig):
+        super().__init__()
+        self.layers = nn.ModuleList([FluxViTLayer(config, index) for index in range(config.num_hidden_layers)])
+        self.gradient_checkpointing = False
+
+    def forward(self, hidden_states: torch.Tensor, **kwargs: Unpack[TransformersKwargs]) -> torch.Tensor:
+        for layer in self.layers:
+            hidden_states = layer(hidden_states, **kwargs)
+        return hidden_states
+
+
+class FluxViTPooler(nn.Module):
+    """Attention pooling: the mean token asks, all tokens answer."""
+
+    def __init__(self, config: FluxViTConfig):
+        super().__init__()
+        width = config.hidden_size
+        self.num_heads = config.pooler_num_attention_heads
+        self.query_norm = nn.LayerNorm(width)
+        self.key_norm = nn.LayerNorm(width)
+        self.value_norm = nn.LayerNorm(width)
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(width, width)
+        self.value = nn.Linear(width, width)
+        self.output = nn.Linear(width, config.projection_dim)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        """(batch, tokens, hidden_size) -> (batch, projection_dim)"""
+        query = self._split(self.query(self.query_norm(tokens.mean(1, keepdim=True))))
+        key = self._split(self.key(self.key_norm(tokens)))
+        value = self._split(self.value(self.value_norm(tokens)))
+        pooled = nn.functional.scaled_dot_product_attention(query, key, value)
+        return self.output(pooled.transpose(1, 2).flatten(1))
+
+    def _split(self, x: torch.Tensor) -> torch.Tensor:
+        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+
+
+class AlignmentDecoder(nn.Module):
+    """Maps the pooled feature of a smaller budget onto that of the largest one (training with several budgets)."""
+
+    def __init__(self, config: FluxViTConfig):
+        super().__init__()
+        self.projection = nn.Linear(config.projection_dim, config.projection_dim)
+        self.norm = nn.LayerNorm(config.projection_dim)
+
+    def forward(self, pooled: torch.Tensor) -> torch.Tensor:
+        """(batch, projection_dim) -> unit vectors (batch, projection_dim)"""
+        return nn.functional.normalize(self.norm(self.projection(pooled)), dim=-1)
+
+
+class FluxViTPreTrainedModel(PreTrainedModel):
+    config: FluxViTConfig
+    config_class = FluxViTConfig
+    base_model_prefix = "fluxvit"
+    main_input_name = "pixel_values_videos"
+    input_modalities = ("video",)
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["FluxViTEmbeddings", "FluxViTLayer", "FluxViTPooler"]
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+    _can_record_outputs = {"hidden_states": FluxViTLayer, "attentions": FluxViTAttention}
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        """Truncated normal linear layers, the output layers of layer i (from 1) divided by sqrt(2 i), LayerScale at its
+        initial value, sine-cosine position table (`models/fluxvit.py` of the official repository)."""
+        std = self.config.initializer_range
+        if isinstance(module, nn.Linear):
+            init.trunc_normal_(module.weight, std=std * getattr(module, "init_scale", 1.0))
+            if module.bias is not None:
+                init.zeros_(module.bias)
+        elif isinstance(module, nn.LayerNorm | nn.RMSNorm | ChannelAffine):
+            init.ones_(module.weight)
+            if getattr(module, "bias", None) is not None:
+                init.zeros_(module.bias)
+        elif isinstance(module, LayerScale):
+            init.constant_(module.weight, self.config.layer_scale_init)
+        elif isinstance(module, PositionEmbedding):
+            init.zeros_(module.cls)
+            init.ones_(module.weight)
+            init.zeros_(module.bias)
+            init.copy_(module.table, sine_cosine_table(module.stored_grid, self.config.hidden_size))
+        elif isinstance(module, FluxViTEmbeddings):
+            init.trunc_normal_(module.cls_token, std=std)
+
+
+class FluxViTModel(FluxViTPreTrainedModel):
+    """The encoder with its pooling heads: tokens and one feature per clip."""
+
+    def __init__(self, config: FluxViTConfig):
+        super().__init__(config)
+        self.embeddings = FluxViTEmbeddings(config)
+        self.encoder = FluxViTEncoder(config)
+        self.poolers = nn.ModuleList([FluxViTPooler(config) for _ in config.head_token_budgets])
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.embeddings.patch_embedding
+
+    @merge_with_config_defaults
+    @capture_outputs(tie_last_hidden_states=False)
+    def forward(
+        self,
+        pixel_values_videos: torch.FloatTensor,
+        token_budget: int | torch.Tensor | None = None,
+        keep_mask: torch.BoolTensor | None = None,
+        head_index: int | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> FluxViTModelOutput:
+        """
+        Args:
+            pixel_values_videos: normalised frames (batch, frames, channels, height, width), height and width multiples
+                of the patch size; any number of frames.
+            token_budget: tokens to keep (cls not counted), default `config.token_budget`; None there keeps all. A tensor
+                must hold equal entries. A budget above the grid's tokens keeps all.
+            keep_mask: bool (batch, frames * rows * columns), True = kept, the same count in every row. Overrides the
+                selector.
+            head_index: pooling head, default the one whose budget is nearest to the tokens kept (ties: the larger).
+
+        Raises:
+            ValueError: on a shape, budget, mask or head that does not fit.
+        """
+        hidden_states, keep_mask = self.embeddings(
+            pixel_values_videos, _as_budget(token_budget, self.config.token_budget), keep_mask
+        )
+        head_index = self.resolve_head(hidden_states.shape[1] - 1, head_index)
+        hidden_states = self.encoder(hidden_states, **kwargs)
+        return FluxViTModelOutput(
+            last_hidden_state=hidden_states, pooler_output=self.poolers[head_index](hidden_states), keep_mask=keep_mask
+        )
+
+    def resolve_head(self, num_tokens: int, head_index: int | None = None) -> int:
+        """The pooling head and classifier for `num_tokens` kept tokens: `head_index` when given, else the one with the
+        nearest budget (ties: the larger budget)."""
+        budgets = self.config.head_token_budgets
+        if head_index is None:
+            return min(range(len(budgets)), key=lambda index: abs(budgets[index] - num_tokens))
+        if not 0 <= head_index < len(budgets):
+            raise ValueError(f"head_index must be in 0..{len(budgets) - 1} (budgets {budgets}), got {head_index}")
+        return head_index
+
+
+def _as_budget(token_budget: int | torch.Tensor | None, default: int | None) -> int | None:
+    if token_budget is None:
+        return default
+    if isinstance(token_budget, torch.Tensor):
+        if token_budget.numel() == 0 or token_budget.is_floating_point() or token_budget.dtype == torch.bool:
+            raise ValueError(f"token_budget must be an integer or an integer tensor, got {token_budget}")
+        entries = token_budget.flatten()
+        if (entries != entries[0]).any():
+            raise ValueError(f"token_budget must have equal entries, got {token_budget.tolist()}")
+        token_budget = int(entries[0])
+    if token_budget < 1:
+        raise ValueError(f"token_budget must be at least 1, got {token_budget}")
+    return token_budget
+
+
+class FluxViTForVideoClassification(FluxViTPreTrainedModel):
+    """FluxViT with one classifier per pooling head. Logits and features come from the head of the budget in use."""
+
+    def __init__(self, config: FluxViTConfig):
+        super().__init__(config)
+        self.num_labels = config.num_labels
+        self.fluxvit = FluxViTModel(config)
+        self.classifier_norm = nn.LayerNorm(config.projection_dim)
+        self.classifiers = nn.ModuleList(
+            [nn.Linear(config.projection_dim, config.num_labels) for _ in config.head_token_budgets]
+        )
+        self.alignment_decoders = nn.ModuleList([AlignmentDecoder(config) for _ in config.head_token_budgets[1:]])
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.fluxvit.get_input_embeddings()
+
+    @can_return_tuple
+    def forward(
+        self,
+        pixel_values_videos: torch.FloatTensor,
+        token_budget: int | torch.Tensor | None = None,
+        keep_mask: torch.BoolTensor | None = None,
+        head_index: int | None = None,
+        labels: torch.Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> FluxViTClassifierOutput:
+        """
+        Args:
+            pixel_values_videos, token_budget, keep_mask, head_index: see [`FluxViTModel.forward`].
+            labels: class indices (batch,), or float targets (batch, num_labels) for multi-label classification, or
+                (batch,) / (batch, num_labels) for regression, as `config.problem_type` says.
+        """
+        outputs: FluxViTModelOutput = self.fluxvit(pixel_values_videos, token_budget, keep_mask, head_index, **kwargs)
+        head_index = self.fluxvit.resolve_head(outputs.last_hidden_state.shape[1] - 1, head_index)
+        logits = self.classifiers[head_index](self.classifier_norm(outputs.pooler_output))
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(labels, logits, self.config, **kwargs)
+        return FluxViTClassifierOutput(
+            loss=loss,
+            logits=logits,
+            pooler_output=outputs.pooler_output,
+            keep_mask=outputs.keep_mask,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
+
+
+__all__ = ["FluxViTForVideoClassification", "FluxViTModel", "FluxViTPreTrainedModel"]

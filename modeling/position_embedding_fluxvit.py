@@ -1,0 +1,81 @@
+"""Global position embedding: one learned table for every sampling grid."""
+
+import torch
+from torch import nn
+
+from .configuration_fluxvit import FluxViTConfig
+
+CACHED_GRIDS = 8
+
+
+class PositionEmbedding(nn.Module):
+    """A learned (frames, rows, columns) table, initialised with sines and cosines, that is interpolated to the grid at
+    hand: linearly in time, then bicubically in space (`expand_pos_embed` of the official code). A scale and a shift per
+    channel, the paper's GPE convolution, act on the table; being affine they commute with the interpolation.
+
+    Outside training, without gradients, interpolated tables are kept for the last few grids.
+    """
+
+    def __init__(self, config: FluxViTConfig):
+        super().__init__()
+        side = config.position_size // config.patch_size
+        self.stored_grid = (config.position_frames, side, side)
+        self.cls = nn.Parameter(torch.zeros(1, 1, config.hidden_size))
+        self.table = nn.Parameter(torch.zeros(config.position_frames * side * side, config.hidden_size))
+        self.weight = nn.Parameter(torch.ones(config.hidden_size))
+        self.bias = nn.Parameter(torch.zeros(config.hidden_size))
+        self._cache: dict[tuple, torch.Tensor] = {}
+
+    def forward(self, frames: int, rows: int, columns: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Positions of the cls token (1, 1, hidden_size) and of the grid (frames * rows * columns, hidden_size)."""
+        grid = (frames, rows, columns)
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return self.cls, self._grid_positions(grid)
+        state = tuple((p.data_ptr(), p.dtype, 0 if p.is_inference() else p._version) for p in self.parameters())
+        key = (grid, state)
+        if key not in self._cache:
+            while len(self._cache) >= CACHED_GRIDS:
+                self._cache.pop(next(iter(self._cache)))
+            self._cache[key] = self._grid_positions(grid)
+        return self.cls, self._cache[key]
+
+    def train(self, mode: bool = True) -> "PositionEmbedding":
+        self._cache.clear()
+        return super().train(mode)
+
+    def _grid_positions(self, grid: tuple[int, int, int]) -> torch.Tensor:
+        table = self.table.float()
+        if grid != self.stored_grid:
+            table = _interpolate(table, self.stored_grid, grid)
+        return (table * self.weight + self.bias).to(self.table.dtype)
+
+
+def sine_cosine_table(grid: tuple[int, int, int], width: int) -> torch.Tensor:
+    """Initial table (frames * rows * columns, width) of a (frames, rows, columns) grid: the first quarter of the
+    channels codes time, the rest in two halves column and row, each as sines then cosines with base 10000."""
+    frame, row, column = torch.meshgrid(*(torch.arange(n, dtype=torch.float32) for n in grid), indexing="ij")
+    time_width = width // 4
+    column_width = (width - time_width) // 2
+    row_width = width - time_width - column_width
+    parts = [(frame, time_width), (column, column_width), (row, row_width)]
+    return torch.cat([_sines_and_cosines(values.flatten(), size) for values, size in parts], dim=1)
+
+
+def _sines_and_cosines(values: torch.Tensor, width: int) -> torch.Tensor:
+    """(n,) -> (n, width); an odd last channel stays zero."""
+    half = width // 2
+    angles = values[:, None] * 10000.0 ** (-torch.arange(half, dtype=torch.float32) / max(half, 1))
+    return nn.functional.pad(torch.cat([angles.sin(), angles.cos()], dim=1), (0, width - 2 * half))
+
+
+def _interpolate(table: torch.Tensor, stored: tuple[int, int, int], grid: tuple[int, int, int]) -> torch.Tensor:
+    """(stored frames * rows * columns, channels) -> (frames * rows * columns, channels)"""
+    channels = table.shape[1]
+    if grid[0] != stored[0]:
+        over_time = table.reshape(stored[0], -1).T[None]
+        table = nn.functional.interpolate(over_time, size=grid[0], mode="linear")[0].T
+    if grid[1:] != stored[1:]:
+        images = table.reshape(grid[0], stored[1], stored[2], channels).permute(0, 3, 1, 2)
+        images = nn.functional.interpolate(images, size=grid[1:], mode="bicubic")
+        table = images.permute(0, 2, 3, 1)
+    return table.reshape(-1, channels)

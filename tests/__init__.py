@@ -1,0 +1,1 @@
+"""Tests: one file per module, end-to-end tests beside them."""

@@ -1,0 +1,45 @@
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from flux_hf import FluxViTConfig, FluxViTForVideoClassification
+from flux_hf.costs import forward_macs
+
+MODELS = Path(__file__).parent.parent / "scripts" / "configs" / "models"
+PAPER_ROWS = {
+    "small": {512: 13.6, 1024: 32.0, 2048: 83.3, 3072: 153.9},
+    "base": {512: 49.3, 1024: 108.1, 2048: 254.8, 3072: 440.1},
+}
+
+
+def paper_model(size: str) -> FluxViTConfig:
+    config = FluxViTConfig.from_json_file(MODELS / f"fluxvit_{size}.json")
+    config.num_labels = 400
+    return config
+
+
+@pytest.mark.parametrize("size", PAPER_ROWS)
+def test_gmacs_equal_the_papers_rows(size):
+    rows = {tokens: round(forward_macs(paper_model(size), tokens) / 1e9, 1) for tokens in PAPER_ROWS[size]}
+    assert rows == PAPER_ROWS[size]
+
+
+@pytest.mark.parametrize("size", PAPER_ROWS)
+@pytest.mark.parametrize(("frames", "side", "budget"), [(4, 224, 512), (8, 224, 1024), (12, 224, 3072), (1, 252, 100)])
+def test_macs_equal_torchs_count_on_the_real_model(size, frames, side, budget):
+    config = paper_model(size)
+    with torch.device("meta"):
+        model = FluxViTForVideoClassification(config).eval()
+        video = torch.empty(1, frames, 3, side, side)
+    model.set_attn_implementation("eager")
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(video, token_budget=budget)
+    assert counter.get_total_flops() == 2 * forward_macs(config, budget, frames * (side // config.patch_size) ** 2)
+
+
+@pytest.mark.parametrize("budget", [0, 101])
+def test_impossible_token_counts_are_refused(budget):
+    with pytest.raises(ValueError, match=rf"num_tokens must be in 1\.\.grid_tokens \(100\), got {budget}"):
+        forward_macs(FluxViTConfig(), budget, 100)
