@@ -71,7 +71,9 @@ class FluxViTConfig(PreTrainedConfig):
         """Part of `@strict`: checks that the sizes fit each other."""
         for heads in ("num_attention_heads", "pooler_num_attention_heads"):
             if self.hidden_size % getattr(self, heads):
-                raise ValueError(f"hidden_size ({self.hidden_size}) is not a multiple of {heads} ({getattr(self, heads)})")
+                raise ValueError(
+                    f"hidden_size ({self.hidden_size}) is not a multiple of {heads} ({getattr(self, heads)})"
+                )
         if self.position_size % self.patch_size:
             raise ValueError(
                 f"position_size ({self.position_size}) is not a multiple of patch_size ({self.patch_size})"

@@ -1,8 +1,8 @@
 """FluxViT: a video transformer that takes any sampling grid and keeps only a budget of tokens.
 
-Described in "Make Your Training Flexible: Towards Deployment-Efficient Video Models" (arXiv 2503.14237). Patch embedding
-is patchify + linear and the paper's "depth-wise convolutions" are per-channel affine maps, which is what their 1x1x1
-kernels compute.
+Described in "Make Your Training Flexible: Towards Deployment-Efficient Video Models" (arXiv 2503.14237). Patch
+embedding is patchify + linear and the paper's "depth-wise convolutions" are per-channel affine maps, which is what
+their 1x1x1 kernels compute.
 """
 
 from collections.abc import Callable
@@ -131,9 +131,9 @@ class FluxViTEmbeddings(nn.Module):
     def forward(
         self, pixel_values_videos: torch.Tensor, token_budget: int | None, keep_mask: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Tokens that enter the encoder, cls first (batch, 1 + kept, hidden_size), and the mask of those kept (None when
-        all are). With gradients the kept patches are embedded once more, which is cheaper than a backward pass through
-        all of them."""
+        """Tokens that enter the encoder, cls first (batch, 1 + kept, hidden_size), and the mask of those kept (None
+        when all are). With gradients the kept patches are embedded once more, which is cheaper than a backward pass
+        through all of them."""
         patches = self.patch_embedding.patchify(pixel_values_videos)
         batch, frames, rows, columns, _ = patches.shape
         total = frames * rows * columns
@@ -173,7 +173,9 @@ def _tokens_kept_per_row(keep_mask: torch.Tensor, batch: int, total: int) -> int
         )
     counts = keep_mask.sum(1)
     if (counts != counts[0]).any() or counts[0] == 0:
-        raise ValueError(f"keep_mask must keep the same number of tokens, at least one, in every row: {counts.tolist()}")
+        raise ValueError(
+            f"keep_mask must keep the same number of tokens, at least one, in every row: {counts.tolist()}"
+        )
     return int(counts[0])
 
 
@@ -387,8 +389,8 @@ class FluxViTModel(FluxViTPreTrainedModel):
         Args:
             pixel_values_videos: normalised frames (batch, frames, channels, height, width), height and width multiples
                 of the patch size; any number of frames.
-            token_budget: tokens to keep (cls not counted), default `config.token_budget`; None there keeps all. A tensor
-                must hold equal entries. A budget above the grid's tokens keeps all.
+            token_budget: tokens to keep (cls not counted), default `config.token_budget`; None there keeps all. A
+                tensor must hold equal entries. A budget above the grid's tokens keeps all.
             keep_mask: bool (batch, frames * rows * columns), True = kept, the same count in every row. Overrides the
                 selector.
             head_index: pooling head, default the one whose budget is nearest to the tokens kept (ties: the larger).

@@ -1,8 +1,8 @@
 """The group-dynamic token selector: which tokens of a clip change most.
 
-The paper (section 3, Table 2) splits the frames into contiguous groups and keeps, in every group, the tokens that differ
-most from the same position one frame earlier. This module keeps exactly as many tokens as asked and lets the earlier
-position win a tie; the official code keeps up to 4 fewer and leaves ties to the sort.
+The paper (Table 2) splits the frames into contiguous groups and keeps, in every group, the tokens that differ most from
+the same position one frame earlier. This module keeps exactly as many tokens as asked and lets the earlier position win
+a tie; the official code keeps up to 4 fewer and leaves ties to the sort.
 """
 
 import torch

@@ -1,0 +1,52 @@
+# `make` alone lists the commands. PYTHON picks the interpreter, VENV the place of the virtual environment.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PYTEST_ARGS ?=
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export VIDEO
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow lint format clean
+.SECONDARY:
+
+help: ## list the commands
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+demo: $(VENV)/.installed ## classify clips it renders, or your own: make demo VIDEO=path-or-URL
+	@if [ -n "$$VIDEO" ]; then $(BIN)/python scripts/classify.py "$$VIDEO"; else $(BIN)/python scripts/classify.py --demo; fi
+
+test: $(VENV)/.installed-test ## run the tests except the slow ones (PYTEST_ARGS='-k name -x' is handed on)
+	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q -m "not slow" $(PYTEST_ARGS)
+
+test-slow: $(VENV)/.installed-test ## run the slow tests: real installs, training, compilation
+	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q -m slow $(PYTEST_ARGS)
+
+lint: $(VENV)/.installed-lint ## check style and formatting
+	@$(BIN)/python -m ruff check .
+	@$(BIN)/python -m ruff format --check .
+
+format: $(VENV)/.installed-lint ## repair style and formatting
+	@$(BIN)/python -m ruff check --fix .
+	@$(BIN)/python -m ruff format .
+
+clean: ## delete the virtual environment and what builds leave behind
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+		{ echo "$(PYTHON) is missing or older than Python 3.11; name a newer one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo "$(PYTHON) cannot make virtual environments; on Debian or Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: setup.py pyproject.toml | $(BIN)/python
+	@echo "Installing flux_hf and what it needs into $(VENV); the first time this takes minutes."
+	@$(BIN)/python -m pip install -q -e .
+	@touch $@
+
+$(VENV)/.installed-%: setup.py pyproject.toml | $(BIN)/python
+	@echo "Installing flux_hf[$*] and what it needs into $(VENV); the first time this takes minutes."
+	@$(BIN)/python -m pip install -q -e ".[$*]"
+	@touch $(VENV)/.installed $@

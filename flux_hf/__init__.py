@@ -1,0 +1,56 @@
+"""FluxViT video models for Transformers: classify a video at whatever token budget you can afford.
+
+Importing this package registers the model type ``fluxvit`` with the Auto classes, so that
+``AutoModelForVideoClassification``, ``AutoVideoProcessor`` and ``pipeline("video-classification")`` know it.
+"""
+
+from importlib import import_module as _import_module
+from pathlib import Path as _Path
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if not (_Path(__file__).parent / "modeling").is_dir():
+    # A source checkout: modeling/, processing/ and scripts/ lie beside this folder instead of inside it.
+    __path__.append(str(_Path(__file__).resolve().parent.parent))
+
+_HOME_OF = {
+    "FluxVideoProcessor": "flux_hf.processing.video_processing_fluxvit",
+    "FluxViTConfig": "flux_hf.modeling.configuration_fluxvit",
+    "FluxViTForVideoClassification": "flux_hf.modeling.modeling_fluxvit",
+    "FluxViTModel": "flux_hf.modeling.modeling_fluxvit",
+    "VideoDecodeError": "flux_hf.processing.video_decoding_fluxvit",
+    "default_checkpoint": "flux_hf.checkpoints",
+}
+
+__all__ = [
+    "FluxVideoProcessor",
+    "FluxViTConfig",
+    "FluxViTForVideoClassification",
+    "FluxViTModel",
+    "VideoDecodeError",
+    "__version__",
+    "default_checkpoint",
+]
+
+if TYPE_CHECKING:
+    from flux_hf.checkpoints import default_checkpoint
+    from flux_hf.modeling.configuration_fluxvit import FluxViTConfig
+    from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification, FluxViTModel
+    from flux_hf.processing.video_decoding_fluxvit import VideoDecodeError
+    from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
+
+
+def __getattr__(name: str):
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(_import_module(_HOME_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME_OF})
+
+
+_import_module("flux_hf.registration").register()

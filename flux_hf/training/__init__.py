@@ -1,0 +1,5 @@
+"""Fine-tuning with the HF Trainer."""
+
+from flux_hf.training.finetuning import FinetuneOptions, finetune
+
+__all__ = ["FinetuneOptions", "finetune"]

@@ -1,0 +1,206 @@
+"""Reads chosen frames of a video with PyAV: the right ones, each decoded once, and no more of the others than needed.
+
+Frames are numbered in presentation order. Which time stamp belongs to which number is found in the cheapest way the
+file allows (see `timelines`): from the container's index, from one pass over the packets without decoding, or by
+decoding. Wanted frames are then read front to back, jumping to a key frame wherever that leaves out frames.
+"""
+
+import av
+import numpy as np
+from transformers.video_utils import VideoMetadata
+
+from .video_container_fluxvit import VideoFile, opened_video
+from .video_source_fluxvit import VideoDecodeError
+from .video_timeline_fluxvit import Timeline, timelines
+
+SKIPPING_DECODERS = ("h264", "hevc", "mpeg2video", "mpeg4")
+"""Decoders that can be told, frame by frame, to leave out one that no other is made from."""
+
+
+def read_video(source, indices=None, *, short_side: int | None = None, threads: int | None = None):
+    """Decodes the frames `indices` of a video.
+
+    Args:
+        source: path, http(s) URL, bytes, binary file object, or a dictionary with "path" and/or "bytes".
+        indices: frame numbers in presentation order, in any order and with repeats, or a function that is called with
+            `metadata=VideoMetadata` and returns them. Default: all frames.
+        short_side: scale frames down while they are converted to RGB so that the shorter side has this many pixels;
+            smaller frames are left as they are. Default: native size.
+        threads: decoder threads; 0 lets libav choose. Default: 1 inside DataLoader and other worker processes, else 0.
+
+    Returns:
+        uint8 array (len(indices), height, width, 3), RGB, turned upright as the file's display matrix says (the sample
+        aspect ratio is not applied, alpha is dropped), and `VideoMetadata` with the number of frames, average frames
+        per second, duration in seconds, upright native width and height, and `frames_indices`.
+
+    Raises:
+        VideoDecodeError: the video or one of the frames cannot be read; the message names the source and the reason.
+    """
+    if short_side is not None and short_side < 1:
+        raise ValueError(f"short_side must be a positive number of pixels, got {short_side}")
+    with opened_video(source, threads) as video:
+        for timeline in timelines(video):
+            metadata = _metadata(video, timeline)
+            numbers = _frame_numbers(indices, metadata)
+            if numbers.max() < timeline.readable:
+                frames = _FrameWriter(numbers, short_side)
+                if _decode(video, timeline, np.unique(numbers), frames):
+                    metadata.update(
+                        {"frames_indices": numbers.tolist(), "height": frames.height, "width": frames.width}
+                    )
+                    return frames.array, metadata
+        raise VideoDecodeError(video.name, _unreachable(numbers, timeline))
+
+
+def probe_video(source, *, threads: int | None = None) -> VideoMetadata:
+    """Counts the frames of a video and decodes the first: same arguments, metadata and errors as `read_video`."""
+    metadata = read_video(source, [0], threads=threads)[1]
+    metadata.frames_indices = None
+    return metadata
+
+
+def _metadata(video: VideoFile, timeline: Timeline) -> VideoMetadata:
+    if timeline.total == 0:
+        raise VideoDecodeError(video.name, "no frame of it can be decoded")
+    stream = video.stream
+    rate = stream.average_rate
+    if timeline.pts is not None and len(timeline.pts) > 1:
+        measured = (len(timeline.pts) - 1) / (int(timeline.pts[-1] - timeline.pts[0]) * stream.time_base)
+        if not rate or abs(measured / rate - 1) > 0.01:
+            rate = measured
+    return VideoMetadata(
+        total_num_frames=timeline.total,
+        fps=float(rate) if rate else None,
+        width=stream.codec_context.width,
+        height=stream.codec_context.height,
+        duration=float(timeline.total / rate) if rate else None,
+        video_backend="pyav",
+    )
+
+
+def _frame_numbers(indices, metadata: VideoMetadata) -> np.ndarray:
+    if callable(indices):
+        indices = indices(metadata=metadata)
+    total = metadata.total_num_frames
+    numbers = np.arange(total) if indices is None else np.asarray(indices)
+    if numbers.ndim != 1 or numbers.size == 0 or numbers.dtype.kind not in "iu":
+        raise ValueError(f"indices must be a non-empty list of frame numbers, got {indices!r}")
+    if numbers.min() < 0 or numbers.max() >= total:
+        raise ValueError(f"indices must be from 0 to {total - 1}, the video has {total} frames; got {numbers.tolist()}")
+    return numbers
+
+
+def _decode(video: VideoFile, timeline: Timeline, wanted: np.ndarray, frames: "_FrameWriter") -> bool:
+    """Hands the frames `wanted` (ascending) to `frames`; False when the file does not hold them where it should.
+
+    Where a jump lands depends on the container: most look for the presentation time of the wanted frame, mpeg-ts and
+        flv
+    for the decoding time of the key frame. Landing behind the wanted frame is noticed and the other way is tried, at
+    last reading from the beginning without jumps.
+    """
+    if timeline.pts is None:
+        video.restart()
+        return _decode_counting(video, wanted, frames)
+    for jump_to in (lambda n: int(timeline.pts[n]), lambda n: timeline.key_before(n)[1], None):
+        if jump_to is None:
+            video.restart()
+        wanted = wanted[_decode_by_time(video, timeline, wanted, frames, jump_to) :]
+        if wanted.size == 0:
+            return True
+    return False
+
+
+def _decode_counting(video: VideoFile, wanted: np.ndarray, frames: "_FrameWriter") -> bool:
+    remaining = set(wanted.tolist())
+    for number, frame in enumerate(video.frames()):
+        if number in remaining:
+            frames.write(number, frame)
+            remaining.remove(number)
+            if not remaining:
+                return True
+    return False
+
+
+def _decode_by_time(video: VideoFile, timeline: Timeline, wanted: np.ndarray, frames: "_FrameWriter", jump_to) -> int:
+    """How many of `wanted` were found before one was not. `jump_to`: frame number -> where to seek for it, or None."""
+    context = video.stream.codec_context
+    leave_out = context.name in SKIPPING_DECODERS
+    stamps = set(timeline.pts[wanted].tolist())
+    fed = -1 if video.fresh else None
+
+    def before(packet):
+        nonlocal fed
+        number = timeline.number(packet.pts)
+        fed = max(-1 if fed is None else fed, -1 if number is None else number)
+        if leave_out:
+            context.skip_frame = "DEFAULT" if packet.pts in stamps or packet.pts is None else "NONREF"
+
+    reader = None
+    for done, number in enumerate(wanted.tolist()):
+        if jump_to and (fed is None or timeline.key_before(number)[0] > fed + 1):
+            video.seek(jump_to(number))
+            reader, fed = None, None
+        reader = reader or video.frames(before)
+        shown = None
+        for frame in reader:
+            shown = timeline.number(frame.pts)
+            if shown is not None and shown >= number:
+                break
+        if shown != number:
+            return done
+        frames.write(number, frame)
+    return len(wanted)
+
+
+def _unreachable(numbers: np.ndarray, timeline: Timeline) -> str:
+    missing = numbers[numbers >= timeline.readable]
+    which = f"frame {int(missing.min())} is wanted" if missing.size else "some of the wanted frames are damaged"
+    return f"only {timeline.readable} of its {timeline.total} frames can be decoded, {which}"
+
+
+class _FrameWriter:
+    """Converts frames to upright RGB and puts them into one preallocated array, at every place their number is
+    wanted."""
+
+    def __init__(self, numbers: np.ndarray, short_side: int | None):
+        self._numbers, self._short_side = numbers, short_side
+        self._reformatter = av.video.reformatter.VideoReformatter()
+        self._stored_size = None
+        self.array = None
+
+    def write(self, number: int, frame):
+        if self.array is None:
+            self._turn = _display_turn(frame)
+            self.height, self.width = (frame.width, frame.height) if self._turn[0] else (frame.height, frame.width)
+            self._stored_size = _scaled(frame.width, frame.height, self._short_side)
+        width, height = self._stored_size
+        rgb = self._reformatter.reformat(frame, width, height, "rgb24", interpolation="AREA").to_ndarray()
+        transpose, flip_rows, flip_columns = self._turn
+        if transpose:
+            rgb = rgb.transpose(1, 0, 2)
+        rgb = rgb[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
+        if self.array is None:
+            self.array = np.empty((len(self._numbers), *rgb.shape), dtype=np.uint8)
+        self.array[self._numbers == number] = rgb
+
+
+def _scaled(width: int, height: int, short_side: int | None) -> tuple[int, int]:
+    if short_side is None or min(width, height) <= short_side:
+        return width, height
+    scale = short_side / min(width, height)
+    return max(short_side, round(width * scale)), max(short_side, round(height * scale))
+
+
+def _display_turn(frame) -> tuple[bool, bool, bool]:
+    """What the display matrix asks for, to the next quarter turn: (transpose, then flip rows, then flip columns).
+
+    The matrix is 3x3 int32, row by row; a pixel (x, y) is shown at (a x + c y, b x + d y) with [[a, b], [c, d]] its
+    corner.
+    """
+    data = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return False, False, False
+    a, b, _, c, d = np.frombuffer(bytes(data), dtype=np.int32)[:5].tolist()
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        return True, b < 0, c < 0
+    return False, d < 0, a < 0

@@ -1,0 +1,283 @@
+"""`FluxVideoProcessor`: from videos of any kind to the pixels and the token budget that a FluxViT model takes."""
+
+from difflib import get_close_matches
+from typing import Annotated
+
+import numpy as np
+import torch
+from huggingface_hub.dataclasses import validate_typed_dict
+from transformers.image_processing_utils import BatchFeature
+from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, PILImageResampling, SizeDict
+from transformers.processing_utils import VideosKwargs
+from transformers.utils import logging
+from transformers.video_processing_utils import BaseVideoProcessor
+from transformers.video_utils import VideoMetadata, infer_channel_dimension_format
+
+from .frame_sampling_fluxvit import segment_middles
+from .grid_fluxvit import check_patch_multiple, choose_grid, normalize_grids
+from .video_batch_fluxvit import batched_metadata, flat_videos
+from .video_decoding_fluxvit import read_video
+from .video_source_fluxvit import is_video_source
+
+logger = logging.get_logger(__name__)
+
+SAVED_BESIDE_OPTIONS = {
+    "auto_map",
+    "feature_extractor_type",
+    "image_processor_type",
+    "processor_class",
+    "transformers_version",
+    "video_processor_type",
+}
+"""Keys that a saved configuration holds without being options."""
+
+
+def _beside_options(name: str) -> bool:
+    return name in SAVED_BESIDE_OPTIONS or name.startswith("_")
+
+
+def _at_least_one(value):
+    if isinstance(value, (bool, int)) and (isinstance(value, bool) or value < 1):
+        raise ValueError(f"it must be an integer >= 1, got {value}")
+
+
+def _above_zero(value):
+    if isinstance(value, (int, float)) and (isinstance(value, bool) or not value > 0):
+        raise ValueError(f"it must be a number > 0, got {value}")
+
+
+def _positive_size(value):
+    numbers = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else [value]
+    for number in numbers:
+        _at_least_one(number)
+
+
+def _grid_table(value):
+    if isinstance(value, dict):
+        normalize_grids(value)
+
+
+class FluxVideoProcessorKwargs(VideosKwargs, total=False):
+    """Options of `FluxVideoProcessor` beside those of every video processor; see there.
+
+    Attributes:
+        token_budget (`int`, *optional*): number of tokens the model shall keep.
+        grids (`dict`, *optional*): token budget -> (num_frames, size in pixels).
+        patch_size (`int`, *optional*): side of the model's patches in pixels.
+        num_frames (`int`, *optional*): number of frames, in place of the grid's.
+        fps (`int` or `float`, *optional*): frames per second of video, in place of a number of frames.
+        size, crop_size (`int` or `dict`, *optional*): positive numbers of pixels.
+    """
+
+    token_budget: Annotated[int | None, _at_least_one]
+    grids: Annotated[dict | None, _grid_table]
+    patch_size: Annotated[int | None, _at_least_one]
+    num_frames: Annotated[int | None, _at_least_one]
+    fps: Annotated[int | float | None, _above_zero]
+    size: Annotated[int | list[int] | tuple[int, ...] | dict[str, int] | None, _positive_size]
+    crop_size: Annotated[int | list[int] | tuple[int, ...] | dict[str, int] | None, _positive_size]
+
+
+class FluxVideoProcessor(BaseVideoProcessor):
+    """Decodes, samples, resizes, crops and normalises videos for FluxViT.
+
+    The token budget chooses the grid, (number of frames, size), from `grids` or a default table (`choose_grid`). Frames
+    are taken sparsely, the middle one of each of equally long segments; the shorter side is resized to the grid's size
+    (bilinear, antialiased) and the middle square cut out. All videos of one call come out on one grid, whatever their
+    lengths and sizes. A clip with fewer frames than the grid repeats frames evenly.
+
+    Options, given here, in a saved configuration or for one call:
+        token_budget: number of tokens the model shall keep; also handed on to the model, as an int. Default None: the
+            model's own setting, and a grid of 8 frames of 16 x 16 patches.
+        grids: token budget -> (num_frames, size in pixels), a multiple of `patch_size`; in place of the default table.
+        patch_size: side of a patch in pixels, default 14.
+        num_frames: wins over the grid's number of frames. Asked for in a call, more than a clip has is an error; as the
+            processor's own setting it repeats frames.
+        fps: frames per second of video to take, wins over the grid, excludes `num_frames`.
+        size: wins over the grid's size. `n` or `{"shortest_edge": n}`: the square n x n; `{"height": h, "width": w}`:
+            exactly that, without keeping the aspect ratio.
+        crop_size: what is cut out of the resized frame, default the square of `size`.
+        do_sample_frames: default True, also for arrays and lists of frames; False takes all frames.
+        do_resize, do_center_crop, do_rescale, do_normalize, do_convert_rgb, resample, rescale_factor, image_mean,
+        image_std,
+            input_data_format, device, return_metadata: as in every transformers video processor. By default all steps
+                are
+            done, with the ImageNet mean and deviation.
+
+    Raises:
+        StrictDataclassFieldValidationError: an option has the wrong type or value; the message names it.
+        TypeError: an option is not known.
+    """
+
+    valid_kwargs = FluxVideoProcessorKwargs
+    model_input_names = ["pixel_values_videos", "token_budget"]
+
+    token_budget = None
+    grids = None
+    patch_size = 14
+    num_frames = None
+    fps = None
+    do_sample_frames = True
+    do_convert_rgb = True
+    do_resize = True
+    size = None
+    default_to_square = False
+    resample = PILImageResampling.BILINEAR
+    do_center_crop = True
+    crop_size = None
+    do_rescale = True
+    do_normalize = True
+    image_mean = IMAGENET_DEFAULT_MEAN
+    image_std = IMAGENET_DEFAULT_STD
+
+    def __init__(self, **kwargs):
+        self._check_options({name: value for name, value in kwargs.items() if not _beside_options(name)})
+        super().__init__(**kwargs)
+        if self.grids:
+            check_patch_multiple(self.grids, self.patch_size)
+
+    @classmethod
+    def from_dict(cls, video_processor_dict: dict, **kwargs):
+        """As in every processor. Keys this version does not know, in a configuration, are left out with a warning."""
+        known = cls.valid_kwargs.__annotations__
+        unknown = [name for name in video_processor_dict if name not in known and not _beside_options(name)]
+        if unknown:
+            logger.warning(f"{cls.__name__} ignores unknown keys of its configuration: {', '.join(sorted(unknown))}")
+        return super().from_dict({k: v for k, v in video_processor_dict.items() if k not in unknown}, **kwargs)
+
+    def choose_grid(self, token_budget: int | None = None) -> tuple[int, int]:
+        """(num_frames, size in pixels) for a token budget, default the processor's own.
+
+        The processor's own `num_frames` and `size`, where set, win over the table.
+        """
+        budget = self.token_budget if token_budget is None else token_budget
+        frames, side = choose_grid(budget, self.patch_size, self.grids)
+        if self.size is not None and self.size.shortest_edge:
+            side = self.size.shortest_edge
+        return self.num_frames or frames, side
+
+    def preprocess(self, videos, **kwargs) -> BatchFeature:
+        """Prepares one video or many for the model.
+
+        Args:
+            videos: one or a list of: path, http(s) URL, bytes, binary file object, dictionary with "path" and/or
+                "bytes", array or tensor (frames, height, width, channels) or (frames, channels, height, width) with
+                values 0-255, list of PIL images or of 3-dimensional arrays.
+            return_tensors: "pt" for a stacked float tensor, "np" for an array, default a list of tensors.
+            **kwargs: any option of the class, for this call; None means the processor's own setting.
+
+        Returns:
+            `BatchFeature` with `pixel_values_videos` (videos, frames, channels, height, width) float32 and, if a budget
+            is set, `token_budget`, an int.
+
+        Raises:
+            VideoDecodeError: a video cannot be read.
+            ValueError: clips that cannot be stacked; more `num_frames` asked for in the call than a clip has.
+        """
+        self._check_options(kwargs)
+        for name in ("token_budget", "grids", "patch_size", "num_frames", "fps", "size", "crop_size"):
+            if name in kwargs and kwargs[name] is None:
+                del kwargs[name]
+        size = self._standardize_kwargs(size=kwargs.get("size", self.size), default_to_square=False)["size"]
+        if size is None:
+            size = SizeDict(shortest_edge=self._grid(**kwargs)[1])
+        kwargs["size"] = dict(size)
+        if "crop_size" not in kwargs and self.crop_size is None:
+            side = size.shortest_edge
+            kwargs["crop_size"] = {"height": side or size.height, "width": side or size.width}
+        return super().preprocess(videos, **kwargs)
+
+    def sample_frames(self, metadata: VideoMetadata, num_frames=None, fps=None, **kwargs) -> np.ndarray:
+        """Which frames to take of a video: the middles of equally long segments.
+
+        Args:
+            metadata: `total_num_frames` of the video, and `fps` if frames per second are asked for.
+            num_frames, fps: how many frames, at most one of them. Default: the processor's own, else the grid's.
+            **kwargs: `token_budget`, `grids` and `patch_size` for the grid; others are ignored.
+
+        Returns:
+            int array of frame numbers, ascending.
+
+        Raises:
+            ValueError: both are given, `fps` without the video's, or more frames asked for than the video has.
+        """
+        if num_frames is None and fps is None:
+            num_frames, fps = self.num_frames, self.fps
+        if num_frames is not None and fps is not None:
+            raise ValueError(f"num_frames={num_frames} and fps={fps} exclude each other, give one of them")
+        total = metadata.total_num_frames
+        asked = num_frames is not None and num_frames != self.num_frames
+        if fps is not None:
+            if not metadata.fps:
+                raise ValueError(
+                    f"fps={fps} needs the frame rate of the video: give video_metadata with fps, or num_frames"
+                )
+            num_frames = max(1, int(total / metadata.fps * fps))
+        elif num_frames is None:
+            num_frames = self._grid(**kwargs)[0]
+        if asked and num_frames > total:
+            raise ValueError(f"num_frames={num_frames} is more than the {total} frames of the video")
+        return segment_middles(total, num_frames)
+
+    def fetch_videos(self, video_url_or_urls, sample_indices_fn=None):
+        """(frames, metadata) of one video to decode, or for a list two lists; without a function all frames."""
+        if isinstance(video_url_or_urls, list):
+            return list(zip(*[self.fetch_videos(video, sample_indices_fn) for video in video_url_or_urls], strict=True))
+        return read_video(video_url_or_urls, sample_indices_fn)
+
+    def _check_options(self, options: dict):
+        known = self.valid_kwargs.__annotations__
+        for name in options:
+            if name not in known:
+                close = get_close_matches(name, known, n=1)
+                hint = f", did you mean {close[0]!r}?" if close else f"; options are {', '.join(sorted(known))}"
+                raise TypeError(f"{type(self).__name__} has no option {name!r}{hint}")
+        validate_typed_dict(self.valid_kwargs, options)
+
+    def _grid(self, token_budget=None, grids=None, patch_size=None, **kwargs) -> tuple[int, int]:
+        budget = self.token_budget if token_budget is None else token_budget
+        return choose_grid(budget, patch_size or self.patch_size, self.grids if grids is None else grids)
+
+    def _standardize_kwargs(self, grids=None, **kwargs) -> dict:
+        return super()._standardize_kwargs(**kwargs) | {"grids": normalize_grids(grids) if grids else None}
+
+    def _decode_and_sample_videos(self, videos, video_metadata=None, do_sample_frames=None, sample_indices_fn=None):
+        videos = flat_videos(videos)
+        taken = []
+        for video, metadata in zip(videos, batched_metadata(videos, video_metadata), strict=True):
+            if is_video_source(video):
+                taken.append(self.fetch_videos(video, sample_indices_fn if do_sample_frames else None))
+            elif do_sample_frames:
+                metadata.frames_indices = sample_indices_fn(metadata=metadata)
+                if max(metadata.frames_indices) >= len(video):
+                    raise ValueError(
+                        f"video_metadata says {metadata.total_num_frames} frames, the array has {len(video)}; "
+                        "set do_sample_frames=False if its frames are chosen already"
+                    )
+                taken.append((video[metadata.frames_indices], metadata))
+            else:
+                metadata.frames_indices = metadata.frames_indices or list(range(len(video)))
+                taken.append((video, metadata))
+        return [video for video, _ in taken], [metadata for _, metadata in taken]
+
+    def _prepare_input_videos(self, videos, do_convert_rgb=None, input_data_format=None, device=None):
+        prepared = []
+        for video in videos:
+            layout = input_data_format or infer_channel_dimension_format(video, num_channels=(1, 3, 4))
+            if isinstance(video, np.ndarray):
+                video = torch.from_numpy(np.require(video, requirements=["C", "W"]))
+            prepared += super()._prepare_input_videos([video], do_convert_rgb, layout, device)
+        return prepared
+
+    def _preprocess(self, videos, return_tensors=None, token_budget=None, **kwargs) -> BatchFeature:
+        pixels = super()._preprocess(videos, return_tensors=None, **kwargs)["pixel_values_videos"]
+        shapes = sorted({tuple(video.shape) for video in pixels})
+        if return_tensors is not None and len(shapes) > 1:
+            raise ValueError(
+                f"the clips come out in different shapes and cannot be stacked: {', '.join(map(str, shapes))}; "
+                "leave do_resize, do_center_crop and do_sample_frames on, or return_tensors out"
+            )
+        data = {"pixel_values_videos": pixels}
+        if token_budget is not None:
+            data["token_budget"] = token_budget
+        return BatchFeature(data, tensor_type=return_tensors, skip_tensor_conversion=["token_budget"])

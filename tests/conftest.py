@@ -1,0 +1,99 @@
+"""Settings of the test run, and fixtures that several test files share."""
+
+import os
+from fractions import Fraction
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# The mixins of Transformers skip their slow tests by themselves; here the marker decides alone.
+os.environ.setdefault("RUN_SLOW", "1")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import av
+import numpy as np
+import pytest
+import torch
+
+import flux_hf
+
+MARKERS_OF_TRANSFORMERS = (
+    "accelerate_tests",
+    "flash_attn_test",
+    "flash_attn_3_test",
+    "flash_attn_4_test",
+    "torch_compile_test",
+)
+
+
+def pytest_configure(config):
+    """Announce the markers that the mixins of Transformers carry, which strict markers would refuse."""
+    for marker in MARKERS_OF_TRANSFORMERS:
+        config.addinivalue_line("markers", f"{marker}: from the test suite of Transformers")
+
+
+@pytest.fixture(scope="session")
+def tiny_config():
+    """A classifier that computes in milliseconds; its weights mean nothing."""
+    return flux_hf.FluxViTConfig(
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        mlp_ratio=2.0,
+        patch_size=14,
+        position_frames=4,
+        position_size=56,
+        layer_scale_init=1.0,
+        projection_dim=16,
+        pooler_num_attention_heads=2,
+        head_token_budgets=[96, 48],
+        id2label={index: f"label {index}" for index in range(4)},
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_processor():
+    """Fits the tiny classifier: two budgets, each with a grid that has more tokens than it keeps."""
+    return flux_hf.FluxVideoProcessor(token_budget=48, grids={48: (6, 56), 96: (8, 70)})
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tiny_config, tiny_processor, tmp_path_factory):
+    """Folder of a saved tiny classifier with its processor; read only."""
+    folder = tmp_path_factory.mktemp("tiny_checkpoint")
+    torch.manual_seed(0)
+    flux_hf.FluxViTForVideoClassification(tiny_config).save_pretrained(folder)
+    tiny_processor.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def make_video(tmp_path):
+    """Encodes a real video file below `tmp_path`: a bright square that crosses a noisy scene."""
+
+    def make(
+        name: str,
+        *,
+        frames: int = 12,
+        width: int = 96,
+        height: int = 72,
+        codec: str = "mpeg4",
+        fps: int = 12,
+        seed: int = 0,
+    ) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scene = np.random.default_rng(seed).integers(0, 160, (height, width, 3), dtype=np.uint8)
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream(codec, rate=Fraction(fps))
+            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+            stream.bit_rate = 4_000_000
+            for index in range(frames):
+                image = scene.copy()
+                left = index * (width - 16) // max(frames - 1, 1)
+                image[height // 3 : height // 3 + 16, left : left + 16] = 255
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+            container.mux(stream.encode(None))
+        return path
+
+    return make

@@ -1,0 +1,83 @@
+"""Frame numbers of the sampling functions."""
+
+import numpy as np
+import pytest
+
+from flux_hf.processing.frame_sampling_fluxvit import random_in_segments, repeat_evenly, segment_bounds, segment_middles
+
+
+def test_official_kinetics_numbers():
+    assert segment_middles(300, 8, clip=0, num_clips=4).tolist() == [7, 44, 82, 119, 157, 194, 231, 269]
+
+
+@pytest.mark.parametrize("total", [9, 17, 64, 250, 301, 1800])
+@pytest.mark.parametrize("num_frames", [1, 4, 8])
+@pytest.mark.parametrize("num_clips", [1, 4])
+def test_formula_written_out(total, num_frames, num_clips):
+    """Frame by frame with Python's own round, as paper.md gives the formula."""
+    for clip in range(num_clips):
+        s = (total - 1) / num_frames
+        expected = [min(round(s * i) + int(s / (num_clips + 1) * (clip + 1)), total - 1) for i in range(num_frames)]
+        assert segment_middles(total, num_frames, clip, num_clips).tolist() == expected
+
+
+def test_one_clip_takes_the_middles():
+    assert segment_middles(80, 8).tolist() == [4, 14, 24, 34, 44, 53, 63, 73]
+
+
+def test_clips_differ_and_keep_their_order():
+    clips = np.stack([segment_middles(300, 8, c, 4) for c in range(4)])
+    assert (np.diff(clips, axis=0) > 0).all() and (clips[-1][:-1] < clips[0][1:]).all()
+
+
+@pytest.mark.parametrize(
+    "total, num_frames, expected",
+    [
+        (8, 8, [0, 1, 2, 3, 4, 5, 6, 7]),
+        (3, 8, [0, 0, 0, 1, 1, 1, 2, 2]),
+        (5, 8, [0, 0, 1, 1, 2, 3, 3, 4]),
+        (1, 4, [0, 0, 0, 0]),
+        (1, 1, [0]),
+    ],
+)
+def test_short_clips_repeat_frames_evenly(total, num_frames, expected):
+    assert repeat_evenly(total, num_frames).tolist() == expected
+    assert segment_middles(total, num_frames).tolist() == expected
+    assert segment_middles(total, num_frames, 2, 3).tolist() == expected
+    assert random_in_segments(total, num_frames, np.random.default_rng(0)).tolist() == expected
+
+
+@pytest.mark.parametrize("total, num_frames", [(300, 8), (17, 16), (100, 3), (16, 16), (5, 12)])
+def test_random_frames_stay_in_their_segments(total, num_frames):
+    first, last = segment_bounds(total, num_frames)
+    generator = np.random.default_rng(0)
+    drawn = np.stack([random_in_segments(total, num_frames, generator) for _ in range(2000)])
+    assert (drawn.min(0) == first).all() and (drawn.max(0) == last).all()
+    if total >= num_frames:
+        covered = np.concatenate([np.arange(a, b + 1) for a, b in zip(first, last, strict=True)])
+        assert covered.tolist() == list(range(total))
+
+
+def test_random_frames_follow_the_generator():
+    draws = [random_in_segments(300, 8, np.random.default_rng(seed)).tolist() for seed in (1, 1, 2)]
+    assert draws[0] == draws[1] != draws[2]
+
+
+@pytest.mark.parametrize("total", range(1, 40))
+def test_always_valid_and_ascending(total):
+    for num_frames in range(1, 40):
+        samples = [segment_middles(total, num_frames, c, 3) for c in range(3)]
+        samples += [repeat_evenly(total, num_frames), random_in_segments(total, num_frames, np.random.default_rng(0))]
+        for sample in samples:
+            assert sample.shape == (num_frames,) and sample.dtype == np.int64
+            assert sample.min() >= 0 and sample.max() < total and (np.diff(sample) >= 0).all()
+
+
+def test_bad_arguments():
+    for total, num_frames in ((0, 8), (8, 0), (-1, 1)):
+        for function in (repeat_evenly, segment_middles, segment_bounds):
+            with pytest.raises(ValueError, match=f"total={total}, num_frames={num_frames}"):
+                function(total, num_frames)
+    for clip, num_clips in ((1, 1), (-1, 2), (0, 0)):
+        with pytest.raises(ValueError, match="clip must be from 0 to num_clips - 1"):
+            segment_middles(100, 8, clip, num_clips)

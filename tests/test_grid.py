@@ -1,0 +1,89 @@
+"""The grid chosen for a token budget."""
+
+import json
+
+import numpy as np
+import pytest
+
+from flux_hf.processing.grid_fluxvit import DEFAULT_GRIDS, choose_grid, normalize_grids
+
+
+@pytest.mark.parametrize("budget, grid", [(3072, (16, 224)), (2048, (12, 224)), (1024, (12, 168)), (512, (8, 224))])
+def test_default_table(budget, grid):
+    assert choose_grid(budget) == grid
+    assert choose_grid(np.int64(budget)) == grid
+
+
+def test_without_a_budget():
+    assert choose_grid(None) == (8, 224)
+    assert choose_grid(None, patch_size=16) == (8, 256)
+
+
+@pytest.mark.parametrize("patch_size", [4, 7, 14, 16, 28])
+def test_other_patch_sizes_keep_the_tokens_per_frame(patch_size):
+    for budget, (frames, size) in DEFAULT_GRIDS.items():
+        assert choose_grid(budget, patch_size) == (frames, size // 14 * patch_size)
+
+
+@pytest.mark.parametrize("patch_size", [7, 14, 16])
+def test_any_budget_fits_its_grid(patch_size):
+    for budget in [*range(1, 300), *range(300, 20_000, 97), 10**6]:
+        frames, size = choose_grid(budget, patch_size)
+        assert frames >= 2 and frames % 2 == 0 and size >= patch_size and size % patch_size == 0
+        tokens = frames * (size // patch_size) ** 2
+        assert tokens >= budget
+        assert tokens <= max(24, 7 * budget)
+
+
+def test_nearest_entry_is_scaled_by_the_cube_root():
+    assert choose_grid(4096) == (18, 252)  # from 3072: 16 * 1.1006 = 17.6, 224 * 1.1006 = 246.5
+    assert choose_grid(256) == (6, 182)  # from 512: 8 * 0.794 = 6.3, 224 * 0.794 = 177.8
+    assert choose_grid(64) == (4, 112)  # half the size, half the frames: an eighth
+    assert choose_grid(1, grids={100: (8, 140), 400: (8, 280)}) == (2, 28)
+    assert choose_grid(200, grids={100: (4, 140), 400: (16, 280)}) == (12, 224)  # equally near: from the larger, 400
+
+
+def test_own_table_wins():
+    table = {512: (16, 140), 64: (4, 56)}
+    assert choose_grid(512, grids=table) == (16, 140)
+    assert choose_grid(64, grids=table) == (4, 56)
+    assert choose_grid(3072, grids=table) != choose_grid(3072)
+    assert choose_grid(1024, grids={}) == choose_grid(1024)
+    assert choose_grid(500, 7, {500: (3, 7)}) == (3, 7)  # an entry for exactly this budget is taken as it is
+
+
+def test_table_survives_json():
+    table = {3072: (16, 224), 512: (8, 168)}
+    assert normalize_grids(json.loads(json.dumps(table))) == table
+    assert list(normalize_grids({"64": [2, 28], 512: (8, 168)})) == [512, 64]
+
+
+@pytest.mark.parametrize(
+    "grids, message",
+    [
+        ({"many": (8, 224)}, "grids entry 'many'.*token budget"),
+        ({0: (8, 224)}, "grids entry 0.*>= 1"),
+        ({True: (8, 224)}, "grids entry True"),
+        ({512.5: (8, 224)}, "grids entry 512.5"),
+        ({512: 8}, "grids entry 512: 8.*num_frames, size"),
+        ({512: (8,)}, "grids entry 512"),
+        ({512: (8, 224, 224)}, "grids entry 512"),
+        ({512: (8, 0)}, "grids entry 512"),
+        ({512: (8.0, 224)}, "grids entry 512"),
+        ({512: "8x224"}, "grids entry 512"),
+        ({512: (8, 224), "512": (4, 224)}, "512 is there twice"),
+        ({512: (8, 225)}, "grids entry 512.*multiple of patch_size=14"),
+    ],
+)
+def test_bad_table(grids, message):
+    for budget in (512, 100, None):
+        with pytest.raises(ValueError, match=message):
+            choose_grid(budget, grids=grids)
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.5, "512", True])
+def test_bad_budget_and_patch_size(value):
+    with pytest.raises(ValueError, match="token_budget must be an integer >= 1"):
+        choose_grid(value)
+    with pytest.raises(ValueError, match="patch_size must be an integer >= 1"):
+        choose_grid(512, value)

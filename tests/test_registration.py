@@ -1,0 +1,129 @@
+"""`import flux_hf` makes checkpoints loadable through the Auto classes, and saved ones loadable without flux_hf."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForVideoClassification,
+    AutoProcessor,
+    AutoVideoProcessor,
+)
+
+import flux_hf
+from flux_hf import FluxVideoProcessor, FluxViTConfig, FluxViTForVideoClassification, FluxViTModel, registration
+
+AUTO_MAP = {
+    "AutoConfig": "configuration_fluxvit.FluxViTConfig",
+    "AutoModel": "modeling_fluxvit.FluxViTModel",
+    "AutoModelForVideoClassification": "modeling_fluxvit.FluxViTForVideoClassification",
+}
+
+LOAD_WITHOUT_PACKAGE = """
+import sys
+sys.modules["flux_hf"] = None
+import torch
+from transformers import AutoConfig, AutoModel, AutoModelForVideoClassification, AutoVideoProcessor, pipeline
+
+folder, clip = sys.argv[1:]
+assert AutoConfig.from_pretrained(folder, trust_remote_code=True).model_type == "fluxvit"
+assert type(AutoModel.from_pretrained(folder, trust_remote_code=True)).__name__ == "FluxViTModel"
+model = AutoModelForVideoClassification.from_pretrained(folder, trust_remote_code=True)
+processor = AutoVideoProcessor.from_pretrained(folder, trust_remote_code=True)
+with torch.no_grad():
+    logits = model(**processor(clip, return_tensors="pt")).logits
+torch.save(logits, clip + ".logits")
+scores = pipeline("video-classification", model=folder, trust_remote_code=True)(clip, function_to_apply="none")
+assert abs(scores[0]["score"] - logits.max().item()) < 1e-5
+"""
+
+
+def shipped_files(folder) -> set[str]:
+    return {path.name for path in folder.glob("*.py")}
+
+
+def test_public_names():
+    assert set(flux_hf.__all__) <= set(dir(flux_hf))
+    for name in flux_hf.__all__:
+        assert getattr(flux_hf, name) is not None
+    namespace = {}
+    exec("from flux_hf import *", namespace)
+    assert namespace["FluxViTModel"] is FluxViTModel
+    with pytest.raises(AttributeError, match="no attribute 'FluxViTForTelepathy'"):
+        _ = flux_hf.FluxViTForTelepathy
+
+
+@pytest.mark.parametrize(
+    ("auto_class", "expected"),
+    [
+        (AutoConfig, FluxViTConfig),
+        (AutoModel, FluxViTModel),
+        (AutoModelForVideoClassification, FluxViTForVideoClassification),
+        (AutoVideoProcessor, FluxVideoProcessor),
+        (AutoProcessor, FluxVideoProcessor),
+    ],
+)
+def test_auto_classes_load_a_folder(tiny_checkpoint, auto_class, expected):
+    assert type(auto_class.from_pretrained(tiny_checkpoint)) is expected
+
+
+def test_auto_classes_build_from_a_config(tiny_config):
+    assert type(AutoConfig.for_model("fluxvit")) is FluxViTConfig
+    assert type(AutoModel.from_config(tiny_config)) is FluxViTModel
+    assert type(AutoModelForVideoClassification.from_config(tiny_config)) is FluxViTForVideoClassification
+
+
+def test_base_model_and_classifier_share_their_weights(tiny_checkpoint):
+    base = AutoModel.from_pretrained(tiny_checkpoint).state_dict()
+    weights = AutoModelForVideoClassification.from_pretrained(tiny_checkpoint).fluxvit.state_dict()
+    assert base.keys() == weights.keys()
+    assert all(torch.equal(base[name], weights[name]) for name in base)
+
+
+def test_registering_again_changes_nothing(tiny_checkpoint):
+    registration.register()
+    assert type(AutoModel.from_pretrained(tiny_checkpoint)) is FluxViTModel
+
+
+def test_saving_adds_the_source_files(tiny_checkpoint, tmp_path):
+    assert json.loads((tiny_checkpoint / "config.json").read_text())["auto_map"] == AUTO_MAP
+    processor = json.loads((tiny_checkpoint / "video_preprocessor_config.json").read_text())
+    assert processor["auto_map"] == {"AutoVideoProcessor": "video_processing_fluxvit.FluxVideoProcessor"}
+    assert shipped_files(tiny_checkpoint) >= {"configuration_fluxvit.py", "modeling_fluxvit.py"}
+    assert shipped_files(tiny_checkpoint) >= {"video_processing_fluxvit.py", "video_decoding_fluxvit.py"}
+
+    AutoModelForVideoClassification.from_pretrained(tiny_checkpoint).save_pretrained(tmp_path / "again")
+    AutoVideoProcessor.from_pretrained(tiny_checkpoint).save_pretrained(tmp_path / "again")
+    assert json.loads((tmp_path / "again" / "config.json").read_text())["auto_map"] == AUTO_MAP
+    assert shipped_files(tmp_path / "again") == shipped_files(tiny_checkpoint)
+
+    AutoModel.from_pretrained(tiny_checkpoint).save_pretrained(tmp_path / "base")
+    assert json.loads((tmp_path / "base" / "config.json").read_text())["auto_map"].keys() >= {"AutoConfig", "AutoModel"}
+
+
+def test_import_is_silent(tmp_path):
+    command = [sys.executable, "-W", "error::DeprecationWarning:flux_hf", "-c", "import flux_hf; flux_hf.FluxViTModel"]
+    run = subprocess.run(command, cwd=registration.__file__.rpartition("flux_hf")[0], capture_output=True, text=True)
+    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+
+
+def test_loads_without_the_package(tiny_checkpoint, make_video, tmp_path):
+    """In a process that cannot import flux_hf, `trust_remote_code=True` runs the files saved beside the weights."""
+    clip = make_video("clip.mp4")
+    run = subprocess.run(
+        [sys.executable, "-c", LOAD_WITHOUT_PACKAGE, str(tiny_checkpoint), str(clip)],
+        cwd=tmp_path,
+        env={**os.environ, "HF_MODULES_CACHE": str(tmp_path / "modules")},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr[-2000:]
+    model = FluxViTForVideoClassification.from_pretrained(tiny_checkpoint).eval()
+    with torch.no_grad():
+        expected = model(**FluxVideoProcessor.from_pretrained(tiny_checkpoint)(clip, return_tensors="pt")).logits
+    torch.testing.assert_close(torch.load(f"{clip}.logits"), expected)

@@ -1,0 +1,203 @@
+"""Transformers' own model tests, run on our models."""
+
+import tempfile
+import unittest
+from unittest.mock import patch
+
+import torch
+from transformers import VideoMAEConfig, VideoMAEForVideoClassification, VideoMAEModel
+from transformers.modeling_outputs import ModelOutput
+from transformers.models.auto.modeling_auto import MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING_NAMES, MODEL_MAPPING_NAMES
+
+from flux_hf import FluxViTConfig, FluxViTForVideoClassification, FluxViTModel
+from flux_hf.modeling.modeling_fluxvit import FluxViTPreTrainedModel
+from tests import transformers_suite
+
+ModelTesterMixin = transformers_suite.load("test_modeling_common").ModelTesterMixin
+ConfigTester = transformers_suite.load("test_configuration_common").ConfigTester
+
+
+class FluxViTModelTester:
+    """A tiny configuration with inputs for it; the budget stands in the configuration."""
+
+    batch_size = 3
+    num_frames = 4
+    image_size = 20
+    patch_size = 5
+    hidden_size = 32
+    num_hidden_layers = 2
+    num_attention_heads = 4
+    token_budget = 20
+    num_labels = 3
+    is_training = True
+
+    def __init__(self, parent: unittest.TestCase):
+        self.parent = parent
+        self.seq_length = self.token_budget + 1
+
+    def get_config(self) -> FluxViTConfig:
+        return FluxViTConfig(
+            hidden_size=self.hidden_size,
+            num_hidden_layers=self.num_hidden_layers,
+            num_attention_heads=self.num_attention_heads,
+            mlp_ratio=2.0,
+            patch_size=self.patch_size,
+            position_frames=self.num_frames,
+            position_size=self.image_size,
+            projection_dim=24,
+            pooler_num_attention_heads=4,
+            head_token_budgets=[40, 20],
+            token_budget=self.token_budget,
+            num_labels=self.num_labels,
+        )
+
+    def prepare_config_and_inputs_for_common(self) -> tuple[FluxViTConfig, dict[str, torch.Tensor]]:
+        generator = torch.Generator().manual_seed(0)
+        shape = (self.batch_size, self.num_frames, 3, self.image_size, self.image_size)
+        return self.get_config(), {"pixel_values_videos": torch.randn(shape, generator=generator)}
+
+
+class TestFluxViTModels(ModelTesterMixin, unittest.TestCase):
+    all_model_classes = (FluxViTModel, FluxViTForVideoClassification)
+    pipeline_model_mapping = {
+        "video-feature-extraction": FluxViTModel,
+        "video-classification": FluxViTForVideoClassification,
+    }
+    # No vocabulary to resize.
+    test_resize_embeddings = False
+    # One head of several answers so others get no gradient; test_gradient_reaches_the_head_in_use is exact instead.
+    test_all_params_have_gradient = False
+    # Off by default for files without a copyright year.
+    test_can_init_all_missing_weights_before_2023 = True
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        # The mixin reads from these two which models have a loss and what their labels look like.
+        for names, model in (
+            (MODEL_MAPPING_NAMES, FluxViTModel),
+            (MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING_NAMES, FluxViTForVideoClassification),
+        ):
+            cls.enterClassContext(patch.dict(names, fluxvit=model.__name__))
+
+    def setUp(self):
+        self.model_tester = FluxViTModelTester(self)
+        self.config_tester = ConfigTester(self, config_class=FluxViTConfig, has_text_modality=False, hidden_size=48)
+
+    def test_config(self):
+        self.config_tester.run_common_tests()
+
+    def test_model_get_set_embeddings(self):
+        """Overridden: the input embedding of a video model embeds patches, it is no `nn.Embedding`."""
+        config, _ = self.model_tester.prepare_config_and_inputs_for_common()
+        for model_class in self.all_model_classes:
+            model = model_class(config)
+            self.assertIsInstance(model.get_input_embeddings(), torch.nn.Module)
+            self.assertIsNone(model.get_output_embeddings())
+
+    def test_model_outputs_equivalence(self):
+        """Overridden: the mixin subtracts outputs from each other, which torch refuses for the bool `keep_mask`."""
+
+        def count_instead(module, inputs, outputs):
+            if isinstance(outputs, ModelOutput) and outputs.get("keep_mask") is not None:
+                outputs["keep_mask"] = outputs["keep_mask"].long()
+            elif isinstance(outputs, tuple) and isinstance(module, FluxViTPreTrainedModel):
+                outputs = tuple(x.long() if getattr(x, "dtype", None) == torch.bool else x for x in outputs)
+            return outputs
+
+        with torch.nn.modules.module.register_module_forward_hook(count_instead):
+            super().test_model_outputs_equivalence()
+
+    def test_can_load_ignoring_mismatched_shapes(self):
+        """Overridden: the mixin looks for one classifier as a direct child and skips; there is one per head."""
+        config, inputs = self.model_tester.prepare_config_and_inputs_for_common()
+        model = FluxViTForVideoClassification(config)
+        with tempfile.TemporaryDirectory() as folder:
+            model.save_pretrained(folder)
+            with self.assertRaises(RuntimeError):
+                FluxViTForVideoClassification.from_pretrained(folder, num_labels=42)
+            resized, report = FluxViTForVideoClassification.from_pretrained(
+                folder, num_labels=42, ignore_mismatched_sizes=True, output_loading_info=True
+            )
+        self.assertEqual(
+            {name for name, *_ in report["mismatched_keys"]},
+            {f"classifiers.{head}.{kind}" for head in (0, 1) for kind in ("weight", "bias")},
+        )
+        self.assertEqual(resized(**inputs).logits.shape, (self.model_tester.batch_size, 42))
+        weights = model.state_dict()
+        for name, weight in resized.state_dict().items():
+            if not name.startswith("classifiers."):
+                self.assertTrue(torch.equal(weight, weights[name]), name)
+            self.assertTrue(weight.isfinite().all(), name)
+
+    def test_enable_input_require_grads_with_gradient_checkpointing(self):
+        """Overridden: the mixin wants the weight of an `nn.Embedding` and skips; a patch embedding's is one deeper."""
+        config, inputs = self.model_tester.prepare_config_and_inputs_for_common()
+        for model_class in self.all_model_classes:
+            with self.subTest(model_class.__name__):
+                model = model_class(config).train()
+                model.activation_checkpointing_enable()
+                model.enable_input_require_grads()
+                model(**inputs)[0].sum().backward()
+                gradient = model.get_input_embeddings().projection.weight.grad
+                self.assertTrue(gradient.isfinite().all())
+                self.assertGreater(gradient.abs().sum().item(), 0)
+
+    def test_gradient_reaches_the_head_in_use(self):
+        config, inputs = self.model_tester.prepare_config_and_inputs_for_common()
+        model = FluxViTForVideoClassification(config).train()
+        for head in (0, 1):
+            model.zero_grad(set_to_none=True)
+            labels = torch.zeros(self.model_tester.batch_size, dtype=torch.long)
+            model(**inputs, head_index=head, labels=labels).loss.backward()
+            without = {name for name, parameter in model.named_parameters() if parameter.grad is None}
+            idle = (f"fluxvit.poolers.{1 - head}.", f"classifiers.{1 - head}.", "alignment_decoders.")
+            self.assertEqual(without, {name for name, _ in model.named_parameters() if name.startswith(idle)})
+
+
+class VideoMAETester(FluxViTModelTester):
+    """The same for VideoMAE, a model of Transformers itself."""
+
+    def get_config(self) -> VideoMAEConfig:
+        return VideoMAEConfig(
+            hidden_size=self.hidden_size,
+            num_hidden_layers=self.num_hidden_layers,
+            num_attention_heads=self.num_attention_heads,
+            intermediate_size=37,
+            decoder_num_hidden_layers=1,
+            image_size=self.image_size,
+            patch_size=self.patch_size,
+            num_frames=self.num_frames,
+            num_labels=self.num_labels,
+        )
+
+    def prepare_config_and_inputs_for_common(self):
+        config, inputs = super().prepare_config_and_inputs_for_common()
+        return config, {"pixel_values": inputs["pixel_values_videos"]}
+
+
+def skipped(test_class: type[unittest.TestCase], names: list[str]) -> dict[str, str]:
+    """Name -> reason of the tests that skip, wholly or in a subtest."""
+    result = unittest.TestResult()
+    unittest.TestSuite(test_class(name) for name in names).run(result)
+    return {getattr(test, "test_case", test)._testMethodName: reason for test, reason in result.skipped}
+
+
+# Transformers renames the weights of old VideoMAE checkpoints while loading; ours have no older names.
+SKIPPED_FOR_US_ALONE = {"test_can_load_from_already_mapped_keys", "test_reverse_loading_mapping"}
+
+
+def test_skips_are_those_of_videomae():
+    """What the mixin skips for our models, it skips for VideoMAE as well."""
+
+    class VideoMAESuite(ModelTesterMixin, unittest.TestCase):
+        all_model_classes = (VideoMAEModel, VideoMAEForVideoClassification)
+        test_resize_embeddings = False
+
+        def setUp(self):
+            self.model_tester = VideoMAETester(self)
+
+    ours = skipped(TestFluxViTModels, unittest.TestLoader().getTestCaseNames(TestFluxViTModels))
+    theirs = skipped(VideoMAESuite, list(ours))
+    assert ours
+    assert {name: reason for name, reason in ours.items() if name not in theirs}.keys() == SKIPPED_FOR_US_ALONE
