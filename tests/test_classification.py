@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from flux_hf import FluxViTConfig, FluxViTForVideoClassification, FluxVideoProcessor
+from flux_hf import FluxVideoProcessor, FluxViTConfig, FluxViTForVideoClassification
 from flux_hf.classification import classify
 from flux_hf.costs import forward_macs
 from flux_hf.motion_clips import LABELS

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from flux_hf import FluxViTConfig, FluxViTForVideoClassification, FluxVideoProcessor
+from flux_hf import FluxVideoProcessor, FluxViTConfig, FluxViTForVideoClassification
 from flux_hf.data import load_video_dataset
 from flux_hf.evaluation import evaluate
 from flux_hf.scripts.evaluate import main
