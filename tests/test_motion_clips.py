@@ -277,6 +277,16 @@ def test_other_options_are_refused(small_dataset):
         make_dataset(dataclasses.replace(small_dataset, seed=4), progress=False)
 
 
+def test_only_the_labels_asked_for_are_rendered(tmp_path):
+    labels = ["turns_clockwise", "turns_counterclockwise"]
+    options = MotionClipOptions(str(tmp_path / "turns"), 6, 0, 0, labels=labels, num_workers=1)
+    make_dataset(options, progress=False)
+    assert sorted(folder.name for folder in (tmp_path / "turns" / "train").iterdir() if folder.is_dir()) == labels
+    assert [len(list((tmp_path / "turns" / "train" / label).iterdir())) for label in labels] == [3, 3]
+    with pytest.raises(ValueError, match="labels"):
+        make_dataset(dataclasses.replace(options, labels=None), progress=False)
+
+
 def test_folder_with_other_files_is_refused(tmp_path):
     (tmp_path / "holiday.txt").write_text("mine")
     with pytest.raises(ValueError, match="not empty"):
@@ -289,6 +299,8 @@ def test_folder_with_other_files_is_refused(tmp_path):
     [
         ({"train": -1}, "clip counts"),
         ({"train": 0, "validation": 0, "test": 0}, "clip counts"),
+        ({"labels": ["jumps"]}, r"labels must be some of still, .*got \['jumps'\]"),
+        ({"labels": []}, "labels must be some of"),
         ({"seed": -1}, "seed"),
         ({"num_workers": 0}, "num_workers"),
         ({"source": "cartoon"}, "unknown source 'cartoon'"),
