@@ -35,6 +35,10 @@ class MotionClipOptions:
     )
     min_hardness: float = dataclasses.field(default=0.0, metadata={"help": "Hardness of the easiest clips, 0 to 1."})
     max_hardness: float = dataclasses.field(default=1.0, metadata={"help": "Hardness of the hardest clips, 0 to 1."})
+    max_tilt: float = dataclasses.field(
+        default=180.0,
+        metadata={"help": "Largest angle, in degrees, of an object's long axis to the horizontal in mid-clip."},
+    )
     labels: list[str] | None = dataclasses.field(
         default=None, metadata={"help": "Render only clips of these labels; default: all."}
     )
@@ -66,7 +70,12 @@ class MotionClipOptions:
 
     def drawing(self):
         """The options that shape a single clip."""
-        return {"source": self.source, "min_hardness": self.min_hardness, "max_hardness": self.max_hardness}
+        return {
+            "source": self.source,
+            "min_hardness": self.min_hardness,
+            "max_hardness": self.max_hardness,
+            "max_tilt": self.max_tilt,
+        }
 
 
 def render_clip(path, *, label, seed, hardness=None, source="synthetic"):
