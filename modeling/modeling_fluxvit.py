@@ -456,9 +456,9 @@ class FluxViTModel(FluxViTPreTrainedModel):
         """
         heads = self.resolve_heads(token_budgets)
         sequences, masks = self.embeddings(pixel_values_videos, tuple(token_budgets))
-        outputs = []
+        outputs, hidden_states = [], None
         for head, sequence, mask in zip(heads, sequences, masks, strict=True):
-            if not outputs or sequence.shape != hidden_states.shape:
+            if hidden_states is None or sequence.shape != hidden_states.shape:
                 hidden_states = self.encoder(sequence, **kwargs)
             pooled = self.poolers[head](hidden_states)
             outputs.append(FluxViTModelOutput(last_hidden_state=hidden_states, pooler_output=pooled, keep_mask=mask))

@@ -41,7 +41,13 @@ class GridBatchSampler(Sampler[list[ClipRequest]]):
     drop_last = True
 
     def __init__(
-        self, num_videos: int, batch_size: int, grids: list[tuple[int, int]], *, batches_per_step: int = 1, seed: int = 0
+        self,
+        num_videos: int,
+        batch_size: int,
+        grids: list[tuple[int, int]],
+        *,
+        batches_per_step: int = 1,
+        seed: int = 0,
     ):
         self.num_videos, self.videos_per_batch, self.grids = num_videos, batch_size, grids
         self.batches_per_step, self.seed, self.epoch = batches_per_step, seed, 0
