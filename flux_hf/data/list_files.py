@@ -12,7 +12,7 @@ VIDEO_SUFFIXES = (".mp4", ".webm", ".mkv", ".avi", ".mov", ".mpeg", ".mpg", ".m4
 COIN_SUBSETS = {"train": "training", "training": "training"} | dict.fromkeys(
     ("validation", "val", "test", "testing"), "testing"
 )
-LAST_FIELD = re.compile(r"[,\s]\s*(\S+)$")
+LAST_FIELD = re.compile(r"[,\s]\s*([^,\s]+)$")
 
 
 def load_list_file(

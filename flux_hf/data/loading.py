@@ -93,9 +93,10 @@ def _with_video_column(dataset, where: str):
                 | {"video": Video(decode=False)}
             ),
         )
-    elif column != "video":
-        dataset = dataset.rename_column(column, "video")
-    return dataset.cast_column("video", Video(decode=False))
+        return dataset
+    # First of all: any step before this would try to decode.
+    dataset = dataset.cast_column(column, Video(decode=False))
+    return dataset if column == "video" else dataset.rename_column(column, "video")
 
 
 def _with_label_column(dataset, where: str):

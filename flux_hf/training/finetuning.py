@@ -24,7 +24,7 @@ class FinetuneOptions:
         }
     )
     model: str | None = field(default=None, metadata={"help": "Checkpoint to start from: folder or Hub id."})
-    model_config: str | None = field(default=None, metadata={"help": "JSON config to start from random weights."})
+    model_config: str | None = field(default=None, metadata={"help": "Without model: JSON config, random weights."})
     train_split: str = field(default="train", metadata={"help": "Split to train on."})
     eval_split: str | None = field(
         default="validation", metadata={"help": "Split to evaluate on; an empty word for no evaluation."}

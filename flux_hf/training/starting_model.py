@@ -36,18 +36,19 @@ def starting_model(
     at random. Which of it happened is logged.
 
     Args:
-        checkpoint: folder or Hub id. config_file: JSON configuration, to start from random weights. One of the two.
+        checkpoint: folder or Hub id.
+        config_file: JSON configuration, to start from random weights when there is no checkpoint.
 
     Raises:
-        ValueError: when not exactly one of both is given.
+        ValueError: when neither is given.
     """
-    if (checkpoint is None) == (config_file is None):
-        raise ValueError("give either model (a checkpoint) or model_config (a JSON file, random weights)")
+    if checkpoint is None and config_file is None:
+        raise ValueError("give model (a checkpoint) or model_config (a JSON file, random weights)")
     names = {
         "id2label": dict(enumerate(label_names)),
         "label2id": {name: index for index, name in enumerate(label_names)},
     }
-    if config_file is not None:
+    if checkpoint is None:
         config = FluxViTConfig.from_json_file(config_file)
         config.update(names | changes.as_dict())
         return FluxViTForVideoClassification(config)
