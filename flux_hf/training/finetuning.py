@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field
 
-import torch
 from datasets import IterableDataset
 from transformers import set_seed
 
@@ -96,10 +95,6 @@ def finetune(options: FinetuneOptions, training_args: FluxTrainingArguments) -> 
         eval_dataset=validation,
         processing_class=_processor(options, training_args, model.config),
     )
-    if training_args.torch_compile:
-        # One graph for every grid and budget; dynamic shapes are slower than that.
-        torch._dynamo.config.automatic_dynamic_shapes = False
-        torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 4 * len(trainer.grids()))
     metrics = trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint).metrics
     if validation is not None:
         metrics = trainer.evaluate()

@@ -102,6 +102,10 @@ class FluxTrainer(Trainer):
         if not streamed and source is None:
             return super().get_train_dataloader()
         names = self.train_dataset.features["label"].names if streamed else source.label_names
+        if args.torch_compile:
+            # One graph for every grid and budget; dynamic shapes are slower than that.
+            torch._dynamo.config.automatic_dynamic_shapes = False
+            torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 4 * len(self.grids()))
         processor = self.processing_class
         make_views = ViewMaker(
             ClipAugmentation(args, processor.image_mean, processor.image_std),
