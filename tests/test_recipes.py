@@ -18,6 +18,8 @@ from tests import video_datasets
 
 CONFIGS = Path(__file__).parent.parent / "scripts" / "configs"
 RECIPES = sorted(path.stem for path in (CONFIGS / "recipes").glob("*.yaml"))
+# One of each format; the others are slow tests.
+QUICK = ("coin_small", "kinetics710_to_400_small", "motion_nano", "ssv2_small")
 OVERRIDES = {
     "max_steps": 2,
     "per_device_train_batch_size": 2,
@@ -62,7 +64,9 @@ def shrunk_config(folder: Path, model: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize(
+    "recipe", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in RECIPES]
+)
 def test_two_steps(tmp_path, recipe):
     path = CONFIGS / "recipes" / f"{recipe}.yaml"
     written = yaml.safe_load(path.read_text())

@@ -142,10 +142,16 @@ def _with_class_labels(dataset, names: list[str] | None, where: str):
         names = sorted(present) if strings else [str(number) for number in range(max(present) + 1)]
     numbers = {name: number for number, name in enumerate(names)}
 
-    def encode(row: dict) -> dict:
-        label = row["label"].strip() if strings else row["label"]
+    def encode(label: str | int) -> int:
+        label = label.strip() if strings else label
         if (label not in numbers) if strings else not 0 <= label < len(names):
             raise ValueError(f"{where}: label {label!r} is not among the {len(names)} label names")
-        return {"label": numbers[label] if strings else label}
+        return numbers[label] if strings else label
 
-    return dataset.map(encode, features=Features(dict(dataset.features) | {"label": ClassLabel(names=names)}))
+    labels = ClassLabel(names=names)
+    if isinstance(dataset, IterableDataset):
+        features = Features(dict(dataset.features) | {"label": labels})
+        return dataset.map(lambda row: {"label": encode(row["label"])}, features=features)
+    # A column of its own; map would write embedded videos anew.
+    encoded = [encode(label) for label in dataset["label"][:]]
+    return dataset.remove_columns("label").add_column("label", encoded, feature=labels)

@@ -170,7 +170,7 @@ class FluxTrainer(Trainer):
         return {
             "num_workers": args.dataloader_num_workers,
             "pin_memory": args.dataloader_pin_memory,
-            "persistent_workers": args.dataloader_persistent_workers and persistent,
+            "persistent_workers": args.dataloader_persistent_workers and persistent and args.dataloader_num_workers > 0,
             "prefetch_factor": args.dataloader_prefetch_factor,
             "multiprocessing_context": args.dataloader_multiprocessing_context,
             # Workers take their seeds from here, so that making them draws nothing from the generator of dropout.
