@@ -114,6 +114,17 @@ def test_budgets_that_share_a_head_are_refused(tmp_path):
         tiny_training.trainer(tmp_path, token_budgets=[16, 15])
 
 
+def test_the_labels_of_the_data_set_go_into_the_model(tmp_path):
+    trainer = tiny_training.trainer(tmp_path, changes={"id2label": {0: "x", 1: "y", 2: "z"}})
+    trainer.train()
+    trainer.save_model()
+    config = FluxViTForVideoClassification.from_pretrained(tmp_path).config
+    assert config.id2label == {0: "a", 1: "b", 2: "c"}
+    assert config.label2id == {"a": 0, "b": 1, "c": 2}
+    with pytest.raises(ValueError, match="3 labels, the model has 2"):
+        tiny_training.trainer(tmp_path, changes={"id2label": {0: "x", 1: "y"}, "label2id": {"x": 0, "y": 1}}).train()
+
+
 def test_any_torch_data_set_with_the_model_inputs(tmp_path):
     class Noise(Dataset):
         def __len__(self):

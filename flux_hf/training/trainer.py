@@ -102,6 +102,7 @@ class FluxTrainer(Trainer):
         if not streamed and source is None:
             return super().get_train_dataloader()
         names = self.train_dataset.features["label"].names if streamed else source.label_names
+        self._name_labels(names)
         if args.torch_compile:
             # One graph for every grid and budget; dynamic shapes are slower than that.
             torch._dynamo.config.automatic_dynamic_shapes = False
@@ -128,6 +129,15 @@ class FluxTrainer(Trainer):
         loader = DataLoader(clips, batch_sampler=sampler, collate_fn=collate, **self._loader_options())
         self.add_callback(_EpochOfSampler(sampler))
         return self.accelerator.prepare(loader)
+
+    def _name_labels(self, names: list[str]) -> None:
+        config = self.model.config
+        if len(names) != config.num_labels:
+            raise ValueError(f"the data set has {len(names)} labels, the model has {config.num_labels}")
+        if [config.id2label[index] for index in range(len(names))] != names:
+            logger.info("the model takes the label names of the data set")
+            config.id2label = dict(enumerate(names))
+            config.label2id = {name: index for index, name in enumerate(names)}
 
     def _streamed_loader(self, make_views: ViewMaker, collate: TrainingCollator) -> DataLoader:
         args, start = self.args, 0
