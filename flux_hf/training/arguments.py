@@ -52,7 +52,7 @@ class FluxTrainingArguments(TrainingArguments):
         default=1, metadata={"help": "Clips made of one decoded video; batches grow by it (repeated augmentation)."}
     )
     decode_short_side: int = field(
-        default=320, metadata={"help": "Larger videos are scaled down to this short side while they are decoded."}
+        default=320, metadata={"help": "Larger training videos are scaled down to this short side when decoded."}
     )
     max_unreadable_in_a_row: int = field(
         default=10, metadata={"help": "Training stops after this many unreadable videos in a row."}

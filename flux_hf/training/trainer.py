@@ -166,7 +166,7 @@ class FluxTrainer(Trainer):
         dataset = self.eval_dataset if eval_dataset is None else eval_dataset
         if isinstance(dataset, str):
             dataset = self.eval_dataset[dataset]
-        source = clip_source(dataset, self.args.decode_short_side)
+        source = clip_source(dataset)
         if source is None:
             return super().get_eval_dataloader(eval_dataset)
         clips = EvaluationClips(source, self.processing_class, list(self._budgets_by_grid()))
