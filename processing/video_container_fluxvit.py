@@ -23,7 +23,7 @@ class VideoFile:
         self._file, self.name = file, name
         if threads is None:
             threads = 1 if get_worker_info() is not None or parent_process() is not None else 0
-        self._threads = threads
+        self.threads = threads
         self._open()
 
     def _open(self):
@@ -37,7 +37,7 @@ class VideoFile:
             self.container.close()
             raise
         self.stream.thread_type = "AUTO"
-        self.stream.codec_context.thread_count = self._threads
+        self.stream.codec_context.thread_count = self.threads
         self.fresh = True
 
     def restart(self):
@@ -60,12 +60,17 @@ class VideoFile:
                 before(packet)
             try:
                 yield from packet.decode()
-            except av.error.InvalidDataError:
+            except av.error.FFmpegError:
                 continue
 
-    def seek(self, pts: int):
+    def seek(self, stamp: int) -> bool:
+        """Jumps to a key frame before the time stamp; False when the container cannot."""
         self.fresh = False
-        self.container.seek(pts, stream=self.stream)
+        try:
+            self.container.seek(stamp, stream=self.stream)
+        except av.error.FFmpegError:
+            return False
+        return True
 
 
 @contextmanager

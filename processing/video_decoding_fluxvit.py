@@ -23,9 +23,10 @@ def read_video(source, indices=None, *, short_side: int | None = None, threads: 
     Args:
         source: path, http(s) URL, bytes, binary file object, or a dictionary with "path" and/or "bytes".
         indices: frame numbers in presentation order, in any order and with repeats, or a function that is called with
-            `metadata=VideoMetadata` and returns them. Default: all frames.
-        short_side: scale frames down while they are converted to RGB so that the shorter side has this many pixels;
-            smaller frames are left as they are. Default: native size.
+            `metadata=VideoMetadata` and returns them (again, if the number of frames turns out to be another than
+            the file says). Default: all frames.
+        short_side: scale frames down (bilinear, antialiased) while they are converted to RGB so that the shorter side
+            has this many pixels; smaller frames are left as they are. Default: native size.
         threads: decoder threads; 0 lets libav choose. Default: 1 inside DataLoader and other worker processes, else 0.
 
     Returns:
@@ -43,7 +44,7 @@ def read_video(source, indices=None, *, short_side: int | None = None, threads: 
             metadata = _metadata(video, timeline)
             numbers = _frame_numbers(indices, metadata)
             if numbers.max() < timeline.readable:
-                frames = _FrameWriter(numbers, short_side)
+                frames = _FrameWriter(numbers, short_side, video.threads)
                 if _decode(video, timeline, np.unique(numbers), frames):
                     metadata.update(
                         {"frames_indices": numbers.tolist(), "height": frames.height, "width": frames.width}
@@ -94,9 +95,8 @@ def _decode(video: VideoFile, timeline: Timeline, wanted: np.ndarray, frames: "_
     """Hands the frames `wanted` (ascending) to `frames`; False when the file does not hold them where it should.
 
     Where a jump lands depends on the container: most look for the presentation time of the wanted frame, mpeg-ts and
-        flv
-    for the decoding time of the key frame. Landing behind the wanted frame is noticed and the other way is tried, at
-    last reading from the beginning without jumps.
+    flv for the decoding time of the key frame. Landing behind the wanted frame is noticed and the other way is tried,
+    at last reading from the beginning without jumps.
     """
     if timeline.pts is None:
         video.restart()
@@ -138,7 +138,8 @@ def _decode_by_time(video: VideoFile, timeline: Timeline, wanted: np.ndarray, fr
     reader = None
     for done, number in enumerate(wanted.tolist()):
         if jump_to and (fed is None or timeline.key_before(number)[0] > fed + 1):
-            video.seek(jump_to(number))
+            if not video.seek(jump_to(number)):
+                return done
             reader, fed = None, None
         reader = reader or video.frames(before)
         shown = None
@@ -159,11 +160,10 @@ def _unreachable(numbers: np.ndarray, timeline: Timeline) -> str:
 
 
 class _FrameWriter:
-    """Converts frames to upright RGB and puts them into one preallocated array, at every place their number is
-    wanted."""
+    """Converts frames to upright RGB, each into every place of one preallocated array where its number is wanted."""
 
-    def __init__(self, numbers: np.ndarray, short_side: int | None):
-        self._numbers, self._short_side = numbers, short_side
+    def __init__(self, numbers: np.ndarray, short_side: int | None, threads: int):
+        self._numbers, self._short_side, self._threads = numbers, short_side, threads
         self._reformatter = av.video.reformatter.VideoReformatter()
         self._stored_size = None
         self.array = None
@@ -174,7 +174,9 @@ class _FrameWriter:
             self.height, self.width = (frame.width, frame.height) if self._turn[0] else (frame.height, frame.width)
             self._stored_size = _scaled(frame.width, frame.height, self._short_side)
         width, height = self._stored_size
-        rgb = self._reformatter.reformat(frame, width, height, "rgb24", interpolation="AREA").to_ndarray()
+        rgb = self._reformatter.reformat(
+            frame, width, height, "rgb24", interpolation="BILINEAR", threads=self._threads
+        ).to_ndarray()
         transpose, flip_rows, flip_columns = self._turn
         if transpose:
             rgb = rgb.transpose(1, 0, 2)
@@ -194,8 +196,7 @@ def _scaled(width: int, height: int, short_side: int | None) -> tuple[int, int]:
 def _display_turn(frame) -> tuple[bool, bool, bool]:
     """What the display matrix asks for, to the next quarter turn: (transpose, then flip rows, then flip columns).
 
-    The matrix is 3x3 int32, row by row; a pixel (x, y) is shown at (a x + c y, b x + d y) with [[a, b], [c, d]] its
-    corner.
+    The matrix is 3x3 int32, row by row, [[a, b], [c, d]] its corner: pixel (x, y) is shown at (a x + c y, b x + d y).
     """
     data = frame.side_data.get("DISPLAYMATRIX")
     if data is None:

@@ -7,7 +7,13 @@ import numpy as np
 import torch
 from huggingface_hub.dataclasses import validate_typed_dict
 from transformers.image_processing_utils import BatchFeature
-from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, PILImageResampling, SizeDict
+from transformers.image_utils import (
+    IMAGENET_DEFAULT_MEAN,
+    IMAGENET_DEFAULT_STD,
+    ChannelDimension,
+    PILImageResampling,
+    SizeDict,
+)
 from transformers.processing_utils import VideosKwargs
 from transformers.utils import logging
 from transformers.video_processing_utils import BaseVideoProcessor
@@ -99,10 +105,8 @@ class FluxVideoProcessor(BaseVideoProcessor):
         crop_size: what is cut out of the resized frame, default the square of `size`.
         do_sample_frames: default True, also for arrays and lists of frames; False takes all frames.
         do_resize, do_center_crop, do_rescale, do_normalize, do_convert_rgb, resample, rescale_factor, image_mean,
-        image_std,
-            input_data_format, device, return_metadata: as in every transformers video processor. By default all steps
-                are
-            done, with the ImageNet mean and deviation.
+            image_std, input_data_format, device, return_metadata: as in every transformers video processor. By default
+            all steps are done, with the ImageNet mean and deviation.
 
     Raises:
         StrictDataclassFieldValidationError: an option has the wrong type or value; the message names it.
@@ -152,8 +156,8 @@ class FluxVideoProcessor(BaseVideoProcessor):
         """
         budget = self.token_budget if token_budget is None else token_budget
         frames, side = choose_grid(budget, self.patch_size, self.grids)
-        if self.size is not None and self.size.shortest_edge:
-            side = self.size.shortest_edge
+        if self.size is not None:
+            side = self.size.shortest_edge or self.size.height
         return self.num_frames or frames, side
 
     def preprocess(self, videos, **kwargs) -> BatchFeature:
@@ -164,7 +168,8 @@ class FluxVideoProcessor(BaseVideoProcessor):
                 "bytes", array or tensor (frames, height, width, channels) or (frames, channels, height, width) with
                 values 0-255, list of PIL images or of 3-dimensional arrays.
             return_tensors: "pt" for a stacked float tensor, "np" for an array, default a list of tensors.
-            **kwargs: any option of the class, for this call; None means the processor's own setting.
+            **kwargs: any option of the class, for this call. None for one that has to do with the grid means the
+                processor's own setting.
 
         Returns:
             `BatchFeature` with `pixel_values_videos` (videos, frames, channels, height, width) float32 and, if a budget
@@ -178,6 +183,8 @@ class FluxVideoProcessor(BaseVideoProcessor):
         for name in ("token_budget", "grids", "patch_size", "num_frames", "fps", "size", "crop_size"):
             if name in kwargs and kwargs[name] is None:
                 del kwargs[name]
+        if "fps" in kwargs or "num_frames" in kwargs:  # the one asked for now wins over the other as a setting
+            kwargs = {"fps": None, "num_frames": None} | kwargs
         size = self._standardize_kwargs(size=kwargs.get("size", self.size), default_to_square=False)["size"]
         if size is None:
             size = SizeDict(shortest_edge=self._grid(**kwargs)[1])
@@ -212,7 +219,7 @@ class FluxVideoProcessor(BaseVideoProcessor):
                 raise ValueError(
                     f"fps={fps} needs the frame rate of the video: give video_metadata with fps, or num_frames"
                 )
-            num_frames = max(1, int(total / metadata.fps * fps))
+            num_frames = max(1, int(total / metadata.fps * fps + 1e-6))
         elif num_frames is None:
             num_frames = self._grid(**kwargs)[0]
         if asked and num_frames > total:
@@ -266,11 +273,38 @@ class FluxVideoProcessor(BaseVideoProcessor):
             layout = input_data_format or infer_channel_dimension_format(video, num_channels=(1, 3, 4))
             if isinstance(video, np.ndarray):
                 video = torch.from_numpy(np.require(video, requirements=["C", "W"]))
-            prepared += super()._prepare_input_videos([video], do_convert_rgb, layout, device)
+            if layout == ChannelDimension.LAST:  # left as it lies in memory: uint8 is resized faster that way
+                video = video.permute(0, 3, 1, 2)
+            if do_convert_rgb:
+                video = self.convert_to_rgb(video)
+            prepared.append(video if device is None else video.to(device))
         return prepared
 
-    def _preprocess(self, videos, return_tensors=None, token_budget=None, **kwargs) -> BatchFeature:
-        pixels = super()._preprocess(videos, return_tensors=None, **kwargs)["pixel_values_videos"]
+    def _preprocess(
+        self,
+        videos,
+        do_resize,
+        size,
+        resample,
+        do_center_crop,
+        crop_size,
+        do_rescale,
+        rescale_factor,
+        do_normalize,
+        image_mean,
+        image_std,
+        return_tensors=None,
+        token_budget=None,
+        **kwargs,
+    ) -> BatchFeature:
+        pixels = []
+        for video in videos:
+            if do_resize:
+                video = self.resize(video, size=size, resample=resample)
+            if do_center_crop:
+                video = self.center_crop(video, crop_size)
+            video = self.rescale_and_normalize(video, do_rescale, rescale_factor, do_normalize, image_mean, image_std)
+            pixels.append(video.contiguous())
         shapes = sorted({tuple(video.shape) for video in pixels})
         if return_tensors is not None and len(shapes) > 1:
             raise ValueError(

@@ -51,7 +51,7 @@ def source_name(source) -> str:
     if is_url(source):
         return source.split("?", 1)[0].split("#", 1)[0]
     if isinstance(source, (str, os.PathLike)):
-        return os.fsdecode(source)
+        return os.fsdecode(source).encode("utf-8", "backslashreplace").decode()
     if isinstance(source, (bytes, bytearray, memoryview)):
         return f"<{len(source)} bytes>"
     if hasattr(source, "read"):
@@ -80,7 +80,15 @@ def opened_source(source):
     if is_url(source):
         yield _not_empty(_download(source, name), name)
     elif isinstance(source, (str, os.PathLike)):
-        yield _local_file(os.fsdecode(source), name)
+        path = os.fsdecode(source)
+        _check_file(path, name)
+        try:
+            path.encode()
+        except UnicodeEncodeError:
+            with open(path, "rb") as file:
+                yield file
+        else:
+            yield f"file:{os.path.abspath(path)}"
     elif isinstance(source, (bytes, bytearray, memoryview)):
         yield _not_empty(io.BytesIO(source), name)
     elif hasattr(source, "read"):
@@ -92,7 +100,7 @@ def opened_source(source):
         )
 
 
-def _local_file(path: str, name: str) -> str:
+def _check_file(path: str, name: str):
     if os.path.isdir(path):
         raise VideoDecodeError(name, "it is a directory")
     if not os.path.exists(path):
@@ -104,7 +112,6 @@ def _local_file(path: str, name: str) -> str:
         raise VideoDecodeError(name, "the file is empty")
     if not os.access(path, os.R_OK):
         raise VideoDecodeError(name, "no permission to read it")
-    return f"file:{os.path.abspath(path)}"
 
 
 def _seekable(file, name: str):

@@ -42,7 +42,7 @@ def timelines(video: VideoFile):
     counted = _timeline_from_packets(video)
     if counted.readable:
         yield counted
-    yield _timeline_from_frames(video)
+    yield _timeline_from_frames(video, counted.total if _is_mov(video) else 0)
 
 
 def _is_mov(video: VideoFile) -> bool:
@@ -76,21 +76,24 @@ def _timeline_from_packets(video: VideoFile) -> Timeline:
     video.restart()
     dropped, pts, keys = 0, [], []
     for packet in video.packets():
-        if packet.is_discard:
+        if not packet.size or packet.is_corrupt:
+            continue
+        if packet.is_keyframe:
+            keys.append((packet.pts, packet.pts if packet.dts is None else packet.dts))
+        if packet.is_discard or not keys:
             dropped += 1
-        elif packet.size and not packet.is_corrupt and (keys or packet.is_keyframe):
+        else:
             pts.append(packet.pts)
-            if packet.is_keyframe:
-                keys.append((packet.pts, packet.pts if packet.dts is None else packet.dts))
-    if not keys or None in pts or len(set(pts)) < len(pts) or _in_decoding_order(video, pts):
+    if not pts or None in pts or len(set(pts)) < len(pts) or _in_decoding_order(video, pts):
         return Timeline(None, None, len(pts), _announced(video, len(pts), dropped))
     # What is shown before the first key frame is made from frames that are not there.
-    pts = np.sort(np.array([stamp for stamp in pts if stamp >= keys[0][0]], dtype=np.int64))
-    keys = sorted((int(np.searchsorted(pts, stamp)), dts) for stamp, dts in keys)
-    return Timeline(pts, keys, len(pts), _announced(video, len(pts), dropped))
+    shown = np.sort(np.array([stamp for stamp in pts if stamp >= keys[0][0]], dtype=np.int64))
+    dropped += len(pts) - len(shown)
+    keys = sorted((int(np.searchsorted(shown, stamp)), dts) for stamp, dts in keys)
+    return Timeline(shown, keys, len(shown), _announced(video, len(shown), dropped))
 
 
-def _announced(video: VideoFile, found: int, dropped: int = 0) -> int:
+def _announced(video: VideoFile, found: int, dropped: int) -> int:
     """Number of frames: the header's where it is a table of all frames (mp4, mov), else what was found."""
     return max(found, video.stream.frames - dropped) if _is_mov(video) else found
 
@@ -104,8 +107,8 @@ def _in_decoding_order(video: VideoFile, pts: list[int]) -> bool:
     )
 
 
-def _timeline_from_frames(video: VideoFile) -> Timeline:
+def _timeline_from_frames(video: VideoFile, announced: int) -> Timeline:
     """By decoding all frames and counting them."""
     video.restart()
     count = sum(1 for _ in video.frames())
-    return Timeline(None, None, count, _announced(video, count))
+    return Timeline(None, None, count, max(count, announced))

@@ -22,6 +22,7 @@ from flux_hf.motion_clips import (
 )
 from flux_hf.motion_clips.dataset import clip_spec
 from flux_hf.motion_clips.rendering import build_scene, place_sprite
+from flux_hf.motion_clips.shapes import draw_outline
 from flux_hf.motion_clips.specification import ClipSpec, draw_spec
 from flux_hf.motion_clips.trajectories import EASINGS, progress
 from flux_hf.scripts.make_motion_clips import main
@@ -277,6 +278,27 @@ def test_other_options_are_refused(small_dataset):
         make_dataset(dataclasses.replace(small_dataset, seed=4), progress=False)
 
 
+def test_only_the_labels_asked_for_are_rendered(tmp_path):
+    labels = ["turns_clockwise", "turns_counterclockwise"]
+    options = MotionClipOptions(str(tmp_path / "turns"), 6, 0, 0, labels=labels, num_workers=1)
+    make_dataset(options, progress=False)
+    assert sorted(folder.name for folder in (tmp_path / "turns" / "train").iterdir() if folder.is_dir()) == labels
+    assert [len(list((tmp_path / "turns" / "train" / label).iterdir())) for label in labels] == [3, 3]
+    with pytest.raises(ValueError, match="labels"):
+        make_dataset(dataclasses.replace(options, labels=None), progress=False)
+
+
+@pytest.mark.parametrize("kind", ["ellipse", "box"])
+def test_max_tilt_bounds_the_direction_of_the_long_axis(kind):
+    rng = np.random.default_rng(0)
+    tilts = []
+    for _ in range(60):
+        x, y = draw_outline(rng, kind, 2.0, max_tilt=20).T
+        axis = np.linalg.eigh(np.cov(x, y))[1][:, 1]
+        tilts.append(np.degrees(np.arctan2(axis[1], axis[0]) + np.pi / 2) % 180 - 90)
+    assert 15 < np.abs(tilts).max() <= 20.5
+
+
 def test_folder_with_other_files_is_refused(tmp_path):
     (tmp_path / "holiday.txt").write_text("mine")
     with pytest.raises(ValueError, match="not empty"):
@@ -289,11 +311,14 @@ def test_folder_with_other_files_is_refused(tmp_path):
     [
         ({"train": -1}, "clip counts"),
         ({"train": 0, "validation": 0, "test": 0}, "clip counts"),
+        ({"labels": ["jumps"]}, r"labels must be some of still, .*got \['jumps'\]"),
+        ({"labels": []}, "labels must be some of"),
         ({"seed": -1}, "seed"),
         ({"num_workers": 0}, "num_workers"),
         ({"source": "cartoon"}, "unknown source 'cartoon'"),
         ({"min_hardness": 0.7, "max_hardness": 0.2}, "hardness"),
         ({"max_hardness": 1.5}, "hardness"),
+        ({"max_tilt": 200.0}, "max_tilt must be from 0 to 180"),
     ],
 )
 def test_bad_options_are_named(tmp_path, change, message):

@@ -2,11 +2,14 @@
 else."""
 
 import io
+import os
 import pickle
 import threading
 from contextlib import contextmanager
+from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import av
 import numpy as np
 import psutil
 import pytest
@@ -114,6 +117,56 @@ def test_very_short(container, codec, count):
     frames, metadata = read_video(data)
     assert read_numbers(frames) == list(range(count))
     assert probe_video(data).total_num_frames == count
+
+
+def test_edit_list():
+    """An mp4 cut without encoding it again keeps frames before the cut, which are not to be shown."""
+    cut = io.BytesIO()
+    with (
+        av.open(io.BytesIO(encode_video(100, options={"g": "20", "bf": "2"}))) as source,
+        av.open(cut, "w", "mp4") as out,
+    ):
+        stream = out.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.pts, packet.dts, packet.stream = packet.pts - 7 * 512, packet.dts - 7 * 512, stream
+                out.mux(packet)
+    frames, metadata = read_video(cut)
+    assert read_numbers(frames) == list(range(7, 100)) and metadata.total_num_frames == 93
+    for number in (0, 1, 12, 13, 14, 50, 92):
+        assert read_numbers(read_video(cut, [number])[0]) == [number + 7]
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mpeg2video"])
+def test_stream_that_begins_between_key_frames(codec):
+    """As received from the air: what is shown before the first key frame never counts, whichever frames are wanted."""
+    data = encode_video(100, "mpegts", codec, options={"g": "20", "bf": "2"})
+    frames, metadata = read_video(data[188 * 60 :])
+    numbers = read_numbers(frames)
+    assert numbers == list(range(numbers[0], 100)) and 5 < numbers[0] < 80
+    assert metadata.total_num_frames == len(frames)
+    for index in (0, 1, len(frames) // 2, len(frames) - 1):
+        assert np.array_equal(read_video(data[188 * 60 :], [index])[0][0], frames[index])
+
+
+@pytest.mark.parametrize("container, codec", [("mp4", "aac"), ("matroska", "aac"), ("mpegts", "aac"), ("avi", "mp2")])
+def test_sound_beside_the_pictures(container, codec):
+    file = io.BytesIO()
+    with av.open(file, "w", format=container) as output:
+        pictures = output.add_stream(
+            "mpeg4" if container == "avi" else "libx264", rate=25, options={"g": "12", "bf": "2"}
+        )
+        pictures.width, pictures.height, pictures.pix_fmt = 128, 96, "yuv420p"
+        sound = output.add_stream(codec, rate=44100)
+        for number in range(60):
+            output.mux(pictures.encode(av.VideoFrame.from_ndarray(number_picture(number), format="rgb24")))
+            samples = av.AudioFrame.from_ndarray(np.zeros((1, 1764), np.int16), format="s16", layout="mono")
+            samples.sample_rate, samples.pts, samples.time_base = 44100, number * 1764, Fraction(1, 44100)
+            output.mux(sound.encode(samples))
+        output.mux(pictures.encode(None))
+        output.mux(sound.encode(None))
+    assert read_numbers(read_video(file)[0]) == list(range(60))
+    assert read_numbers(read_video(file, [7, 30, 59])[0]) == [7, 30, 59]
 
 
 def test_metadata_of_steady_and_uneven_video():
@@ -254,6 +307,17 @@ def test_scaled_while_converting(short_side, shape):
         read_video(data, short_side=0)
 
 
+def test_scaling_agrees_with_the_processor():
+    """A cache of small frames may stand in for the files: bilinear and antialiased in both."""
+    tiles = np.kron(_noise(0, 18, 24), np.ones((10, 10, 1), np.uint8))
+    data = encode_video(2, "matroska", "ffv1", "yuv444p", height=180, width=240, picture=lambda *size: tiles)
+    small = read_video(data, [1], short_side=60)[0].astype(int)
+    full = torch.from_numpy(read_video(data, [1])[0]).permute(0, 3, 1, 2)
+    expected = torch.nn.functional.interpolate(full.float(), (60, 80), mode="bilinear", antialias=True)
+    difference = np.abs(small - expected.permute(0, 2, 3, 1).numpy())
+    assert difference.mean() < 1 and difference.max() < 12
+
+
 def test_every_kind_of_source(mp4, tmp_path):
     path = tmp_path / "Über uns, 100 %:#?.mp4"
     path.write_bytes(mp4)
@@ -277,6 +341,16 @@ def test_every_kind_of_source(mp4, tmp_path):
             return self.stream.read(size)
 
     assert read_numbers(read_video(OnlyRead(), [41])[0]) == [41]
+
+
+def test_name_that_is_not_utf8(mp4, tmp_path):
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.mp4")
+    with open(path, "wb") as file:
+        file.write(mp4)
+    assert read_numbers(read_video(path, [41])[0]) == [41]
+    with pytest.raises(VideoDecodeError, match="no such file") as caught:
+        read_video(path + "x")
+    str(caught.value).encode()
 
 
 def test_relative_path(mp4, tmp_path, monkeypatch):

@@ -162,6 +162,9 @@ def test_frames_per_second(mp4):
     processor = FluxVideoProcessor(size=112)
     clip = processor(mp4, fps=5, return_tensors="pt")["pixel_values_videos"][0]  # 60 frames at 25 a second
     assert shown(clip) == segment_middles(60, 12).tolist()
+    fixed = FluxVideoProcessor(size=112, num_frames=4)
+    assert fixed(mp4, fps=5)["pixel_values_videos"][0].shape[0] == 12
+    assert FluxVideoProcessor(size=112, fps=5)(mp4, num_frames=4)["pixel_values_videos"][0].shape[0] == 4
     known = {"total_num_frames": 8, "fps": 4}
     assert processor(pictures(8), fps=3, video_metadata=known)["pixel_values_videos"][0].shape[0] == 6
     with pytest.raises(ValueError, match="fps=5 needs the frame rate"):
@@ -327,7 +330,7 @@ def test_only_the_frames_of_the_grid_are_decoded_and_resized(monkeypatch):
         FluxVideoProcessor, "resize", lambda self, v, **kw: resized.append(v.shape) or resize(self, v, **kw)
     )
     FluxVideoProcessor(token_budget=64)(encode_video(100, options={"g": "1"}))
-    assert len(written) == 4 and resized == [(1, 4, 3, 96, 128)]
+    assert len(written) == 4 and resized == [(4, 3, 96, 128)]
 
 
 def test_saved_code_runs_without_the_package(tmp_path, mp4):

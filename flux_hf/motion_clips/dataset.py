@@ -35,6 +35,13 @@ class MotionClipOptions:
     )
     min_hardness: float = dataclasses.field(default=0.0, metadata={"help": "Hardness of the easiest clips, 0 to 1."})
     max_hardness: float = dataclasses.field(default=1.0, metadata={"help": "Hardness of the hardest clips, 0 to 1."})
+    max_tilt: float = dataclasses.field(
+        default=180.0,
+        metadata={"help": "Largest angle, in degrees, of an object's long axis to the horizontal in mid-clip."},
+    )
+    labels: list[str] | None = dataclasses.field(
+        default=None, metadata={"help": "Render only clips of these labels; default: all."}
+    )
     num_workers: int | None = dataclasses.field(
         default=None, metadata={"help": "Processes that render; default: one for every processor."}
     )
@@ -48,16 +55,27 @@ class MotionClipOptions:
             raise ValueError(f"seed must not be negative, got {self.seed}")
         if self.num_workers is not None and self.num_workers < 1:
             raise ValueError(f"num_workers must be at least 1, got {self.num_workers}")
+        if self.labels is not None and (not self.labels or not set(self.labels) <= set(LABELS)):
+            raise ValueError(f"labels must be some of {', '.join(LABELS)}, got {self.labels}")
         draw_spec(LABELS[0], (0,), **self.drawing())
         if self.source == "photos":
             load_photos()
+
+    def label_names(self):
+        """The labels to render, in the order of LABELS."""
+        return [label for label in LABELS if self.labels is None or label in self.labels]
 
     def counts(self):
         return {split: getattr(self, split) for split in SPLITS}
 
     def drawing(self):
         """The options that shape a single clip."""
-        return {"source": self.source, "min_hardness": self.min_hardness, "max_hardness": self.max_hardness}
+        return {
+            "source": self.source,
+            "min_hardness": self.min_hardness,
+            "max_hardness": self.max_hardness,
+            "max_tilt": self.max_tilt,
+        }
 
 
 def render_clip(path, *, label, seed, hardness=None, source="synthetic"):
@@ -73,16 +91,16 @@ def render_clip(path, *, label, seed, hardness=None, source="synthetic"):
     return {"file_name": os.path.basename(os.fspath(path)), **spec.metadata()}
 
 
-def clip_label(seed, split_number, index):
-    """Label of a clip: every run of nine clips has each label once, in random order."""
-    block, place = divmod(index, len(LABELS))
-    return LABELS[np.random.default_rng([seed, split_number, block, 3]).permutation(len(LABELS))[place]]
+def clip_label(labels, seed, split_number, index):
+    """Label of a clip: every run of as many clips as there are labels has each once, in random order."""
+    block, place = divmod(index, len(labels))
+    return labels[np.random.default_rng([seed, split_number, block, 3]).permutation(len(labels))[place]]
 
 
 def clip_spec(options, split, index):
     """Specification of one clip, a pure function of the options, the split and the index."""
     split_number = SPLITS.index(split)
-    label = clip_label(options.seed, split_number, index)
+    label = clip_label(options.label_names(), options.seed, split_number, index)
     return draw_spec(label, (options.seed, split_number, index), **options.drawing())
 
 
@@ -93,7 +111,7 @@ def make_dataset(options, progress=True):
     _claim(root, options)
     tasks = []
     for split, count in options.counts().items():
-        for label in LABELS if count else ():
+        for label in options.label_names() if count else ():
             (root / split / label).mkdir(parents=True, exist_ok=True)
         tasks += [(options, split, range(i, min(i + _CLIPS_PER_TASK, count))) for i in range(0, count, _CLIPS_PER_TASK)]
     num_workers = min(options.num_workers or os.cpu_count() or 1, len(tasks))
@@ -154,6 +172,8 @@ def _render(spec, path):
 def _claim(root, options):
     """Write down the options in the folder, or refuse a folder that was made with other ones."""
     described = {"generator": _GENERATOR_VERSION, "seed": options.seed, **options.counts(), **options.drawing()}
+    if options.labels is not None:
+        described["labels"] = options.label_names()
     path = root / "dataset.json"
     if path.exists():
         found = json.loads(path.read_text(encoding="utf-8"))

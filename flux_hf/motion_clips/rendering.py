@@ -128,7 +128,7 @@ def _main_sprite(rng, spec, surroundings):
     short = spec.short_side
     share = progress(spec.num_frames, spec.easing, spec.pause_start, spec.pause_end)
     poses = main_poses(spec.motion, share, spec.middle_x, spec.middle_y)
-    outline = draw_outline(rng, spec.object_shape, spec.object_aspect)
+    outline = draw_outline(rng, spec.object_shape, spec.object_aspect, spec.max_tilt)
     return _sprite(
         rng, spec, outline, spec.object_side * short, spec.object_texture, surroundings, spec.colour_distance, poses
     )

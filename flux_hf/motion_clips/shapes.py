@@ -6,8 +6,9 @@ from PIL import Image, ImageDraw, ImageFilter
 SHAPE_KINDS = ("ellipse", "box", "blob", "ragged", "wedge", "cross")
 
 
-def draw_outline(rng, kind, aspect):
-    """Corner points (n, 2) about the area centroid, area 1, longer than wide by about `aspect`, random direction."""
+def draw_outline(rng, kind, aspect, max_tilt=180.0):
+    """Corner points (n, 2) about the area centroid, area 1, longer than wide by about `aspect`, the long axis tilted at
+    random by up to `max_tilt` degrees."""
     if kind == "wedge":
         points = np.array([(-1, -0.9), (0.15, -0.9), (0.15, -0.35), (1, 0), (0.15, 0.5), (-1, 0.35)])
         points = points + rng.uniform(-0.15, 0.15, points.shape)
@@ -22,7 +23,7 @@ def draw_outline(rng, kind, aspect):
     points = points * (np.sqrt(aspect), 1 / np.sqrt(aspect))
     area, centroid = _area_and_centroid(points)
     points = (points - centroid) / np.sqrt(area)
-    angle = rng.uniform(-np.pi, np.pi)
+    angle = rng.uniform(-np.pi, np.pi) * max_tilt / 180
     cosine, sine = np.cos(angle), np.sin(angle)
     return points @ np.array([[cosine, sine], [-sine, cosine]])
 

