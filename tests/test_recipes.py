@@ -35,9 +35,10 @@ OVERRIDES = {
 }
 
 
-def motion(folder: Path, counts: dict[str, int]) -> Path:
-    for split, count in counts.items():
-        for number, label in enumerate(list(LABELS)[:count]):
+def motion(folder: Path, splits: tuple[str, ...]) -> Path:
+    """One clip of every label: motion symmetries turn one into another."""
+    for split in splits:
+        for number, label in enumerate(LABELS):
             (folder / split / label).mkdir(parents=True)
             render_clip(folder / split / label / f"{number}.mp4", label=label, seed=number)
     return folder
@@ -46,7 +47,7 @@ def motion(folder: Path, counts: dict[str, int]) -> Path:
 def make_dataset(recipe: str, folder: Path) -> tuple[Path, str]:
     """The data set of a recipe, and the name of its evaluation split."""
     if recipe.startswith("motion"):
-        return motion(folder, {"train": 4, "validation": 4}), "validation"
+        return motion(folder, ("train", "validation")), "validation"
     make, split = {
         "kinetics": (video_datasets.kinetics, "val"),
         "ssv": (video_datasets.ssv2, "validation"),

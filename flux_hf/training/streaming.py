@@ -75,11 +75,12 @@ class StreamedBatches(TorchIterableDataset):
             yield self._items(rows, batch, part, unreadable)
 
     def _rows(self, part: int, parts: int) -> Iterator[dict]:
+        rows = split_dataset_by_node(self.dataset, part, parts)
         for epoch in count():
-            self.dataset.set_epoch(epoch)
+            rows.set_epoch(epoch)
             row = None
             # iter() reads all rows of the part; plain iteration would divide them among the workers once more.
-            for columns in split_dataset_by_node(self.dataset, part, parts).iter(batch_size=1):
+            for columns in rows.iter(batch_size=1):
                 row = {name: values[0] for name, values in columns.items()}
                 yield row
             if row is None:

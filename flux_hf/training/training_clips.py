@@ -66,6 +66,10 @@ class ViewMaker:
             mirror=generator.random() < 0.5,
             backwards=generator.random() < 0.5,
         )
+        if name not in self.label_names:
+            raise ValueError(
+                f"motion_symmetries turned {self.label_names[label]} into {name}, which is not a label here"
+            )
         return frames, self.label_names.index(name)
 
 
