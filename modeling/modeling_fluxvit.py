@@ -61,6 +61,23 @@ class FluxViTClassifierOutput(ModelOutput):
     attentions: tuple[torch.FloatTensor, ...] | None = None
 
 
+@dataclass
+class FluxViTMultiBudgetOutput(ModelOutput):
+    """
+    Args:
+        logits: one tensor (batch, num_labels) per budget.
+        pooler_output: one tensor (batch, projection_dim) per budget.
+        aligned: for every budget but the largest its pooled feature mapped onto that of the largest, unit vectors
+            (batch, projection_dim).
+        keep_mask: per budget as in [`FluxViTModelOutput`].
+    """
+
+    logits: tuple[torch.FloatTensor, ...] | None = None
+    pooler_output: tuple[torch.FloatTensor, ...] | None = None
+    aligned: tuple[torch.FloatTensor, ...] | None = None
+    keep_mask: tuple[torch.BoolTensor | None, ...] | None = None
+
+
 class ChannelAffine(nn.Module):
     """A scale and a shift per channel, identity at first."""
 
@@ -129,36 +146,56 @@ class FluxViTEmbeddings(nn.Module):
         self.position_embedding = PositionEmbedding(config)
 
     def forward(
-        self, pixel_values_videos: torch.Tensor, token_budget: int | None, keep_mask: torch.Tensor | None
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Tokens that enter the encoder, cls first (batch, 1 + kept, hidden_size), and the mask of those kept (None
-        when all are). With gradients the kept patches are embedded once more, which is cheaper than a backward pass
-        through all of them."""
+        self,
+        pixel_values_videos: torch.Tensor,
+        token_budgets: tuple[int | None, ...],
+        keep_mask: torch.Tensor | None = None,
+    ) -> tuple[list[torch.Tensor], list[torch.Tensor | None]]:
+        """For each of the descending budgets the tokens that enter the encoder, cls first (batch, 1 + kept,
+        hidden_size), and the mask of those kept (None when all are). A `keep_mask` overrides a single budget.
+
+        Patches are embedded and scored once for all budgets: what is kept for a smaller budget is part of what is kept
+        for a larger one. With gradients the kept patches of the largest are embedded once more, which is cheaper than
+        a backward pass through all patches."""
         patches = self.patch_embedding.patchify(pixel_values_videos)
         batch, frames, rows, columns, _ = patches.shape
         total = frames * rows * columns
         if keep_mask is not None:
-            num_kept = _tokens_kept_per_row(keep_mask, batch, total)
+            counts = [_tokens_kept_per_row(keep_mask, batch, total)]
         else:
-            num_kept = total if token_budget is None else min(token_budget, total)
+            counts = [total if budget is None else min(budget, total) for budget in token_budgets]
         cls_position, positions = self.position_embedding(frames, rows, columns)
 
-        if num_kept == total:
-            keep_mask = None
-            tokens = self.patch_embedding.embed(patches).flatten(1, 3) + positions
+        if counts[0] == total:
+            tokens = self.patch_embedding.embed(patches)
         else:
             with torch.no_grad():
                 tokens = self.patch_embedding.embed(patches)
-                if keep_mask is None:
-                    keep_mask = select_tokens(token_importance(tokens), num_kept)
-            kept = kept_positions(keep_mask, num_kept)
+        if keep_mask is not None:
+            masks = [keep_mask if counts[0] < total else None]
+        else:
+            importance = token_importance(tokens) if counts[-1] < total else None
+            masks = [select_tokens(importance, count) if count < total else None for count in counts]
+
+        if masks[0] is None:
+            largest = tokens.flatten(1, 3) + positions
+        else:
+            kept = kept_positions(masks[0], counts[0])
             if torch.is_grad_enabled():
                 tokens = self.patch_embedding.embed(_take(patches.flatten(1, 3), kept))
             else:
                 tokens = _take(tokens.flatten(1, 3), kept)
-            tokens = tokens + positions[kept]
-        cls = (self.cls_token + cls_position).expand(batch, -1, -1)
-        return torch.cat([cls.to(tokens.dtype), tokens], dim=1), keep_mask
+            largest = tokens + positions[kept]
+
+        cls = (self.cls_token + cls_position).expand(batch, -1, -1).to(largest.dtype)
+        sequences = []
+        for count, mask in zip(counts, masks, strict=True):
+            sequence = largest
+            if count < counts[0]:
+                among_largest = mask if masks[0] is None else mask.gather(1, kept)
+                sequence = _take(largest, kept_positions(among_largest, count))
+            sequences.append(torch.cat([cls, sequence], dim=1))
+        return sequences, masks
 
 
 def _take(tokens: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
@@ -398,14 +435,44 @@ class FluxViTModel(FluxViTPreTrainedModel):
         Raises:
             ValueError: on a shape, budget, mask or head that does not fit.
         """
-        hidden_states, keep_mask = self.embeddings(
-            pixel_values_videos, _as_budget(token_budget, self.config.token_budget), keep_mask
+        [hidden_states], [keep_mask] = self.embeddings(
+            pixel_values_videos, (_as_budget(token_budget, self.config.token_budget),), keep_mask
         )
         head_index = self.resolve_head(hidden_states.shape[1] - 1, head_index)
         hidden_states = self.encoder(hidden_states, **kwargs)
         return FluxViTModelOutput(
             last_hidden_state=hidden_states, pooler_output=self.poolers[head_index](hidden_states), keep_mask=keep_mask
         )
+
+    def encode_budgets(
+        self, pixel_values_videos: torch.FloatTensor, token_budgets: list[int], **kwargs: Unpack[TransformersKwargs]
+    ) -> list[FluxViTModelOutput]:
+        """The same clips at several budgets, each through the pooling head nearest to the budget asked for, whatever
+        the grid holds. Budgets that keep the same number of tokens, because the grid has no more, share one pass
+        through the encoder.
+
+        Raises:
+            ValueError: unless `token_budgets` are descending and each has a head of its own.
+        """
+        heads = self.resolve_heads(token_budgets)
+        sequences, masks = self.embeddings(pixel_values_videos, tuple(token_budgets))
+        outputs, hidden_states = [], None
+        for head, sequence, mask in zip(heads, sequences, masks, strict=True):
+            if hidden_states is None or sequence.shape != hidden_states.shape:
+                hidden_states = self.encoder(sequence, **kwargs)
+            pooled = self.poolers[head](hidden_states)
+            outputs.append(FluxViTModelOutput(last_hidden_state=hidden_states, pooler_output=pooled, keep_mask=mask))
+        return outputs
+
+    def resolve_heads(self, token_budgets: list[int]) -> list[int]:
+        """The head of each of several budgets, for [`encode_budgets`]; same errors."""
+        heads = [self.resolve_head(_as_budget(budget, None)) for budget in token_budgets]
+        if not heads or sorted(set(token_budgets), reverse=True) != list(token_budgets) or len(set(heads)) < len(heads):
+            raise ValueError(
+                f"token_budgets must be descending and each nearest to a head of its own (head_token_budgets "
+                f"{self.config.head_token_budgets}), got {list(token_budgets)}"
+            )
+        return heads
 
     def resolve_head(self, num_tokens: int, head_index: int | None = None) -> int:
         """The pooling head and classifier for `num_tokens` kept tokens: `head_index` when given, else the one with the
@@ -458,14 +525,22 @@ class FluxViTForVideoClassification(FluxViTPreTrainedModel):
         keep_mask: torch.BoolTensor | None = None,
         head_index: int | None = None,
         labels: torch.Tensor | None = None,
+        token_budgets: list[int] | None = None,
         **kwargs: Unpack[TransformersKwargs],
-    ) -> FluxViTClassifierOutput:
+    ) -> FluxViTClassifierOutput | FluxViTMultiBudgetOutput:
         """
         Args:
             pixel_values_videos, token_budget, keep_mask, head_index: see [`FluxViTModel.forward`].
             labels: class indices (batch,), or float targets (batch, num_labels) for multi-label classification, or
                 (batch,) / (batch, num_labels) for regression, as `config.problem_type` says.
+            token_budgets: descending budgets to answer at in one call, each through the head nearest to it; patches are
+                embedded and scored once. Gives a [`FluxViTMultiBudgetOutput`] without a loss, and excludes the
+                arguments that a single budget takes.
         """
+        if token_budgets is not None:
+            if not (token_budget is keep_mask is head_index is labels is None):
+                raise ValueError("token_budgets excludes token_budget, keep_mask, head_index and labels")
+            return self._forward_budgets(pixel_values_videos, token_budgets, **kwargs)
         outputs: FluxViTModelOutput = self.fluxvit(pixel_values_videos, token_budget, keep_mask, head_index, **kwargs)
         head_index = self.fluxvit.resolve_head(outputs.last_hidden_state.shape[1] - 1, head_index)
         logits = self.classifiers[head_index](self.classifier_norm(outputs.pooler_output))
@@ -479,6 +554,23 @@ class FluxViTForVideoClassification(FluxViTPreTrainedModel):
             keep_mask=outputs.keep_mask,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
+        )
+
+    def _forward_budgets(self, pixel_values_videos, token_budgets, **kwargs) -> FluxViTMultiBudgetOutput:
+        kwargs.pop("return_dict", None)
+        outputs = self.fluxvit.encode_budgets(pixel_values_videos, token_budgets, **kwargs)
+        heads = self.fluxvit.resolve_heads(token_budgets)
+        pooled = [output.pooler_output for output in outputs]
+        return FluxViTMultiBudgetOutput(
+            logits=tuple(
+                self.classifiers[head](self.classifier_norm(feature))
+                for head, feature in zip(heads, pooled, strict=True)
+            ),
+            pooler_output=tuple(pooled),
+            aligned=tuple(
+                self.alignment_decoders[head - 1](feature) for head, feature in zip(heads[1:], pooled[1:], strict=True)
+            ),
+            keep_mask=tuple(output.keep_mask for output in outputs),
         )
 
 

@@ -1,6 +1,7 @@
-"""Video data sets: loading them through `datasets` and caching their decoded clips."""
+"""Video data sets: loading them through `datasets`, reading their clips, caching them decoded."""
 
 from flux_hf.data.clip_cache import CachedClips, cache_clips
+from flux_hf.data.clip_source import VideoRows, clip_source
 from flux_hf.data.loading import load_video_dataset
 
-__all__ = ["CachedClips", "cache_clips", "load_video_dataset"]
+__all__ = ["CachedClips", "VideoRows", "cache_clips", "clip_source", "load_video_dataset"]

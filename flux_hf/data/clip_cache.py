@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -13,25 +14,40 @@ import numpy as np
 from datasets import Dataset
 from tqdm import tqdm
 
+from flux_hf.data.reading import read_clip, row_name
 from flux_hf.processing.frame_sampling_fluxvit import segment_middles
-from flux_hf.processing.video_decoding_fluxvit import read_video
 
 CHUNK = 32
 
 
 @dataclass(frozen=True)
 class CachedClips:
-    """Decoded clips and their labels.
+    """Decoded clips and their labels; a clip source, see [`clip_source`].
 
     Attributes:
         clips: uint8 memory map (videos, frames, size, size, 3), RGB.
         labels: int64 array (videos,).
         label_names: name of every label.
+        video_names: what messages call each video.
     """
 
     clips: np.ndarray
     labels: np.ndarray
     label_names: list[str]
+    video_names: list[str]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def label(self, index: int) -> int:
+        return int(self.labels[index])
+
+    def name(self, index: int) -> str:
+        return self.video_names[index]
+
+    def read(self, index: int, choose: Callable[[int], np.ndarray]) -> np.ndarray:
+        """uint8 frames (frames, size, size, 3), those that `choose` takes of the number there are."""
+        return self.clips[index][choose(self.clips.shape[1])]
 
 
 def cache_clips(
@@ -50,14 +66,14 @@ def cache_clips(
     Raises:
         VideoDecodeError: naming the first file that cannot be read.
     """
-    sources = dataset["video"][:]
-    shape = (len(sources), num_frames, size, size, 3)
-    path = Path(directory) / f"clips_{_fingerprint(sources, shape)}.npy"
+    rows = [dict(row) for row in dataset.select_columns(_columns(dataset))]
+    shape = (len(rows), num_frames, size, size, 3)
+    path = Path(directory) / f"clips_{_fingerprint(rows, shape)}.npy"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_suffix(f".{os.getpid()}.npy")
         clips = np.lib.format.open_memmap(unfinished, mode="w+", dtype=np.uint8, shape=shape)
-        chunks = [sources[start : start + CHUNK] for start in range(0, len(sources), CHUNK)]
+        chunks = [rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)]
         decode = partial(_decode_chunk, num_frames=num_frames, size=size)
         try:
             with ProcessPoolExecutor(num_workers or os.cpu_count(), mp_context=get_context("spawn")) as pool:
@@ -67,30 +83,40 @@ def cache_clips(
             unfinished.rename(path)
         finally:
             unfinished.unlink(missing_ok=True)
-    labels = dataset.features["label"]
-    return CachedClips(np.load(path, mmap_mode="r"), np.asarray(dataset["label"][:]), labels.names)
+    return CachedClips(
+        np.load(path, mmap_mode="r"),
+        np.asarray(dataset["label"][:]),
+        dataset.features["label"].names,
+        [row_name(row, index) for index, row in enumerate(rows)],
+    )
 
 
-def _fingerprint(sources: list[dict], shape: tuple[int, ...]) -> str:
-    """Changes with the files (path, size, time of change; content where they are embedded), their order and `shape`."""
+def _columns(dataset: Dataset) -> list[str]:
+    return [name for name in ("video", "start", "end") if name in dataset.column_names]
+
+
+def _fingerprint(rows: list[dict], shape: tuple[int, ...]) -> str:
+    """Changes with the files (path, size, time of change; content where they are embedded), their order, their start
+    and end times and `shape`."""
     digest = hashlib.sha256(json.dumps(shape).encode())
-    for source in sources:
+    for row in rows:
+        source = row["video"]
         if source["bytes"] is not None:
             digest.update(source["bytes"])
         else:
             status = os.stat(source["path"])
             digest.update(f"{source['path']} {status.st_size} {status.st_mtime_ns}".encode())
+        if "start" in row:
+            digest.update(f"{row['start']} {row['end']}".encode())
     return digest.hexdigest()[:16]
 
 
-def _decode_chunk(sources: list[dict], num_frames: int, size: int) -> np.ndarray:
-    return np.stack([_decode(source, num_frames, size) for source in sources])
+def _decode_chunk(rows: list[dict], num_frames: int, size: int) -> np.ndarray:
+    return np.stack([_decode(row, num_frames, size) for row in rows])
 
 
-def _decode(source: dict, num_frames: int, size: int) -> np.ndarray:
-    frames, _ = read_video(
-        source, lambda metadata: segment_middles(metadata.total_num_frames, num_frames), short_side=size, threads=1
-    )
+def _decode(row: dict, num_frames: int, size: int) -> np.ndarray:
+    frames = read_clip(row, lambda total: segment_middles(total, num_frames), short_side=size)
     height, width = frames.shape[1:3]
     if min(height, width) < size:
         frames = _enlarge(frames, size)

@@ -1,0 +1,117 @@
+"""The list files that Kinetics, SSv2 and COIN ship: which video has which label."""
+
+import json
+import re
+from pathlib import Path
+
+from datasets import ClassLabel, Dataset, Features, Value, Video
+
+from flux_hf.data.label_names import read_label_names
+
+VIDEO_SUFFIXES = (".mp4", ".webm", ".mkv", ".avi", ".mov", ".mpeg", ".mpg", ".m4v", ".ts", ".flv", ".wmv", ".3gp")
+COIN_SUBSETS = {"train": "training", "training": "training"} | dict.fromkeys(
+    ("validation", "val", "test", "testing"), "testing"
+)
+LAST_FIELD = re.compile(r"[,\s]\s*([^,\s]+)$")
+
+
+def load_list_file(
+    folder: Path, split: str, *, video_root: str | Path | None = None, label_names: list[str] | None = None
+) -> Dataset | None:
+    """The split that a list file in `folder` describes, or None when there is none.
+
+    - `COIN.json`: the task is the label, only the part between "start" and "end" of a video is used; splits train and
+      test. Videos are found by their id anywhere below `video_root`.
+    - `*labels.json` with `*{split}.json` (SSv2): the template without its brackets is the label. Videos are
+      `{id}.webm`, or whatever suffix the first one has.
+    - `{split}.csv` or `{split}.txt` (Kinetics): a path and the number of its label on every line, with spaces, commas
+      or tabs between them.
+
+    Args:
+        video_root: where the videos are, default `folder`.
+        label_names: for Kinetics, default the numbers.
+
+    Raises:
+        ValueError: naming file and line or entry of what cannot be understood.
+        FileNotFoundError: the first video is not where it should be.
+    """
+    root = Path(video_root or folder)
+    if (folder / "COIN.json").is_file():
+        return _coin(folder / "COIN.json", split, root)
+    labels = sorted(folder.glob("*labels.json"))
+    lists = [file for file in sorted(folder.glob(f"*{split}.json")) if file not in labels]
+    if labels and lists:
+        return _ssv2(_only(lists), read_label_names(_only(labels)), root)
+    lists = [folder / f"{split}{suffix}" for suffix in (".csv", ".txt") if (folder / f"{split}{suffix}").is_file()]
+    return _kinetics(_only(lists), label_names, root) if lists else None
+
+
+def _only(files: list[Path]) -> Path:
+    if len(files) > 1:
+        raise ValueError(f"more than one list file fits, leave one: {', '.join(map(str, files))}")
+    return files[0]
+
+
+def _kinetics(file: Path, label_names: list[str] | None, root: Path) -> Dataset:
+    paths, labels = [], []
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip():
+            continue
+        found = LAST_FIELD.search(line.strip())
+        if found is None or not found[1].isdecimal():
+            raise ValueError(f"{file}, line {number}: expected a path and the number of a label, got {line!r}")
+        paths.append(str(root / line.strip()[: found.start()].rstrip(", \t")))
+        labels.append(int(found[1]))
+    if not paths:
+        raise ValueError(f"{file} lists no video")
+    names = label_names or [str(number) for number in range(max(labels) + 1)]
+    if max(labels) >= len(names):
+        raise ValueError(f"{file} has a label {max(labels)}, but there are only {len(names)} label_names")
+    return _dataset(file, paths, labels, names)
+
+
+def _ssv2(file: Path, names: list[str], root: Path) -> Dataset:
+    numbers = {name: number for number, name in enumerate(names)}
+    paths, labels = [], []
+    entries = json.loads(file.read_text(encoding="utf-8"))
+    for entry in entries:
+        label = entry.get("template", "").replace("[", "").replace("]", "")
+        if label not in numbers:
+            raise ValueError(f"{file}, entry {entry.get('id')}: {label!r} is not in the labels file")
+        paths.append(root / str(entry["id"]))
+        labels.append(numbers[label])
+    if not paths:
+        raise ValueError(f"{file} lists no video")
+    suffix = next((end for end in (".webm", *VIDEO_SUFFIXES) if paths[0].with_name(paths[0].name + end).exists()), "")
+    return _dataset(file, [f"{path}{suffix}" for path in paths], labels, names)
+
+
+def _coin(file: Path, split: str, root: Path) -> Dataset:
+    if split not in COIN_SUBSETS:
+        raise ValueError(f"COIN has the splits {', '.join(COIN_SUBSETS)}, not {split!r}")
+    database = json.loads(file.read_text(encoding="utf-8"))["database"]
+    names = sorted({entry["class"] for entry in database.values()})
+    rows = {key: entry for key, entry in database.items() if entry["subset"] == COIN_SUBSETS[split]}
+    if not rows:
+        raise ValueError(f"{file} has no video of the subset {COIN_SUBSETS[split]!r}")
+    found = {path.stem: path for path in sorted(root.rglob("*")) if path.suffix.lower() in VIDEO_SUFFIXES}
+    if not found.keys() & rows.keys():
+        raise FileNotFoundError(f"none of the videos that {file} lists for {split} is below {root}; set video_root")
+    return _dataset(
+        None,
+        [str(found.get(key, root / f"{key}.mp4")) for key in rows],
+        [names.index(entry["class"]) for entry in rows.values()],
+        names,
+        start=[float(entry["start"]) for entry in rows.values()],
+        end=[float(entry["end"]) for entry in rows.values()],
+    )
+
+
+def _dataset(file: Path | None, paths: list[str], labels: list[int], names: list[str], **times) -> Dataset:
+    if file is not None and not Path(paths[0]).exists():
+        raise FileNotFoundError(f"{paths[0]}, the first video of {file}, does not exist; set video_root")
+    features = {"video": Video(decode=False), "label": ClassLabel(names=names)}
+    return Dataset.from_dict(
+        {"video": paths, "label": labels, **times},
+        features=Features(features | {name: Value("float64") for name in times}),
+    )

@@ -1,0 +1,53 @@
+"""Frames of one row of a data set, between its start and end time."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from transformers.video_utils import VideoMetadata
+
+from flux_hf.processing.video_decoding_fluxvit import read_video
+from flux_hf.processing.video_source_fluxvit import VideoDecodeError, source_name
+
+
+def read_clip(row: dict, choose: Callable[[int], np.ndarray], *, short_side: int | None = None) -> np.ndarray:
+    """Decode chosen frames of a row.
+
+    Args:
+        row: `video` ({"path", "bytes"}), and optionally `start` and `end` in seconds (None: the whole video).
+        choose: the number of frames there are -> the frame numbers to take, counted from the start time.
+        short_side: larger frames are scaled down to this short side, in pixels, while they are converted.
+
+    Returns:
+        uint8 array (frames, height, width, 3), RGB.
+
+    Raises:
+        VideoDecodeError: the video cannot be read, or ends before its start time.
+    """
+
+    def indices(metadata: VideoMetadata) -> np.ndarray:
+        first, count = _frames_between(metadata, row)
+        return first + np.asarray(choose(count))
+
+    return read_video(row["video"], indices, short_side=short_side)[0]
+
+
+def row_name(row: dict, index: int) -> str:
+    """What messages call a row: the path of its video, or the number of the row."""
+    return str(row["video"].get("path") or f"row {index}")
+
+
+def _frames_between(metadata: VideoMetadata, row: dict) -> tuple[int, int]:
+    total, start, end = metadata.total_num_frames, row.get("start"), row.get("end")
+    if start is None and end is None:
+        return 0, total
+    name = source_name(row["video"])
+    if not metadata.fps:
+        raise VideoDecodeError(name, "it has a start or end time but no frame rate")
+    first = math.floor((start or 0.0) * metadata.fps)
+    last = total if end is None else min(math.ceil(end * metadata.fps), total)
+    if first < 0 or first >= last:
+        raise VideoDecodeError(
+            name, f"it has no frame between {start} s and {end} s ({total} frames at {metadata.fps:.2f} a second)"
+        )
+    return first, last - first

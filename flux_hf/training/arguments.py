@@ -1,0 +1,120 @@
+"""How a FluxViT is fine-tuned: the arguments of the HF Trainer and those of Flux training."""
+
+from dataclasses import dataclass, field
+
+from transformers import SchedulerType, TrainingArguments
+
+
+@dataclass
+class FluxTrainingArguments(TrainingArguments):
+    """`transformers.TrainingArguments` and the options of Flux training.
+
+    Defaults are those of the paper's fine-tuning (arXiv 2503.14237, Table 15, Kinetics; sampling Tables 14 and 16).
+    What those tables do not list is off: mixup, cutmix, random erasing, layer-wise learning rates, EMA. Some defaults
+    of `TrainingArguments` differ:
+
+    - `learning_rate` 2e-4, `weight_decay` 0.05, `lr_scheduler_type` cosine, `warmup_steps` 0.125 (5 of 40 epochs):
+      Table 15. The rate belongs to its batch size of 512 to 1024 clips.
+    - `remove_unused_columns` False: the columns of a video data set are read by our loader, not by the model's forward.
+    """
+
+    learning_rate: float = field(default=2e-4, metadata={"help": "Peak learning rate, that of the heads."})
+    weight_decay: float = field(
+        default=0.05, metadata={"help": "Not of norms, biases, positions, cls and per-channel affine maps."}
+    )
+    lr_scheduler_type: SchedulerType | str = field(default="cosine", metadata={"help": "Learning rate schedule."})
+    warmup_steps: float = field(default=0.125, metadata={"help": "Steps of linear warm-up; below 1 a share of all."})
+    remove_unused_columns: bool = field(default=False, metadata={"help": "Must stay off for video data sets."})
+
+    token_budgets: list[int] | None = field(
+        default=None,
+        metadata={
+            "help": "Budgets trained in one step: one is Flux-Single, several are Flux-Multi. Default: the heads'."
+        },
+    )
+    alignment_weight: float = field(
+        default=1.0, metadata={"help": "Weight of the alignment of smaller budgets to the largest one."}
+    )
+    eval_token_budgets: list[int] | None = field(
+        default=None, metadata={"help": "Budgets of evaluation during training. Default: those of token_budgets."}
+    )
+
+    min_frames: int = field(default=4, metadata={"help": "Fewest frames of a grid."})
+    max_frames: int = field(default=24, metadata={"help": "Most frames of a grid."})
+    frames_step: int = field(default=2, metadata={"help": "Step between numbers of frames."})
+    min_size: int = field(default=168, metadata={"help": "Smallest side of a grid in pixels."})
+    max_size: int = field(default=252, metadata={"help": "Largest side of a grid in pixels."})
+    size_step: int = field(default=28, metadata={"help": "Step between sides in pixels."})
+    min_pool_tokens: int = field(default=2048, metadata={"help": "Fewest tokens of a grid before selection."})
+    max_pool_tokens: int = field(default=4096, metadata={"help": "Most tokens of a grid before selection."})
+
+    views_per_video: int = field(
+        default=1, metadata={"help": "Clips made of one decoded video; batches grow by it (repeated augmentation)."}
+    )
+    decode_short_side: int = field(
+        default=320, metadata={"help": "Larger training videos are scaled down to this short side when decoded."}
+    )
+    max_unreadable_in_a_row: int = field(
+        default=10, metadata={"help": "Training stops after this many unreadable videos in a row."}
+    )
+    shuffle_buffer: int = field(default=1000, metadata={"help": "Videos among which a streamed data set is shuffled."})
+
+    min_crop_area: float = field(
+        default=0.08, metadata={"help": "Smallest share of the frame's area that a random crop takes; 1 takes all."}
+    )
+    max_crop_aspect: float = field(
+        default=4 / 3, metadata={"help": "Width over height, or height over width, of a random crop is at most this."}
+    )
+    flip: bool = field(default=True, metadata={"help": "Mirror half of the clips; off where labels name directions."})
+    rand_augment_ops: int = field(default=2, metadata={"help": "Operations of RandAugment, each done with p = 0.5."})
+    rand_augment_magnitude: float = field(default=9.0, metadata={"help": "Mean strength of RandAugment, 0 to 10."})
+    rand_augment_std: float = field(default=0.5, metadata={"help": "Standard deviation of that strength."})
+    random_erasing: float = field(default=0.0, metadata={"help": "Probability that a box of a clip is erased."})
+    random_colors: bool = field(
+        default=False, metadata={"help": "Random order of the colour channels, inversion, brightness and contrast."}
+    )
+    motion_symmetries: bool = field(
+        default=False,
+        metadata={"help": "Turn, mirror and reverse clips and their labels (labels of the motion clips only)."},
+    )
+    mixup_alpha: float = field(default=0.0, metadata={"help": "Parameter of mixup on batches; 0 is off."})
+    cutmix_alpha: float = field(default=0.0, metadata={"help": "Parameter of cutmix on batches; 0 is off."})
+
+    layer_decay: float = field(default=1.0, metadata={"help": "Learning rate of a layer over that of the next one."})
+    ema_decay: float | None = field(
+        default=None, metadata={"help": "Evaluate and save a moving average of the weights with this decay."}
+    )
+    freeze: str = field(
+        default="nothing",
+        metadata={"help": "backbone: train pooling heads and classifiers only.", "choices": ["nothing", "backbone"]},
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        limits = {
+            "alignment_weight": (0.0, None),
+            "views_per_video": (1, None),
+            "decode_short_side": (1, None),
+            "max_unreadable_in_a_row": (1, None),
+            "shuffle_buffer": (1, None),
+            "min_crop_area": (0.0, 1.0),
+            "max_crop_aspect": (1.0, None),
+            "rand_augment_ops": (0, None),
+            "rand_augment_magnitude": (0.0, 10.0),
+            "rand_augment_std": (0.0, None),
+            "random_erasing": (0.0, 1.0),
+            "mixup_alpha": (0.0, None),
+            "cutmix_alpha": (0.0, None),
+            "layer_decay": (0.0, 1.0),
+            "ema_decay": (0.0, 1.0),
+        }
+        for name, (low, high) in limits.items():
+            value = getattr(self, name)
+            if value is not None and (value < low or (high is not None and value > high)):
+                raise ValueError(f"{name} must be at least {low}" + f" and at most {high}" * (high is not None))
+        for name in ("token_budgets", "eval_token_budgets"):
+            budgets = getattr(self, name)
+            if budgets is not None and (not budgets or min(budgets) < 1):
+                raise ValueError(f"{name} must be positive numbers of tokens, got {budgets}")
+        if self.freeze not in ("nothing", "backbone"):
+            raise ValueError(f"freeze must be nothing or backbone, got {self.freeze!r}")

@@ -1,0 +1,104 @@
+"""Random views of a clip with torchvision.transforms.v2; one draw for all frames of a clip."""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.tv_tensors import Video
+
+from flux_hf.training.arguments import FluxTrainingArguments
+
+GREY = 128
+MAGNITUDES = 101
+ERASED_AREA, ERASED_ASPECT = (0.02, 1 / 3), (0.3, 1 / 0.3)
+
+
+@contextmanager
+def random_state(*key) -> Iterator[np.random.Generator]:
+    """Inside, torch's random numbers on the CPU are a function of `key` and so is the generator that is given;
+    afterwards they go on as if nothing had been drawn."""
+    seed = int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:8])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield np.random.default_rng(seed)
+
+
+class ClipAugmentation:
+    """Makes a training view: random resized crop, flip, RandAugment, random colours, normalisation, random erasing.
+
+    As the official `kinetics_sparse_o4a.py`, but for the order: it applies RandAugment to whole frames, here the crop
+    comes first, so that there are fewer pixels to change. Operations of RandAugment are done one by one with
+    probability 0.5 and a strength from N(magnitude, std) within 0 and 10 ("rand-m9-mstd0.5" of timm).
+
+    Args:
+        args: which of it, and how strong.
+        image_mean, image_std: of the processor, per channel for values in 0..1.
+    """
+
+    def __init__(self, args: FluxTrainingArguments, image_mean: list[float], image_std: list[float]):
+        self.min_crop_area, self.max_crop_aspect = args.min_crop_area, args.max_crop_aspect
+        self.flip = v2.RandomHorizontalFlip(0.5 if args.flip else 0.0)
+        self.rand_augment = (args.rand_augment_ops, args.rand_augment_magnitude, args.rand_augment_std)
+        self.colors = _random_colors() if args.random_colors else None
+        self.normalize = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(image_mean, image_std)])
+        self.erase = v2.RandomErasing(args.random_erasing, ERASED_AREA, ERASED_ASPECT, value="random", inplace=True)
+
+    def __call__(self, frames: np.ndarray, size: int) -> torch.Tensor:
+        """uint8 (frames, height, width, 3) -> float32 (frames, 3, size, size)"""
+        clip = Video(torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2))
+        aspect = (1 / self.max_crop_aspect, self.max_crop_aspect)
+        clip = v2.RandomResizedCrop(size, (self.min_crop_area, 1.0), aspect, antialias=True)(clip)
+        clip = self._rand_augment(self.flip(clip))
+        if self.colors is not None:
+            clip = self.colors(clip)
+        return self.erase(self.normalize(clip)).as_subclass(torch.Tensor).contiguous()
+
+    def _rand_augment(self, clip: Video) -> Video:
+        operations, magnitude, std = self.rand_augment
+        for _ in range(operations):
+            strength = min(max(magnitude + std * torch.randn(()).item(), 0.0), 10.0)
+            if torch.rand(()) < 0.5:
+                clip = v2.RandAugment(
+                    1,
+                    round(strength / 10 * (MAGNITUDES - 1)),
+                    MAGNITUDES,
+                    interpolation=InterpolationMode.BILINEAR,
+                    fill=[GREY] * 3,
+                )(clip)
+        return clip
+
+
+def _random_colors() -> v2.Transform:
+    return v2.Compose(
+        [v2.RandomChannelPermutation(), v2.RandomInvert(0.5), v2.ColorJitter(brightness=0.3, contrast=0.3)]
+    )
+
+
+def mix_batch(
+    clips: torch.Tensor, labels: torch.Tensor, num_labels: int, mixup_alpha: float, cutmix_alpha: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mixup or cutmix of a batch, each half of the time where both are on.
+
+    Args:
+        clips: float (batch, frames, channels, height, width).
+        labels: class indices (batch,).
+        num_labels: number of classes.
+        mixup_alpha, cutmix_alpha: parameters of the Beta distributions; 0 is off.
+
+    Returns:
+        Clips of the same shape and labels: soft ones (batch, num_labels), or as they came when both are off.
+    """
+    mixes = [
+        mix(alpha=alpha, num_classes=num_labels)
+        for mix, alpha in ((v2.MixUp, mixup_alpha), (v2.CutMix, cutmix_alpha))
+        if alpha > 0
+    ]
+    if not mixes:
+        return clips, labels
+    mix = mixes[torch.randint(len(mixes), ()).item()]
+    mixed, soft = mix(Video(clips), labels)
+    return mixed.as_subclass(torch.Tensor), soft

@@ -1,0 +1,61 @@
+"""A moving average of the weights beside the trained ones."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from transformers import TrainerCallback
+
+FILE_NAME = "moving_average.safetensors"
+
+
+class MovingAverage(TrainerCallback):
+    """Averages the weights after every step with `decay`; saved in every checkpoint and read back by a resumed run.
+
+    Not for weights in shards (FSDP, DeepSpeed ZeRO-3).
+
+    Attributes:
+        resumed_from: checkpoint folder that training goes on from; set before it begins.
+    """
+
+    def __init__(self, model: nn.Module, decay: float):
+        self.model, self.decay = model, decay
+        self.average = None
+        self.resumed_from = None
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(self.decay))
+        if state.global_step > 0:
+            self.average.module.load_state_dict(load_file(Path(self.resumed_from) / FILE_NAME), strict=True)
+        self.average.n_averaged.fill_(1)
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self.average.update_parameters(self.model)
+
+    def on_save(self, args, state, control, **kwargs):
+        if args.should_save:
+            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            save_file({k: v.contiguous() for k, v in self.average.module.state_dict().items()}, folder / FILE_NAME)
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Inside, the model has the averaged weights (before training: its own)."""
+        if self.average is None:
+            yield
+            return
+        self._exchange()
+        try:
+            yield
+        finally:
+            self._exchange()
+
+    @torch.no_grad()
+    def _exchange(self) -> None:
+        for mine, averaged in zip(self.model.parameters(), self.average.module.parameters(), strict=True):
+            kept = mine.clone()
+            mine.copy_(averaged)
+            averaged.copy_(kept)

@@ -1,0 +1,72 @@
+"""Batches of one grid each, the same on every process and after a restart."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch.utils.data import Sampler
+
+from flux_hf.training.grids import grid_of_step
+
+
+class ClipRequest(NamedTuple):
+    """One training clip to make: which video, in which epoch, on which grid (frames, size in pixels)."""
+
+    index: int
+    epoch: int
+    grid: tuple[int, int]
+
+
+class GridBatchSampler(Sampler[list[ClipRequest]]):
+    """Shuffled batches of [`ClipRequest`]. All batches of one optimiser step have one grid: `batches_per_step`
+    consecutive ones (processes x accumulated batches; accelerate hands batch k to process k modulo their number).
+
+    The order is a function of (seed, epoch), the grid one of (seed, epoch, step), so neither the number of processes
+    nor a restart changes them. Videos that do not fill the last step are left out of that epoch; each epoch leaves out
+    others.
+
+    Args:
+        num_videos: size of the data set.
+        batch_size: videos in a batch of one process.
+        grids: what the grids are drawn from, see [`admissible_grids`].
+        batches_per_step: processes x gradient accumulation steps.
+        seed: of order and grids.
+
+    Raises:
+        ValueError: the data set does not fill one step.
+    """
+
+    # accelerate takes batches as they are only when it finds no batch size here.
+    batch_size = None
+    drop_last = True
+
+    def __init__(
+        self,
+        num_videos: int,
+        batch_size: int,
+        grids: list[tuple[int, int]],
+        *,
+        batches_per_step: int = 1,
+        seed: int = 0,
+    ):
+        self.num_videos, self.videos_per_batch, self.grids = num_videos, batch_size, grids
+        self.batches_per_step, self.seed, self.epoch = batches_per_step, seed, 0
+        if not len(self):
+            raise ValueError(
+                f"{num_videos} videos do not fill one step of {batches_per_step} batches (processes x accumulation "
+                f"steps) of {batch_size}; lower per_device_train_batch_size or gradient_accumulation_steps"
+            )
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.num_videos // (self.videos_per_batch * self.batches_per_step) * self.batches_per_step
+
+    def __iter__(self) -> Iterator[list[ClipRequest]]:
+        generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        order = torch.randperm(self.num_videos, generator=generator).tolist()
+        for batch in range(len(self)):
+            grid = grid_of_step(self.grids, self.seed, self.epoch, batch // self.batches_per_step)
+            start = batch * self.videos_per_batch
+            yield [ClipRequest(index, self.epoch, grid) for index in order[start : start + self.videos_per_batch]]

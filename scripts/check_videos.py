@@ -1,0 +1,35 @@
+"""Decode all videos of a data set in parallel and write the list of those that cannot be read."""
+
+import sys
+from dataclasses import dataclass, field
+
+from flux_hf.options import parse_options
+
+
+@dataclass
+class CheckOptions:
+    dataset: str = field(metadata={"help": "Folder or id of a data set on the Hub, as for finetune."})
+    split: str = field(default="train", metadata={"help": "Split to check."})
+    video_root: str | None = field(default=None, metadata={"help": "Folder of the videos of a list file."})
+    labels_file: str | None = field(default=None, metadata={"help": "File with the names of the labels."})
+    all_frames: bool = field(default=False, metadata={"help": "Decode every frame instead of 16 of each video."})
+    num_workers: int | None = field(default=None, metadata={"help": "Decoding processes. Default: one per core."})
+    output: str = field(default="bad_videos.csv", metadata={"help": "File to write: row, video and reason of each."})
+
+
+def main(argv: list[str] | None = None) -> None:
+    (options,) = parse_options(CheckOptions, argv, __doc__)
+    from flux_hf.data import load_video_dataset
+    from flux_hf.data.checking import check_videos, write_bad_videos
+
+    dataset = load_video_dataset(
+        options.dataset, options.split, video_root=options.video_root, label_names=options.labels_file
+    )
+    bad = check_videos(dataset, num_frames=None if options.all_frames else 16, num_workers=options.num_workers)
+    write_bad_videos(bad, options.output)
+    print(f"{len(bad)} of {len(dataset)} videos cannot be read, listed in {options.output}")
+    sys.exit(1 if bad else 0)
+
+
+if __name__ == "__main__":
+    main()
