@@ -17,6 +17,7 @@ DEPENDENCIES = [
     "datasets>=5.2.0",
     "av>=18.1.0",
     "huggingface-hub>=2.4.0",
+    "jinja2>=3.1.6",
     "evaluate>=0.4.6",
     "numpy>=2.4.6",
     "pillow>=13.0.0",
@@ -43,7 +44,7 @@ TEST = [
 setup(
     packages=[*find_packages(include=["flux_hf", "flux_hf.*"]), *MAPPED_FOLDERS],
     package_dir={"flux_hf": "flux_hf", **MAPPED_FOLDERS},
-    package_data={"flux_hf": ["checkpoints/**/*"], "flux_hf.scripts": ["configs/**/*"]},
+    package_data={"flux_hf": ["checkpoints/**/*", "hub/*.jinja"], "flux_hf.scripts": ["configs/**/*"]},
     install_requires=DEPENDENCIES,
     extras_require={
         "plot": PLOT,
