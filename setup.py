@@ -26,9 +26,11 @@ DEPENDENCIES = [
     "tqdm>=4.70.1",
 ]
 
+EXPORT = ["onnx>=1.23.2", "onnxruntime>=1.31.1", "onnxscript>=0.7.2"]
 PLOT = ["matplotlib>=3.11.2"]
 LINT = ["ruff==0.17.6"]
 TEST = [
+    *EXPORT,
     "pytest>=9.2.0",
     "pytest-xdist>=3.8.0",
     "filelock>=4.2.11",
@@ -47,6 +49,7 @@ setup(
     package_data={"flux_hf": ["checkpoints/**/*", "hub/*.jinja"], "flux_hf.scripts": ["configs/**/*"]},
     install_requires=DEPENDENCIES,
     extras_require={
+        "export": EXPORT,
         "plot": PLOT,
         "lint": LINT,
         "test": TEST,

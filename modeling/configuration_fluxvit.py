@@ -66,8 +66,8 @@ class FluxViTConfig(PreTrainedConfig):
             self.label2id = {name: index for index, name in self.id2label.items()}
 
     def save_pretrained(self, save_directory, *args, **kwargs):
-        """As in transformers; a saved classifier also tells `AutoModel` where its base model is. Only pipelines whose file
-        is in the folder are named."""
+        """As in transformers; a saved classifier also tells `AutoModel` where its base model is, and `custom_pipelines`
+        whose file is not in the folder are left out."""
         if self._auto_class is not None:
             self.auto_map = {"AutoModel": "modeling_fluxvit.FluxViTModel", **(getattr(self, "auto_map", None) or {})}
         if pipelines := getattr(self, "custom_pipelines", None):
