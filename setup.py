@@ -17,6 +17,7 @@ DEPENDENCIES = [
     "datasets>=5.2.0",
     "av>=18.1.0",
     "huggingface-hub>=2.4.0",
+    "jinja2>=3.1.6",
     "evaluate>=0.4.6",
     "numpy>=2.4.6",
     "pillow>=13.0.0",
@@ -25,9 +26,11 @@ DEPENDENCIES = [
     "tqdm>=4.70.1",
 ]
 
+EXPORT = ["onnx>=1.23.2", "onnxruntime>=1.31.1", "onnxscript>=0.7.2"]
 PLOT = ["matplotlib>=3.11.2"]
 LINT = ["ruff==0.17.6"]
 TEST = [
+    *EXPORT,
     "pytest>=9.2.0",
     "pytest-xdist>=3.8.0",
     "filelock>=4.2.11",
@@ -43,9 +46,10 @@ TEST = [
 setup(
     packages=[*find_packages(include=["flux_hf", "flux_hf.*"]), *MAPPED_FOLDERS],
     package_dir={"flux_hf": "flux_hf", **MAPPED_FOLDERS},
-    package_data={"flux_hf": ["checkpoints/**/*"], "flux_hf.scripts": ["configs/**/*"]},
+    package_data={"flux_hf": ["checkpoints/**/*", "hub/*.jinja"], "flux_hf.scripts": ["configs/**/*"]},
     install_requires=DEPENDENCIES,
     extras_require={
+        "export": EXPORT,
         "plot": PLOT,
         "lint": LINT,
         "test": TEST,

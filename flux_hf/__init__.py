@@ -15,6 +15,7 @@ if not (_Path(__file__).parent / "modeling").is_dir():
     __path__.append(str(_Path(__file__).resolve().parent.parent))
 
 _HOME_OF = {
+    "FluxVideoClassificationPipeline": "flux_hf.processing.pipeline_fluxvit",
     "FluxVideoProcessor": "flux_hf.processing.video_processing_fluxvit",
     "FluxViTConfig": "flux_hf.modeling.configuration_fluxvit",
     "FluxViTForVideoClassification": "flux_hf.modeling.modeling_fluxvit",
@@ -24,6 +25,7 @@ _HOME_OF = {
 }
 
 __all__ = [
+    "FluxVideoClassificationPipeline",
     "FluxVideoProcessor",
     "FluxViTConfig",
     "FluxViTForVideoClassification",
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from flux_hf.checkpoints import default_checkpoint
     from flux_hf.modeling.configuration_fluxvit import FluxViTConfig
     from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification, FluxViTModel
+    from flux_hf.processing.pipeline_fluxvit import FluxVideoClassificationPipeline
     from flux_hf.processing.video_decoding_fluxvit import VideoDecodeError
     from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
 

@@ -40,7 +40,21 @@ def usage() -> str:
     commands["env"] = ENVIRONMENT_HELP
     width = max(map(len, commands))
     lines = [f"  {name:<{width}}  {text}".rstrip() for name, text in commands.items()]
-    return "\n".join(["usage: flux-hf COMMAND ...", "", *lines, "", "flux-hf COMMAND --help explains one of them."])
+    return "\n".join(
+        [
+            "usage: flux-hf COMMAND ...",
+            "",
+            *lines,
+            "",
+            "flux-hf COMMAND --help explains one of them. The first words of a name are enough.",
+        ]
+    )
+
+
+def full_name(name: str, commands) -> str:
+    """The command that `name` or its first words mean: `convert` is `convert-checkpoint`, if no other starts so."""
+    longer = [command for command in commands if command.startswith(f"{name}-")]
+    return longer[0] if name not in commands and len(longer) == 1 else name
 
 
 def environment() -> str:
@@ -66,7 +80,8 @@ def environment() -> str:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run `flux-hf COMMAND ...`; hyphens and underscores in the name are the same."""
+    """Run `flux-hf COMMAND ...`; hyphens and underscores in the name are the same, its first words
+    are enough."""
     arguments = sys.argv[1:] if argv is None else list(argv)
     if not arguments or arguments[0] in ("-h", "--help"):
         print(usage())
@@ -81,6 +96,7 @@ def main(argv: list[str] | None = None) -> None:
         print(environment())
         return
     files = command_files()
+    name = full_name(name, files)
     if name not in files:
         print(f"flux-hf: unknown command {name!r}; there are: {', '.join([*files, 'env'])}", file=sys.stderr)
         raise SystemExit(2)

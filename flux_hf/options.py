@@ -1,5 +1,6 @@
 """Options of the commands: dataclasses on the command line, with defaults from one YAML recipe."""
 
+import itertools
 import sys
 from pathlib import Path
 
@@ -22,3 +23,12 @@ def parse_options(dataclass_types, argv: list[str] | None = None, description: s
             options[name].required = False
         argv = argv[1:]
     return parser.parse_args_into_dataclasses(argv, look_for_args_file=False)
+
+
+def leading_values(argv: list[str], *names: str) -> list[str]:
+    """Values before the first option, by position: `FILE FOLDER --x 1` becomes `--NAME FILE --NAME FOLDER --x 1`."""
+    values = list(itertools.takewhile(lambda argument: not argument.startswith("-"), argv))
+    if values and values[0].endswith((".yaml", ".yml")):
+        return argv
+    named = [part for name, value in zip(names, values, strict=False) for part in (f"--{name}", value)]
+    return [*named, *argv[min(len(values), len(names)) :]]

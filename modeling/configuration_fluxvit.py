@@ -1,5 +1,7 @@
 """FluxViT configuration."""
 
+from pathlib import Path
+
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
@@ -60,11 +62,17 @@ class FluxViTConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs):
         self.head_token_budgets = list(self.head_token_budgets)
         super().__post_init__(**kwargs)
+        if self.label2id is None and self.id2label is not None:
+            self.label2id = {name: index for index, name in self.id2label.items()}
 
     def save_pretrained(self, save_directory, *args, **kwargs):
-        """As in transformers; a saved classifier also tells `AutoModel` where its base model is."""
+        """As in transformers; a saved classifier also tells `AutoModel` where its base model is, and `custom_pipelines`
+        whose file is not in the folder are left out."""
         if self._auto_class is not None:
             self.auto_map = {"AutoModel": "modeling_fluxvit.FluxViTModel", **(getattr(self, "auto_map", None) or {})}
+        if pipelines := getattr(self, "custom_pipelines", None):
+            shipped = {path.stem for path in Path(save_directory).glob("*.py")}
+            self.custom_pipelines = {k: v for k, v in pipelines.items() if v["impl"].partition(".")[0] in shipped}
         super().save_pretrained(save_directory, *args, **kwargs)
 
     def validate_architecture(self):

@@ -46,7 +46,7 @@ class PositionEmbedding(nn.Module):
     def _grid_positions(self, grid: tuple[int, int, int]) -> torch.Tensor:
         table = self.table.float()
         if grid != self.stored_grid:
-            table = _interpolate(table, self.stored_grid, grid)
+            table = interpolate_positions(table, self.stored_grid, grid)
         return (table * self.weight + self.bias).to(self.table.dtype)
 
 
@@ -68,8 +68,11 @@ def _sines_and_cosines(values: torch.Tensor, width: int) -> torch.Tensor:
     return nn.functional.pad(torch.cat([angles.sin(), angles.cos()], dim=1), (0, width - 2 * half))
 
 
-def _interpolate(table: torch.Tensor, stored: tuple[int, int, int], grid: tuple[int, int, int]) -> torch.Tensor:
-    """(stored frames * rows * columns, channels) -> (frames * rows * columns, channels)"""
+def interpolate_positions(
+    table: torch.Tensor, stored: tuple[int, int, int], grid: tuple[int, int, int]
+) -> torch.Tensor:
+    """(stored frames * rows * columns, channels) -> (frames * rows * columns, channels), linearly in time, then
+    bicubically in space."""
     channels = table.shape[1]
     if grid[0] != stored[0]:
         over_time = table.reshape(stored[0], -1).T[None]

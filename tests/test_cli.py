@@ -39,6 +39,20 @@ def test_runs_the_main_of_a_script(scripts, capsys, name):
     assert capsys.readouterr().out == "flux-hf say-hello ['--to', 'you']\n"
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("say", "say"), ("say-it", "say-it-loud"), ("say_it", "say-it-loud"), ("sa", "sa"), ("tell", "tell")],
+)
+def test_first_words_of_a_name_are_enough(name, meant):
+    """When they fit one command only, and are no command themselves."""
+    assert cli.full_name(name.replace("_", "-"), ["say", "say-hello", "say-it-loud", "tell-me", "tell-you"]) == meant
+
+
+def test_runs_a_script_by_its_first_word(scripts, capsys):
+    cli.main(["say", "--to", "you"])
+    assert capsys.readouterr().out == "flux-hf say-hello ['--to', 'you']\n"
+
+
 def test_takes_its_arguments_from_the_command_line(scripts, capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["flux-hf", "say-hello", "x"])
     cli.main()

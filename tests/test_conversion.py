@@ -8,6 +8,7 @@ import torch
 from safetensors import safe_open
 
 from flux_hf.conversion import convert_official_state_dict
+from tests import official_reference
 
 FIXTURE = Path(__file__).parent / "fixtures" / "official_tiny.safetensors"
 WEIGHTS = "weights."
@@ -88,3 +89,18 @@ def test_label_names_must_match_the_classifier(state_dict):
     assert convert_official_state_dict(state_dict, id2label=names, **kwargs).config.id2label == names
     with pytest.raises(ValueError, match="id2label names 2 classes, the classifier has 7"):
         convert_official_state_dict(state_dict, id2label={0: "a", 1: "b"}, **kwargs)
+
+
+@pytest.mark.parametrize("case", range(7))
+def test_the_written_out_reference_equals_the_official_output(state_dict, reference, case):
+    """Guards tests/official_reference.py, which stands in for the official code at sizes that no file can hold."""
+    spec, tensors = reference
+    name, case = f"case{case}.", spec["cases"][case]
+    video = (tensors[name + "video_uint8"].permute(0, 4, 1, 2, 3).float() - 128) / 64
+    logits, keep = official_reference.flux_forward(
+        state_dict, video, table=(8, 4), heads=4, budget=case.get("kept"), pooler_heads=4, act="none"
+    )
+    if case.get("kept") is not None:
+        assert torch.equal(keep, tensors[name + "keep"].bool())
+    for head in range(3):
+        torch.testing.assert_close(logits[head], tensors[f"{name}logits_head{head}"], atol=1e-5, rtol=0)

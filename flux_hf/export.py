@@ -1,0 +1,161 @@
+"""Exports for one grid and one budget, with the token selector inside: ONNX, torch.export, and int8 for CPUs."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import AutoModelForVideoClassification, AutoVideoProcessor
+
+from flux_hf.latency import machine, median_ms
+
+TOLERANCE = 1e-4
+"""Largest difference of the logits, relative to the largest logit, that float exports may have from PyTorch."""
+
+REPORT_FILE = "export.json"
+_INPUT, _OUTPUT = "pixel_values_videos", "logits"
+
+
+@dataclass
+class ExportOptions:
+    """What to export for which input."""
+
+    checkpoint: str = field(metadata={"help": "Folder or Hub id."})
+    output_dir: str = field(metadata={"help": "Folder to write."})
+    token_budget: int | None = field(
+        default=None, metadata={"help": "Budget built in. Default: the processor's, or the model's."}
+    )
+    batch_size: int = field(default=1, metadata={"help": "Clips per call, built in."})
+    int8: bool = field(default=False, metadata={"help": "Also write model_int8.onnx, quantised dynamically for CPUs."})
+
+
+class _Classifier(nn.Module):
+    """Pixels to logits, with the budget as a constant."""
+
+    def __init__(self, model: nn.Module, token_budget: int | None):
+        super().__init__()
+        self.model, self.token_budget = model, token_budget
+
+    def forward(self, pixel_values_videos: torch.Tensor) -> torch.Tensor:
+        return self.model(pixel_values_videos, token_budget=self.token_budget).logits
+
+
+def export(options: ExportOptions) -> dict:
+    """Write `model.onnx`, `model.pt2`, on demand `model_int8.onnx`, the configurations of model and processor, and
+    `export.json` to `options.output_dir`.
+
+    The processor's configuration gives every video the exported grid. Each export runs on a random clip and on one
+    without any motion, where all tokens tie, and has to give PyTorch's logits.
+
+    Returns:
+        What `export.json` holds: `input_shape` (batch, frames, channels, height, width), `token_budget`, `labels`,
+        `machine`, and `runs`: for "pytorch" and each file `milliseconds` (median) and `difference` (largest
+        difference from PyTorch's logits over the largest logit).
+
+    Raises:
+        ImportError: the packages of `flux_hf[export]` are missing.
+        ValueError: on options that do not fit.
+        RuntimeError: an export does not give PyTorch's logits.
+    """
+    for name, value in (("token_budget", options.token_budget), ("batch_size", options.batch_size)):
+        if value is not None and value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+    _require_onnx()
+    model = AutoModelForVideoClassification.from_pretrained(options.checkpoint, dtype=torch.float32).eval()
+    processor = AutoVideoProcessor.from_pretrained(options.checkpoint)
+    budget = options.token_budget or processor.token_budget or model.config.token_budget
+    processor, shape = _fixed_processor(processor, budget)
+    shape = (options.batch_size, *shape)
+
+    folder = Path(options.output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    processor.save_pretrained(folder)
+    model.config.token_budget = budget
+    model.config.save_pretrained(folder)
+
+    classifier = _Classifier(model, budget)
+    clips = [torch.randn(shape, generator=torch.Generator().manual_seed(0)), torch.full(shape, 0.5)]
+    runs = {"pytorch": _eager(classifier)}
+    with torch.no_grad():
+        program = torch.export.export(classifier, (clips[0],))
+        torch.export.save(program, folder / "model.pt2")
+        torch.onnx.export(
+            program, f=folder / "model.onnx", input_names=[_INPUT], output_names=[_OUTPUT], dynamo=True,
+            external_data=False, verbose=False,
+        )  # fmt: skip
+    runs["model.pt2"] = _eager(torch.export.load(folder / "model.pt2").module())
+    runs["model.onnx"] = _onnx(folder / "model.onnx")
+    if options.int8:
+        quantize(folder / "model.onnx", folder / "model_int8.onnx")
+        runs["model_int8.onnx"] = _onnx(folder / "model_int8.onnx")
+    measured = {name: _measure(run, runs["pytorch"], clips) for name, run in runs.items()}
+    for name, result in measured.items():
+        if result["difference"] > TOLERANCE and "int8" not in name:
+            raise RuntimeError(
+                f"{folder / name} differs from PyTorch by {result['difference']:.2g}, over {TOLERANCE:g}"
+            )
+    report = {
+        "input_shape": list(shape),
+        "token_budget": budget,
+        "labels": [model.config.id2label[index] for index in range(model.config.num_labels)],
+        "machine": machine(),
+        "runs": measured,
+    }
+    (folder / REPORT_FILE).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    return report
+
+
+def quantize(source: Path, target: Path) -> None:
+    """Dynamic int8 of the matrix products, except the patch embedding, which the selector looks at."""
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    model = onnx.load(source)
+    del model.graph.value_info[:]  # shapes from before the exporter's optimiser; shape inference trips over them
+    products = [node for node in model.graph.node if node.op_type in ("MatMul", "Gemm")]
+    quantize_dynamic(model, target, weight_type=QuantType.QInt8, nodes_to_exclude=[products[0].name])
+
+
+def _fixed_processor(processor, budget: int | None):
+    """The processor with one budget and one grid, and the shape (frames, channels, height, width) it gives."""
+    frames, side = processor.choose_grid(budget)
+    video = np.zeros((frames, side, side, 3), dtype=np.uint8)
+    options = {} if budget is None else {"token_budget": budget}
+    shape = tuple(processor(video, return_tensors="pt", **options)[_INPUT].shape[1:])
+    settings = processor.to_dict() | {"num_frames": shape[0], "token_budget": budget, "fps": None}
+    settings["size"] = {"shortest_edge": side} if processor.size is None else dict(processor.size)
+    return type(processor)(**settings), shape
+
+
+def _eager(module: nn.Module):
+    def run(clip: torch.Tensor) -> np.ndarray:
+        with torch.no_grad():
+            return module(clip).numpy()
+
+    return run
+
+
+def _onnx(path: Path):
+    import onnxruntime
+
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(path, settings, providers=["CPUExecutionProvider"])
+    return lambda clip: session.run([_OUTPUT], {_INPUT: clip.numpy()})[0]
+
+
+def _measure(run, reference, clips: list[torch.Tensor]) -> dict:
+    pairs = [(run(clip), reference(clip)) for clip in clips]
+    difference = max(float(np.abs(found - expected).max() / np.abs(expected).max()) for found, expected in pairs)
+    return {"milliseconds": median_ms(lambda: run(clips[0])), "difference": difference}
+
+
+def _require_onnx() -> None:
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise ImportError(f"{error}; exports need more packages: pip install 'flux_hf[export]'") from error

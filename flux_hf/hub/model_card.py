@@ -1,0 +1,160 @@
+"""The model card of a checkpoint, from its files and from what was measured."""
+
+import json
+import re
+from pathlib import Path
+
+import yaml
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+import flux_hf
+from flux_hf.conversion.convert import REPORT_FILE
+from flux_hf.costs import forward_macs
+
+TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
+PAPER = "https://arxiv.org/abs/2503.14237"
+
+
+def build_model_card(
+    folder: str | Path,
+    repo_id: str,
+    model,
+    processor,
+    *,
+    evaluations: list[dict] = (),
+    recipe: dict | None = None,
+    latency: dict | None = None,
+) -> ModelCard:
+    """Write the card of a checkpoint folder; every figure in it comes from one of the arguments or files.
+
+    Args:
+        folder: may hold `conversion.json` (`flux-hf convert`) and `trainer_state.json` (Trainer).
+        repo_id: name on the Hub.
+        model, processor: what the folder holds, loaded.
+        evaluations: contents of JSON files of `flux-hf evaluate`. With and without Token Optimization are two files, or
+            budgets whose grids have more tokens than are kept, and as many.
+        recipe: what the training was started with; its `dataset` and `model` become metadata when they are on the Hub.
+        latency: what `flux_hf.latency.forward_latency` returns.
+
+    Returns:
+        `ModelCard`; its metadata has passed huggingface_hub's checks.
+    """
+    folder, recipe = Path(folder), recipe or {}
+    name = repo_id.rpartition("/")[2]
+    results = [result for evaluation in evaluations for result in _results(evaluation)]
+    sources = [recipe.get("dataset"), *(evaluation.get("dataset") for evaluation in evaluations)]
+    data = ModelCardData(
+        model_name=name,
+        license="mit",
+        library_name="transformers",
+        pipeline_tag="video-classification",
+        tags=["fluxvit", "video", "arxiv:2503.14237"],
+        datasets=sorted({source for source in sources if _is_hub_id(source)}) or None,
+        base_model=recipe.get("model") if _is_hub_id(recipe.get("model")) else None,
+        metrics=["accuracy"] if results else None,
+        eval_results=results or None,
+    )
+    budgets = sorted({*model.config.head_token_budgets, *(processor.grids or {})}, reverse=True)
+    return ModelCard.from_template(
+        data,
+        template_path=str(TEMPLATE),
+        name=name,
+        repo_id=repo_id,
+        paper=PAPER,
+        version=flux_hf.__version__,
+        config=model.config,
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        classes=[model.config.id2label[index] for index in range(model.config.num_labels)],
+        rows=[_cost(budget, model.config, processor.choose_grid(budget), latency) for budget in budgets],
+        latency=latency,
+        evaluations=[_evaluation(evaluation, model.config) for evaluation in evaluations],
+        recipe=yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True).rstrip() if recipe else None,
+        training=_training(folder / "trainer_state.json"),
+        conversion=_json(folder / REPORT_FILE),
+    )
+
+
+def _cost(budget: int, config, grid: tuple[int, int], latency: dict | None) -> dict:
+    tokens = grid[0] * (grid[1] // config.patch_size) ** 2
+    kept = min(budget, tokens)
+    return {
+        "budget": budget,
+        "grid": _grid(grid),
+        "kept": kept,
+        "tokens": tokens,
+        "gmacs": forward_macs(config, kept, tokens) / 1e9,
+        "milliseconds": None if latency is None else latency["milliseconds"][budget],
+    }
+
+
+def _evaluation(evaluation: dict, config) -> dict:
+    rows = []
+    for budget, figures in _by_budget(evaluation):
+        frames, side = figures["grid"]
+        tokens = frames * (side // config.patch_size) ** 2
+        selection = f"{budget} of {tokens}" if tokens > budget else f"none, all {tokens}"
+        top1 = 100 * figures["top1"]
+        grid = _grid(figures["grid"])
+        rows.append({"budget": budget, "grid": grid, "selection": selection, "top1": top1, "gmacs": figures["gmacs"]})
+    unreadable = evaluation.get("unreadable")
+    return {
+        "dataset": _dataset_name(evaluation),
+        "revision": evaluation.get("revision"),
+        "split": evaluation["split"],
+        "num_videos": evaluation["num_videos"],
+        "date": evaluation.get("date"),
+        "versions": ", ".join(f"{name} {version}" for name, version in evaluation.get("versions", {}).items()),
+        "unreadable": None if unreadable is None else [Path(entry["video"]).name for entry in unreadable],
+        "rows": rows,
+    }
+
+
+def _results(evaluation: dict) -> list[EvalResult]:
+    name = _dataset_name(evaluation)
+    return [
+        EvalResult(
+            task_type="video-classification",
+            task_name="Video classification",
+            dataset_type=evaluation["dataset"] if _is_hub_id(evaluation["dataset"]) else name,
+            dataset_name=name,
+            dataset_split=evaluation["split"],
+            dataset_revision=evaluation.get("revision"),
+            metric_type="accuracy",
+            metric_name=f"top-1, {budget} tokens of {_grid(figures['grid'])}",
+            metric_value=round(100 * figures["top1"], 2),
+        )
+        for budget, figures in _by_budget(evaluation)
+    ]
+
+
+def _by_budget(evaluation: dict) -> list[tuple[int, dict]]:
+    return sorted(((int(budget), figures) for budget, figures in evaluation["budgets"].items()), reverse=True)
+
+
+def _grid(grid) -> str:
+    return f"{grid[0]} x {grid[1]} x {grid[1]}"
+
+
+def _dataset_name(evaluation: dict) -> str:
+    """The Hub id, or the last part of a folder's path: where it lies on a disk is nobody's business."""
+    dataset = str(evaluation["dataset"])
+    return dataset if _is_hub_id(dataset) else Path(dataset).name
+
+
+def _is_hub_id(name) -> bool:
+    return isinstance(name, str) and bool(re.fullmatch(r"\w[\w.-]*/[\w.-]+", name)) and not Path(name).exists()
+
+
+def _training(path: Path) -> dict | None:
+    state = _json(path)
+    if state is None:
+        return None
+    evaluated = [entry for entry in state.get("log_history", []) if any(key.startswith("eval_") for key in entry)]
+    measured = {key: value for key, value in (evaluated[-1] if evaluated else {}).items() if key.startswith("eval_")}
+    chosen = {key: value for key, value in measured.items() if not re.search("runtime|per_second", key)}
+    last = ", ".join(f"{key} {value:.4g}" for key, value in chosen.items())
+    return {"steps": state["global_step"], "epochs": state.get("epoch") or 0.0, "last": last}
+
+
+def _json(path: Path) -> dict | None:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None

@@ -1,0 +1,129 @@
+"""Uploading a checkpoint folder to the Hub, with its model card."""
+
+import json
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from pathlib import Path
+
+import yaml
+from huggingface_hub import CommitOperationAdd, HfApi
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
+from huggingface_hub.utils import httpx
+from transformers import AutoModelForVideoClassification, AutoVideoProcessor
+
+from flux_hf.hub.model_card import build_model_card
+from flux_hf.latency import forward_latency
+
+REQUIRED = ("config.json", "video_preprocessor_config.json", "*.safetensors", "modeling_*.py", "video_processing_*.py")
+UPLOADED = ("config.json", "video_preprocessor_config.json", "*.safetensors", "*.safetensors.index.json", "*.py")
+UPLOADED += ("conversion.json",)
+
+
+@dataclass
+class PushOptions:
+    """What to upload where. The access token comes from `hf auth login` or the variable HF_TOKEN, never from here."""
+
+    checkpoint: str = field(metadata={"help": "Folder of a saved model and processor."})
+    repo_id: str = field(metadata={"help": "Name on the Hub: user/name."})
+    revision: str | None = field(default=None, metadata={"help": "Branch, created if it is not there. Default: main."})
+    private: bool | None = field(default=None, metadata={"help": "Visibility of a new repository. Default: public."})
+    commit_message: str = field(default="Upload FluxViT checkpoint", metadata={"help": "Of the commit."})
+    evaluations: list[str] = field(default_factory=list, metadata={"help": "JSON files of flux-hf evaluate."})
+    recipe: str | None = field(default=None, metadata={"help": "YAML file the training was started with."})
+    measure_latency: bool = field(default=False, metadata={"help": "Time the model here, for the card."})
+    keep_readme: bool = field(default=False, metadata={"help": "Upload the folder's README.md, not a generated card."})
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """Where a checkpoint went: address of the commit, names of the files in it and of those in the folder left out."""
+
+    url: str
+    files: list[str]
+    left_out: list[str]
+
+
+def push(options: PushOptions) -> Pushed:
+    """Upload in one commit. Run again after an interruption it completes: large files that arrived are not sent again.
+
+    Raises:
+        ValueError: the folder lacks files; no or a wrong token; the repository is not ours, or has another visibility.
+    """
+    if options.repo_id.count("/") != 1:
+        raise ValueError(f"repo_id must be user/name, got {options.repo_id!r}")
+    folder = Path(options.checkpoint)
+    names = _files(folder)
+    uploaded = [name for name in names if any(fnmatch(name, pattern) for pattern in UPLOADED)]
+    card = _card(folder, options)
+    api = HfApi(library_name="flux_hf")
+    try:
+        api.whoami()
+        repo_id = _repository(api, options)
+        if options.revision:
+            api.create_branch(repo_id, branch=options.revision, exist_ok=True)
+        commit = api.create_commit(
+            repo_id,
+            [
+                *(CommitOperationAdd(name, folder / name) for name in uploaded),
+                CommitOperationAdd("README.md", card.encode()),
+            ],
+            commit_message=options.commit_message,
+            revision=options.revision,
+        )
+    except LocalTokenNotFoundError as error:
+        raise ValueError("no access token: run `hf auth login`, or set the variable HF_TOKEN") from error
+    except HFValidationError as error:
+        raise ValueError(f"repo_id {options.repo_id!r}: {error}") from error
+    except HfHubHTTPError as error:
+        raise ValueError(f"the Hub refused {options.repo_id}: {_reason(error)}") from error
+    except httpx.HTTPError as error:
+        raise ValueError(f"cannot reach the Hub at {api.endpoint}: {error}; run the command again") from error
+    left_out = sorted(set(names) - set(uploaded) - {"README.md"})
+    return Pushed(commit.commit_url, [*uploaded, "README.md"], left_out)
+
+
+def _files(folder: Path) -> list[str]:
+    if not folder.is_dir():
+        raise ValueError(f"checkpoint {folder} is not a folder")
+    names = sorted(path.name + "/" * path.is_dir() for path in folder.iterdir())
+    if missing := [pattern for pattern in REQUIRED if not any(fnmatch(name, pattern) for name in names)]:
+        raise ValueError(
+            f"checkpoint {folder} lacks {', '.join(missing)}; save the model and the processor there with flux_hf"
+        )
+    return names
+
+
+def _card(folder: Path, options: PushOptions) -> str:
+    if options.keep_readme:
+        path = folder / "README.md"
+        if not path.is_file():
+            raise ValueError(f"keep_readme: {folder} has no README.md")
+        return path.read_text(encoding="utf-8")
+    model = AutoModelForVideoClassification.from_pretrained(folder).eval()
+    processor = AutoVideoProcessor.from_pretrained(folder)
+    budgets = {*model.config.head_token_budgets, *(processor.grids or {})}
+    card = build_model_card(
+        folder,
+        options.repo_id,
+        model,
+        processor,
+        evaluations=[json.loads(Path(path).read_text(encoding="utf-8")) for path in options.evaluations],
+        recipe=yaml.safe_load(Path(options.recipe).read_text(encoding="utf-8")) if options.recipe else None,
+        latency=forward_latency(model, processor, sorted(budgets)) if options.measure_latency else None,
+    )
+    return str(card)
+
+
+def _repository(api: HfApi, options: PushOptions) -> str:
+    repo_id = api.create_repo(options.repo_id, private=options.private, exist_ok=True).repo_id
+    private = api.repo_info(repo_id).private
+    if options.private is not None and private != options.private:
+        has = "private" if private else "public"
+        raise ValueError(f"{repo_id} exists and is {has}: change that in its settings, or leave the option private out")
+    return repo_id
+
+
+def _reason(error: HfHubHTTPError) -> str:
+    if error.response is not None and error.response.status_code == 401:
+        return "it does not know the access token (from HF_TOKEN or `hf auth login`); make one that may write"
+    return error.server_message or str(error).splitlines()[0]

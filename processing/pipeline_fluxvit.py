@@ -1,0 +1,153 @@
+"""`FluxVideoClassificationPipeline`: the stock video-classification pipeline with a token budget for every call."""
+
+import os
+from collections.abc import Sized
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+from transformers import VideoClassificationPipeline
+from transformers.dynamic_module_utils import custom_object_save
+from transformers.pipelines.pt_utils import PipelineDataset, PipelineIterator
+from transformers.video_utils import VideoMetadata
+
+from .frame_sampling_fluxvit import segment_middles
+from .video_batch_fluxvit import flat_videos
+from .video_source_fluxvit import is_video_source
+
+TASK = "flux-video-classification"
+"""Name under which a saved pipeline is found again. Not the stock task's: that would make the stock pipeline refuse the
+checkpoint without `trust_remote_code=True`."""
+
+
+class FluxVideoClassificationPipeline(VideoClassificationPipeline):
+    """Classifies videos at a token budget that each call may choose, over several views of each video.
+
+    Made as `FluxVideoClassificationPipeline(model=model, video_processor=processor)`, or
+    `pipeline("video-classification", model=..., pipeline_class=FluxVideoClassificationPipeline)`; from what its
+    `save_pretrained` wrote also as `pipeline("flux-video-classification", model=..., trust_remote_code=True)`.
+
+    A call takes whatever the video processor takes: path, URL, bytes, binary file object, `{"path", "bytes"}`, array of
+    frames; or a list, generator or data set of them, with `batch_size` in batches of videos of any length and size. It
+    answers like the stock pipeline: a list of {"score", "label"} per video, best first.
+
+    Options of a call, or at construction for all calls, beside `top_k`, `function_to_apply` and `num_frames`:
+        token_budget (`int`): tokens to keep, which also chooses the grid. Default: the processor's.
+        num_clips (`int`, defaults to 1): clips per video, which take different frames of the same segments.
+        num_crops (`int`, defaults to 1): squares cut out along the longer side, evenly; 1 is the middle.
+
+    Scores are the mean over the views of softmax (or what `function_to_apply` says). The paper uses 4 clips x 3 crops.
+    """
+
+    def _sanitize_parameters(self, token_budget=None, num_clips=None, num_crops=None, **kwargs):
+        preprocess, forward, postprocess = super()._sanitize_parameters(**kwargs)
+        for name, value in (("token_budget", token_budget), ("num_clips", num_clips), ("num_crops", num_crops)):
+            if value is not None:
+                if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                    raise ValueError(f"{name} must be an integer >= 1, got {value!r}")
+                preprocess[name] = value
+        return preprocess, forward, postprocess
+
+    def preprocess(self, video, num_frames=None, frame_sampling_rate=1, token_budget=None, num_clips=1, num_crops=1):
+        """One video as (1, views, frames, channels, height, width), with the budget if there is one."""
+        if frame_sampling_rate != 1:
+            raise ValueError("frame_sampling_rate has no effect on sparse sampling; leave it at 1")
+        num_frames = num_frames or self.model.config.num_frames
+        options = {"token_budget": token_budget, "return_tensors": "pt"}
+        if num_clips == num_crops == 1:
+            inputs = self.video_processor(video, num_frames=num_frames, do_sample_frames=True, **options)
+        else:
+            clips = self._read_clips(video, num_frames, token_budget, num_clips)
+            if num_crops > 1:
+                options["do_center_crop"] = False
+            inputs = self.video_processor(clips, do_sample_frames=False, **options)
+            if num_crops > 1:
+                inputs["pixel_values_videos"] = self._crops(inputs["pixel_values_videos"], num_crops)
+        inputs["pixel_values_videos"] = inputs["pixel_values_videos"][None]
+        return inputs.to(self.dtype)
+
+    def _forward(self, model_inputs):
+        videos = model_inputs["pixel_values_videos"]
+        output = self.model(videos.flatten(0, 1), token_budget=model_inputs.get("token_budget"))
+        return {"logits": output.logits.unflatten(0, videos.shape[:2])}
+
+    def postprocess(self, model_outputs, top_k=5, function_to_apply=None):
+        """Logits (1, views, classes) -> [{"score", "label"}, ...]"""
+        by_problem = {"regression": "none", "multi_label_classification": "sigmoid"}
+        function = function_to_apply or by_problem.get(self.model.config.problem_type, "softmax")
+        views = model_outputs["logits"][0].float()
+        scores = {"softmax": views.softmax(-1), "sigmoid": views.sigmoid(), "none": views}[function]
+        mean = SimpleNamespace(logits=scores.mean(0, keepdim=True))
+        return super().postprocess(mean, top_k=top_k, function_to_apply="none")
+
+    def get_iterator(self, inputs, num_workers, batch_size, preprocess_params, forward_params, postprocess_params):
+        """As in every pipeline; the stock one cannot batch for a model that has only a video processor."""
+        if batch_size == 1:
+            return super().get_iterator(
+                inputs, num_workers, batch_size, preprocess_params, forward_params, postprocess_params
+            )
+        if isinstance(inputs, Sized):
+            videos = PipelineDataset(inputs, self.preprocess, preprocess_params)
+        else:
+            videos, num_workers = PipelineIterator(inputs, self.preprocess, preprocess_params), min(num_workers, 1)
+        loader = DataLoader(videos, num_workers=num_workers, batch_size=batch_size, collate_fn=_batch)
+        outputs = PipelineIterator(loader, self.forward, forward_params, loader_batch_size=batch_size)
+        return PipelineIterator(outputs, self.postprocess, postprocess_params)
+
+    def save_pretrained(self, save_directory, **kwargs):
+        """Save model, video processor and this pipeline's source file, so that it can be found again by its task."""
+        config = self.model.config
+        before = getattr(config, "custom_pipelines", {})
+        implementation = f"{type(self).__module__.rpartition('.')[2]}.{type(self).__name__}"
+        config.custom_pipelines = {TASK: {"impl": implementation, "pt": ["AutoModelForVideoClassification"]}}
+        os.makedirs(save_directory, exist_ok=True)
+        custom_object_save(self, save_directory)
+        try:
+            super().save_pretrained(save_directory, **kwargs)
+        finally:
+            config.custom_pipelines = before
+        self.video_processor.save_pretrained(save_directory, **kwargs)
+
+    def _read_clips(self, video, num_frames: int | None, token_budget: int | None, num_clips: int) -> list:
+        if self.video_processor.fps is not None:
+            raise ValueError("num_clips and num_crops need a number of frames, but the video processor has fps set")
+        num_frames = num_frames or self.video_processor.choose_grid(token_budget)[0]
+
+        def all_indices(metadata: VideoMetadata) -> np.ndarray:
+            total = metadata.total_num_frames
+            return np.concatenate([segment_middles(total, num_frames, clip, num_clips) for clip in range(num_clips)])
+
+        (video,) = flat_videos(video)
+        if is_video_source(video):
+            frames, _ = self.video_processor.fetch_videos(video, all_indices)
+        else:
+            frames = video[all_indices(VideoMetadata(total_num_frames=len(video)))]
+        return [frames[start : start + num_frames] for start in range(0, len(frames), num_frames)]
+
+    def _crops(self, clips: torch.Tensor, num_crops: int) -> torch.Tensor:
+        """(clips, frames, channels, height, width) -> (clips * crops, frames, channels, side, side), clip by clip"""
+        height, width = clips.shape[-2:]
+        side, crop = min(height, width), self.video_processor.crop_size
+        rows, columns = (crop.height, crop.width) if crop else (side, side)
+        share = np.linspace(0, 1, num_crops)
+        tops = np.round((height - rows) * (share if height > width else 0.5 + 0 * share)).astype(int)
+        lefts = np.round((width - columns) * (share if height <= width else 0.5 + 0 * share)).astype(int)
+        crops = [clips[..., t : t + rows, left : left + columns] for t, left in zip(tops, lefts, strict=True)]
+        return torch.stack(crops, dim=1).flatten(0, 1)
+
+
+def _batch(items: list):
+    """Stack preprocessed videos; those that came out on different grids cannot share a batch."""
+    shapes = sorted({tuple(item["pixel_values_videos"].shape[1:]) for item in items})
+    if len(shapes) > 1:
+        raise ValueError(
+            f"videos of one batch came out in different shapes (views, frames, channels, height, width): "
+            f"{', '.join(map(str, shapes))}; use batch_size=1, or a processor that crops and samples to one grid"
+        )
+    batch = items[0]
+    batch["pixel_values_videos"] = torch.cat([item["pixel_values_videos"] for item in items])
+    return batch
+
+
+__all__ = ["FluxVideoClassificationPipeline"]

@@ -1,0 +1,110 @@
+"""`flux-hf export`: files that compute what PyTorch computes, ties included, and a processor that fits them."""
+
+import json
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from transformers import AutoVideoProcessor
+
+from flux_hf import FluxViTForVideoClassification
+from flux_hf import export as export_module
+from flux_hf.scripts.export import main
+
+BUDGET = 20
+
+
+@pytest.fixture(scope="module")
+def exported(tiny_checkpoint, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("exported")
+    main([str(tiny_checkpoint), str(folder), "--token_budget", str(BUDGET), "--int8", "true"])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(tiny_checkpoint):
+    return FluxViTForVideoClassification.from_pretrained(tiny_checkpoint).eval()
+
+
+def session(path):
+    return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+
+def still_clip(shape) -> torch.Tensor:
+    """No motion: the same noise in every frame, so that all scores of the selector tie at zero."""
+    frame = torch.randn(shape[0], 1, *shape[2:], generator=torch.Generator().manual_seed(1))
+    return frame.expand(shape).contiguous()
+
+
+def clips(shape) -> dict[str, torch.Tensor]:
+    moving = torch.randn(shape, generator=torch.Generator().manual_seed(2))
+    half = still_clip(shape)
+    half[:, : shape[1] // 2] = moving[:, : shape[1] // 2]
+    return {"moving": moving, "still": still_clip(shape), "half still": half, "constant": torch.full(shape, 0.3)}
+
+
+def test_files_and_report(exported, tiny_checkpoint):
+    names = {path.name for path in exported.iterdir()}
+    assert names >= {"model.onnx", "model.pt2", "model_int8.onnx", "config.json", "video_preprocessor_config.json"}
+    report = json.loads((exported / "export.json").read_text())
+    assert report["token_budget"] == BUDGET
+    assert report["labels"] == [f"label {index}" for index in range(4)]
+    assert report["runs"].keys() == {"pytorch", "model.pt2", "model.onnx", "model_int8.onnx"}
+    assert all(run["milliseconds"] > 0 for run in report["runs"].values())
+    assert report["runs"]["pytorch"]["difference"] == 0
+    assert 0 < report["runs"]["model_int8.onnx"]["difference"] < 0.2
+    assert (exported / "model_int8.onnx").stat().st_size < (exported / "model.onnx").stat().st_size
+
+
+@pytest.mark.parametrize("kind", ["moving", "still", "half still", "constant"])
+def test_onnx_and_torch_export_equal_pytorch(exported, model, kind):
+    """Also where tokens tie: the earlier position wins everywhere."""
+    shape = tuple(json.loads((exported / "export.json").read_text())["input_shape"])
+    clip = clips(shape)[kind]
+    with torch.no_grad():
+        expected = model(clip, token_budget=BUDGET)
+    assert int(expected.keep_mask.sum()) == BUDGET
+    (found,) = session(exported / "model.onnx").run(["logits"], {"pixel_values_videos": clip.numpy()})
+    np.testing.assert_allclose(found, expected.logits.numpy(), atol=1e-5, rtol=1e-4)
+    program = torch.export.load(exported / "model.pt2").module()
+    torch.testing.assert_close(program(clip), expected.logits, atol=1e-5, rtol=1e-4)
+
+
+def test_tied_tokens_matter_to_the_check(model):
+    """With other tokens of a still clip the logits are others: the comparison above can fail."""
+    clip = still_clip((1, 6, 3, 56, 56))
+    with torch.no_grad():
+        chosen = model(clip, token_budget=BUDGET)
+        other = model(clip, keep_mask=chosen.keep_mask.flip(1))
+    assert not torch.allclose(chosen.logits, other.logits, atol=1e-3)
+
+
+def test_the_saved_processor_makes_the_input(exported, tiny_checkpoint, model, make_video):
+    shape = tuple(json.loads((exported / "export.json").read_text())["input_shape"])
+    processor = AutoVideoProcessor.from_pretrained(exported)
+    original = AutoVideoProcessor.from_pretrained(tiny_checkpoint)
+    for name, frames in (("long.mp4", 40), ("short.mp4", 2)):
+        clip = make_video(name, frames=frames, width=120)
+        inputs = processor(clip, return_tensors="pt")
+        assert tuple(inputs["pixel_values_videos"].shape) == shape and inputs["token_budget"] == BUDGET
+        expected = original(clip, token_budget=BUDGET, return_tensors="pt")
+        assert torch.equal(inputs["pixel_values_videos"], expected["pixel_values_videos"])
+        (found,) = session(exported / "model.onnx").run(
+            ["logits"], {"pixel_values_videos": inputs["pixel_values_videos"].numpy()}
+        )
+        with torch.no_grad():
+            np.testing.assert_allclose(found, model(**expected).logits.numpy(), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_an_export_that_differs_is_an_error(tiny_checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setattr(export_module, "TOLERANCE", -1.0)
+    with pytest.raises(RuntimeError, match="differs from PyTorch by"):
+        main([str(tiny_checkpoint), str(tmp_path / "out")])
+
+
+@pytest.mark.parametrize("options", [["--token_budget", "0"], ["--batch_size", "0"]])
+def test_options_are_checked(tiny_checkpoint, tmp_path, options):
+    with pytest.raises(SystemExit, match=f"{options[0][2:]} must be at least 1, got 0"):
+        main([str(tiny_checkpoint), str(tmp_path / "out"), *options])

@@ -1,0 +1,238 @@
+"""`flux-hf push`, `Trainer(push_to_hub=True)` and loading by id, over HTTP against the Hub of tests/hub_server.py.
+
+The client runs in processes of its own: huggingface_hub reads the Hub's address when it is imported.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from flux_hf import FluxVideoProcessor, FluxViTForVideoClassification
+from tests.hub_server import HubServer
+
+ROOT = Path(__file__).resolve().parent.parent
+TOKEN, OTHER_TOKEN, WRONG_TOKEN = "hf_rightRIGHTright", "hf_otherOTHERother", "hf_wrongWRONGwrong"
+
+PUSH = "import sys; from flux_hf.cli import main; main(['push', *sys.argv[1:]])"
+
+PUSH_EACH = """
+import json, os, sys
+from huggingface_hub import HfApi
+from flux_hf.cli import main
+HfApi().create_repo("me/open")
+said = []
+for index, arguments in enumerate(json.loads(sys.argv[2])):
+    os.environ.pop("HF_TOKEN", None)
+    if f"CASE{index}" in os.environ:
+        os.environ["HF_TOKEN"] = os.environ[f"CASE{index}"]
+    try:
+        main(["push", sys.argv[1], *arguments])
+    except SystemExit as stop:
+        said.append(str(stop))
+print(json.dumps(said))
+"""
+
+LOAD = """
+import json, sys
+import torch
+from transformers import AutoModelForVideoClassification, AutoVideoProcessor, pipeline
+repo, revision, clip, package = sys.argv[1:]
+options = {"revision": revision}
+if package == "yes":
+    import flux_hf
+else:
+    sys.modules["flux_hf"] = None
+    options["trust_remote_code"] = True
+model = AutoModelForVideoClassification.from_pretrained(repo, **options).eval()
+processor = AutoVideoProcessor.from_pretrained(repo, **options)
+with torch.no_grad():
+    logits = model(**processor(clip, return_tensors="pt")).logits[0].tolist()
+scores = pipeline("video-classification", model=repo, **options)(clip, function_to_apply="none")
+print(json.dumps({"logits": logits, "best": scores[0]["score"], "module": type(model).__module__}))
+"""
+
+TRAIN = """
+import sys
+import torch
+from transformers import Trainer, TrainingArguments
+from flux_hf import FluxVideoProcessor, FluxViTForVideoClassification
+
+checkpoint, output = sys.argv[1:]
+items = [{"pixel_values_videos": torch.randn(4, 3, 56, 56), "labels": i % 4, "token_budget": 48} for i in range(4)]
+
+
+def collate(rows):
+    videos = torch.stack([row["pixel_values_videos"] for row in rows])
+    return {"pixel_values_videos": videos, "labels": torch.tensor([row["labels"] for row in rows]), "token_budget": 48}
+
+
+arguments = TrainingArguments(
+    output, max_steps=2, per_device_train_batch_size=2, push_to_hub=True, hub_model_id="me/trained", use_cpu=True,
+    hub_private_repo=True, remove_unused_columns=False, logging_steps=1, save_steps=1, hub_strategy="end",
+)
+trainer = Trainer(
+    model=FluxViTForVideoClassification.from_pretrained(checkpoint), args=arguments, train_dataset=items,
+    data_collator=collate, processing_class=FluxVideoProcessor.from_pretrained(checkpoint),
+)
+trainer.train()
+trainer.push_to_hub()
+"""
+
+
+@pytest.fixture
+def hub():
+    with HubServer({TOKEN: "me", OTHER_TOKEN: "you"}) as server:
+        yield server
+
+
+@pytest.fixture
+def client(hub, tmp_path):
+    """Starts Python code as a client of the Hub, with a cache of its own, at the most talkative log level."""
+    caches = iter(range(100))
+
+    def start(code: str, *arguments, token: str = TOKEN, endpoint: str = hub.url, **variables) -> subprocess.Popen:
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("HF_")} | {
+            "HF_ENDPOINT": endpoint,
+            "HF_HOME": str(tmp_path / f"home{next(caches)}"),
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_DEBUG": "1",
+            "HF_HUB_VERBOSITY": "debug",
+            "TRANSFORMERS_VERBOSITY": "debug",
+            "PYTHONPATH": str(ROOT),
+            "HF_TOKEN": token,
+            **variables,
+        }
+        command = [sys.executable, "-P", "-c", code, *map(str, arguments)]
+        return subprocess.Popen(
+            command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    return start
+
+
+def finish(process: subprocess.Popen) -> tuple[int, str, str]:
+    """Exit code, output and error output; none of the tokens may be in them."""
+    output, errors = process.communicate(timeout=300)
+    for token in (TOKEN, OTHER_TOKEN, WRONG_TOKEN):
+        assert token not in output + errors
+    return process.returncode, output, errors
+
+
+def succeed(process: subprocess.Popen) -> str:
+    code, output, errors = finish(process)
+    assert code == 0, errors[-3000:]
+    return output
+
+
+def last_line(errors: str) -> str:
+    return next(line for line in reversed(errors.splitlines()) if line.startswith("error:"))
+
+
+def test_push_and_load_by_id(hub, client, tiny_checkpoint, make_video):
+    """A private repository and a new branch; then from a clean cache, with the package and without."""
+    output = succeed(client(PUSH, tiny_checkpoint, "me/tiny", "--private", "true", "--revision", "v1"))
+    repository = hub.model("me/tiny")
+    assert repository.private
+    assert list(repository.files("main")) == [".gitattributes"]
+    files = repository.files("v1")
+    saved = {path.name: path.read_bytes() for path in tiny_checkpoint.iterdir()}
+    assert {name: files[name] for name in saved} == saved
+    assert files.keys() - saved.keys() == {".gitattributes", "README.md"}
+    assert all(name in output for name in saved)
+    assert hub.blobs.keys() == {repository.commits[repository.resolve("v1")]["model.safetensors"].etag}
+    assert not any(TOKEN.encode() in content for content in files.values())
+    metadata = yaml.safe_load(files["README.md"].split(b"---\n")[1])
+    assert metadata["pipeline_tag"] == "video-classification"
+
+    clip = make_video("clip.mp4")
+    model = FluxViTForVideoClassification.from_pretrained(tiny_checkpoint).eval()
+    inputs = FluxVideoProcessor.from_pretrained(tiny_checkpoint)(clip, return_tensors="pt")
+    expected = model(**inputs).logits[0].tolist()
+    for package, module in (("yes", "flux_hf"), ("no", "transformers_modules")):
+        found = json.loads(succeed(client(LOAD, "me/tiny", "v1", clip, package)).splitlines()[-1])
+        assert found["module"].split(".")[0] == module
+        assert found["logits"] == pytest.approx(expected, abs=1e-5)
+        assert found["best"] == pytest.approx(max(expected), abs=1e-5)
+    code, _, errors = finish(client(LOAD, "me/tiny", "v1", clip, "yes", token=OTHER_TOKEN))
+    assert code != 0 and "me/tiny" in errors
+
+
+REFUSALS = [
+    (None, ["me/tiny"], "no access token: run `hf auth login`, or set the variable HF_TOKEN"),
+    (WRONG_TOKEN, ["me/tiny"], "does not know the access token"),
+    (OTHER_TOKEN, ["me/tiny"], "You don't have the rights to create a model under the namespace me"),
+    (TOKEN, ["me/open", "--private", "true"], "me/open exists and is public"),
+    (TOKEN, ["tiny"], "repo_id must be user/name, got 'tiny'"),
+    (TOKEN, ["me/ti ny"], "repo_id 'me/ti ny'"),
+]
+
+
+def test_refusals(hub, client, tiny_checkpoint):
+    environment = {f"CASE{index}": token for index, (token, _, _) in enumerate(REFUSALS) if token}
+    process = client(PUSH_EACH, tiny_checkpoint, json.dumps([each for _, each, _ in REFUSALS]), **environment)
+    said = json.loads(succeed(process).splitlines()[-1])
+    assert len(said) == len(REFUSALS)
+    for (_, _, message), answer in zip(REFUSALS, said, strict=True):
+        assert answer.startswith("error: ") and message in answer
+    assert not hub.blobs
+
+
+def test_incomplete_folders_are_refused(tmp_path, tiny_checkpoint):
+    from flux_hf.hub import PushOptions, push
+
+    FluxViTForVideoClassification.from_pretrained(tiny_checkpoint).save_pretrained(tmp_path / "model")
+    with pytest.raises(ValueError, match=r"lacks video_preprocessor_config\.json, video_processing_\*\.py; save"):
+        push(PushOptions(str(tmp_path / "model"), "me/tiny"))
+    with pytest.raises(ValueError, match="absent is not a folder"):
+        push(PushOptions(str(tmp_path / "absent"), "me/tiny"))
+
+
+@pytest.mark.slow
+def test_a_hub_that_is_not_there(client, tiny_checkpoint):
+    code, _, errors = finish(client(PUSH, tiny_checkpoint, "me/tiny", endpoint="http://127.0.0.1:9"))
+    assert code == 1
+    assert "cannot reach the Hub at http://127.0.0.1:9" in last_line(errors)
+
+
+@pytest.mark.slow
+def test_interrupted_upload_completes_when_run_again(hub, client, tiny_checkpoint, tmp_path):
+    """The client dies after the weights arrived and before they became a commit."""
+    hub.interrupt = lambda method, path: "/commit/" in path and running[0].kill() is None
+    running = []
+    running.append(client(PUSH, tiny_checkpoint, "me/tiny"))
+    code, _, _ = finish(running[0])
+    assert code == -9
+    assert len(hub.blobs) == 1
+    assert list(hub.model("me/tiny").files()) == [".gitattributes"]
+
+    hub.interrupt = None
+    succeed(client(PUSH, tiny_checkpoint, "me/tiny"))
+    files = hub.model("me/tiny").files()
+    assert files["model.safetensors"] == (tiny_checkpoint / "model.safetensors").read_bytes()
+    assert hub.count("PUT", "/lfs/") == 1
+    assert len(hub.model("me/tiny").messages) == 2
+
+
+@pytest.mark.slow
+def test_trainer_pushes(hub, client, tiny_checkpoint, tmp_path):
+    succeed(client(TRAIN, tiny_checkpoint, tmp_path / "run"))
+    repository = hub.model("me/trained")
+    files = repository.files()
+    assert repository.private
+    assert {"config.json", "model.safetensors", "video_preprocessor_config.json", "README.md"} <= files.keys()
+    assert {path.name for path in tiny_checkpoint.glob("*.py")} <= files.keys()
+    assert not any(TOKEN.encode() in content for content in files.values())
+    trained = FluxViTForVideoClassification.from_pretrained(tmp_path / "run")
+    assert trained.config.id2label == FluxViTForVideoClassification.from_pretrained(tiny_checkpoint).config.id2label
+
+    output = succeed(client(PUSH, tmp_path / "run", "me/by-hand"))
+    left = next(line for line in output.splitlines() if line.startswith("left out"))
+    assert "training_args.bin" in left and "checkpoint-2/" in left
+    pushed = hub.model("me/by-hand").files()
+    assert pushed["model.safetensors"] == files["model.safetensors"]
+    assert "training_args.bin" not in pushed
