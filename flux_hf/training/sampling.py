@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import torch
 from torch.utils.data import Sampler
+from transformers import TrainerCallback
 
 from flux_hf.training.grids import grid_of_step
 
@@ -70,3 +71,13 @@ class GridBatchSampler(Sampler[list[ClipRequest]]):
             grid = grid_of_step(self.grids, self.seed, self.epoch, batch // self.batches_per_step)
             start = batch * self.videos_per_batch
             yield [ClipRequest(index, self.epoch, grid) for index in order[start : start + self.videos_per_batch]]
+
+
+class EpochOfSampler(TrainerCallback):
+    """Tells the sampler the epoch also where accelerate hides it: in a resumed run of several processes."""
+
+    def __init__(self, sampler: GridBatchSampler):
+        self.sampler = sampler
+
+    def on_epoch_begin(self, args, state, control, **kwargs):
+        self.sampler.set_epoch(int(state.epoch))

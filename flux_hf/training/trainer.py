@@ -9,7 +9,7 @@ import torch
 from accelerate.data_loader import prepare_data_loader
 from torch import nn
 from torch.utils.data import DataLoader
-from transformers import EvalPrediction, Trainer, TrainerCallback
+from transformers import EvalPrediction, Trainer
 from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import logging
 
@@ -22,7 +22,7 @@ from flux_hf.training.grids import admissible_grids
 from flux_hf.training.moving_average import MovingAverage
 from flux_hf.training.objective import flux_loss_parts
 from flux_hf.training.optimizer import freeze_backbone, parameter_groups
-from flux_hf.training.sampling import GridBatchSampler
+from flux_hf.training.sampling import EpochOfSampler, GridBatchSampler
 from flux_hf.training.streaming import StreamedBatches
 from flux_hf.training.training_clips import TrainingClips, TrainingCollator, ViewMaker
 
@@ -69,7 +69,7 @@ class FluxTrainer(Trainer):
             self.add_callback(self.moving_average)
         self._parts, self._parts_count = defaultdict(float), 0
         self._unreadable, self._unreadable_count = set(), 0
-        self._resumed_from = None
+        self._resumed_from, self._restore_random_state = None, False
 
     def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs):
         """As in `Trainer`. A streamed data set goes on at the batch where the checkpoint was written, without decoding
@@ -83,6 +83,7 @@ class FluxTrainer(Trainer):
             self.moving_average.resumed_from = self._resumed_from
         if isinstance(self.train_dataset, datasets.IterableDataset):
             self.args.ignore_data_skip = True
+            self._restore_random_state = self._resumed_from is not None
         return super().train(resume_from_checkpoint=self._resumed_from, **kwargs)
 
     def grids(self) -> list[tuple[int, int]]:
@@ -127,7 +128,7 @@ class FluxTrainer(Trainer):
             logger.info(f"{left} of {len(source)} videos do not fill a step; every epoch leaves out as many, others")
         clips = TrainingClips(source, make_views, seed=args.seed, max_unreadable=args.max_unreadable_in_a_row)
         loader = DataLoader(clips, batch_sampler=sampler, collate_fn=collate, **self._loader_options())
-        self.add_callback(_EpochOfSampler(sampler))
+        self.add_callback(EpochOfSampler(sampler))
         return self.accelerator.prepare(loader)
 
     def _name_labels(self, names: list[str]) -> None:
@@ -161,6 +162,14 @@ class FluxTrainer(Trainer):
         loader = DataLoader(batches, batch_size=None, collate_fn=collate, **self._loader_options())
         # The stream knows its process: accelerate only moves batches to the device.
         return prepare_data_loader(loader, args.device, num_processes=1, process_index=0, put_on_device=True)
+
+    def get_batch_samples(self, *args, **kwargs):
+        """As in `Trainer`, which in a resumed run sets random numbers back only after batches it has skipped itself."""
+        samples = super().get_batch_samples(*args, **kwargs)
+        if self._restore_random_state:
+            self._load_rng_state(self._resumed_from)
+            self._restore_random_state = False
+        return samples
 
     def get_eval_dataloader(self, eval_dataset=None) -> DataLoader:
         dataset = self.eval_dataset if eval_dataset is None else eval_dataset
@@ -287,13 +296,3 @@ class FluxTrainer(Trainer):
             )
             self.optimizer = optimizer(groups, **options)
         return self.optimizer
-
-
-class _EpochOfSampler(TrainerCallback):
-    """Tells the sampler the epoch also where accelerate hides it: in a resumed run of several processes."""
-
-    def __init__(self, sampler: GridBatchSampler):
-        self.sampler = sampler
-
-    def on_epoch_begin(self, args, state, control, **kwargs):
-        self.sampler.set_epoch(int(state.epoch))
