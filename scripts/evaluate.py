@@ -10,7 +10,7 @@ from transformers import AutoModelForVideoClassification, AutoVideoProcessor
 from flux_hf import default_checkpoint
 from flux_hf.data import load_video_dataset
 from flux_hf.evaluation import evaluate, markdown_table, plot_accuracy
-from flux_hf.evaluation.accuracy import process_state
+from flux_hf.evaluation.processes import process_state
 from flux_hf.evaluation.views import CLIP_SAMPLINGS
 from flux_hf.options import parse_options
 from flux_hf.provenance import provenance

@@ -1,19 +1,13 @@
 """Accuracy at several budgets, from the files to the figures: clips x crops, any number of processes, resumable."""
 
-import os
-import time
 from collections import Counter
 from pathlib import Path
 
-import torch
-from accelerate import PartialState
-from accelerate.utils import gather_object
 from datasets import Dataset
-from tqdm import tqdm
 
 from flux_hf.costs import forward_macs
 from flux_hf.evaluation.metrics import classification_figures, wilson_interval
-from flux_hf.evaluation.records import RecordFolder
+from flux_hf.evaluation.processes import complete_records, open_records
 from flux_hf.evaluation.scoring import Arm, Forward, logits_at_budget, score_videos
 from flux_hf.evaluation.views import Views, check_processor
 from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification
@@ -76,8 +70,16 @@ def evaluate(
         "views": vars(views),
     }
     arms = [Arm(budget) for budget in token_budgets]
-    records, speed = _all_records(
-        dataset, model, processor, arms, views, settings, label_ids, batch_size, num_workers, records_dir, forward
+    options = {"label_ids": label_ids, "batch_size": batch_size, "num_workers": num_workers, "forward": forward}
+    folder, done = open_records(records_dir, settings)
+    records, speed = complete_records(
+        list(range(len(dataset))),
+        done,
+        lambda rows: score_videos(dataset, rows, model, processor, arms, views, **options),
+        folder,
+    )
+    speed["clips_per_second"] = (
+        speed["videos"] * views.count * len(arms) / speed["seconds"] if speed["videos"] else None
     )
     names = video_names(dataset)
     scored = [record for record in records if "reason" not in record]
@@ -97,62 +99,12 @@ def evaluate(
     }
 
 
-def process_state() -> PartialState:
-    """The processes that run together; gloo where there is no accelerator, which `PartialState` uses only on request.
-
-    Raises:
-        RuntimeError: the launcher started more processes than know of each other.
-    """
-    state = PartialState(cpu=not torch.accelerator.is_available())
-    started = int(os.environ.get("WORLD_SIZE", "1"))
-    if started != state.num_processes:
-        raise RuntimeError(f"{started} processes were started, but {state.num_processes} work together")
-    return state
-
-
 def model_labels(dataset: Dataset, model: FluxViTForVideoClassification) -> list[int]:
     """The model's class for each label of the data set. Raises ValueError naming labels the model does not know."""
     names = dataset.features["label"].names
     if unknown := sorted(set(names) - set(model.config.label2id)):
         raise ValueError(f"the model has no label {unknown}; it knows {sorted(model.config.label2id)}")
     return [model.config.label2id[name] for name in names]
-
-
-def _all_records(
-    dataset, model, processor, arms, views, settings, label_ids, batch_size, num_workers, records_dir, forward
-) -> tuple[list[dict], dict]:
-    """Records of all videos in their order, from the folder and from all processes, and the speed of this run."""
-    state = process_state()
-    folder = None
-    if records_dir is not None:
-        with state.main_process_first():
-            folder = RecordFolder(records_dir, settings, state.process_index)
-    done = folder.load() if folder else []
-    state.wait_for_everyone()  # nobody writes before all have read
-    left = sorted(set(range(len(dataset))) - {record["row"] for record in done})
-    own = left[state.process_index :: state.num_processes]
-
-    started = time.perf_counter()
-    new = []
-    options = {"label_ids": label_ids, "batch_size": batch_size, "num_workers": num_workers, "forward": forward}
-    scored = score_videos(dataset, own, model, processor, arms, views, **options)
-    for record in tqdm(scored, total=len(own), unit="video", disable=not state.is_main_process):
-        if folder:
-            folder.append(record)
-        new.append(record)
-    seconds = max(gather_object([time.perf_counter() - started]))
-    new = gather_object(new)
-    records = sorted([*done, *new], key=lambda record: record["row"])
-    if [record["row"] for record in records] != list(range(len(dataset))):
-        raise RuntimeError(f"{len(records)} results for {len(dataset)} videos; do all processes see {records_dir}?")
-    read = sum("reason" not in record for record in new)
-    return records, {
-        "videos": read,
-        "seconds": seconds,
-        "videos_per_second": read / seconds if read else None,
-        "clips_per_second": read * views.count * len(arms) / seconds if read else None,
-        "processes": state.num_processes,
-    }
 
 
 def _figures(scored: list[dict], place: int, budget: int, model, processor, views: Views) -> dict:
