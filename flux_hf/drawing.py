@@ -104,14 +104,14 @@ def _facts(result: Classification) -> str:
     frames, height, width = result.grid
     share = 100 * result.tokens_kept / result.grid_tokens
     return (
-        f"{share:.0f} % of the {result.grid_tokens} in {frames} frames of {height} x {width}   ·   {result.gmacs:.2f} GMACs"
-        f"   ·   {result.model_ms:.0f} ms"
+        f"{share:.0f} % of the {result.grid_tokens} in {frames} frames of {height} x {width}"
+        f"   ·   {result.gmacs:.2f} GMACs   ·   {result.model_ms:.0f} ms"
     )
 
 
 def _bars(draw: ImageDraw.ImageDraw, result: Classification, left: int, top: int, width: int):
     """One line for each label: name, bar, percent. A name too long for its column is cut short with dots."""
-    name_width = min(250, width * 2 // 5)
+    name_width = min(250, width // 2)
     bar_left, bar_right = left + name_width, left + width - 54
     for place, (name, score) in enumerate(result.labels):
         y = top + place * (BAR_HEIGHT + GAP)
@@ -146,7 +146,7 @@ def _title(canvas: Image.Image, title: str, top: int):
 
 def _film(results: list[Classification], films: list[np.ndarray], title: str, path: Path):
     """One column for each budget. All columns play for the same time; one with fewer frames shows them for longer."""
-    side, column = 300, 300 + 2 * MARGIN
+    side, column = 360, 360 + 2 * MARGIN
     steps = max(len(film) for film in films)
     panels = [_column(result, column, side, film) for result, film in zip(results, films, strict=True)]
     height = 66 + max(panel.height for panel in panels)
