@@ -6,7 +6,7 @@ from pathlib import Path
 from datasets import Dataset
 
 from flux_hf.costs import forward_macs
-from flux_hf.evaluation.metrics import classification_figures, wilson_interval
+from flux_hf.evaluation.figures import classification_figures, wilson_interval
 from flux_hf.evaluation.processes import complete_records, open_records
 from flux_hf.evaluation.scoring import Arm, Forward, logits_at_budget, score_videos
 from flux_hf.evaluation.views import Views, check_processor
