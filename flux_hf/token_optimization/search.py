@@ -14,10 +14,11 @@ import math
 from pathlib import Path
 
 import numpy as np
+from accelerate.utils import gather_object
 from datasets import Dataset
 
 from flux_hf.evaluation.accuracy import model_labels
-from flux_hf.evaluation.processes import complete_records, open_records
+from flux_hf.evaluation.processes import complete_records, open_records, process_state
 from flux_hf.evaluation.scoring import Arm, Forward, logits_at_budget, score_videos
 from flux_hf.evaluation.views import Views, check_processor
 from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification
@@ -89,12 +90,13 @@ def search_grids(
         ValueError: a setting is not accepted, no grid is left, or `records_dir` holds results of other settings.
     """
     _check(processor, objective, rounds, token_budgets)
+    process_state()
     patch_size = model.config.patch_size
     arms, costs, candidates = [], {}, []
     for budget in token_budgets:
         grids = candidate_grids(budget, frames, sizes, patch_size)
         candidates += [[budget, *grid] for grid in grids]
-        cost = {g: grid_cost(objective, model, processor, budget, g, calibration) for g in grids}
+        cost = _same_everywhere({g: grid_cost(objective, model, processor, budget, g, calibration) for g in grids})
         affordable = [grid for grid in grids if max_cost is None or cost[grid] <= max_cost]
         if not affordable:
             raise ValueError(f"no grid for {budget} tokens costs {max_cost} {objective} or less: {min(cost.values())}")
@@ -167,6 +169,11 @@ def search_grids(
         },
         "compute": _compute(arms, tried, model, processor, len(order), unreadable),
     }
+
+
+def _same_everywhere(value):
+    """The first process's value, in all of them: milliseconds are others in every process."""
+    return gather_object([value])[0]
 
 
 def _check(processor: FluxVideoProcessor, objective: str, rounds: int, token_budgets: list[int]):
