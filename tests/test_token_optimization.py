@@ -104,7 +104,6 @@ def test_planted_optimum_is_found_for_less_than_trying_everything(calibration, p
     assert compute["exhaustive"] == 63 * candidates
     assert compute["evaluations"] == sum(count for *_, count in calls) < 0.45 * compute["exhaustive"]
     assert compute["gmacs"] < 0.6 * compute["gmacs_exhaustive"]
-    assert search(calibration, processor, planted(best), rounds=1)["compute"]["share"] == 1
 
 
 def test_rounds_follow_the_schedule(calibration, processor):
@@ -164,11 +163,12 @@ def test_a_cheap_grid_that_is_worse_does_not_win(calibration, processor):
 def test_grids_above_the_limit_are_left_out(calibration, processor):
     best = {32: (8, 40), 16: (8, 40)}
     everything = search(calibration, processor, planted(best), objective="gmacs", rounds=1)
+    assert everything["compute"]["share"] == 1  # one round tries everything
     limit = sorted(entry["cost"] for entry in everything["budgets"][32]["grids"])[3]
     result = search(calibration, processor, planted(best), objective="gmacs", max_cost=limit)
     for found in result["budgets"].values():
         assert found["grids"] and all(entry["cost"] <= limit for entry in found["grids"])
-    with pytest.raises(ValueError, match="no grid for 32 tokens costs 1e-06 gmacs or less"):
+    with pytest.raises(ValueError, match="no grid for 32 tokens costs 1e-06 gmacs or less, the least is 0.00"):
         search(calibration, processor, planted(best), objective="gmacs", max_cost=1e-6)
 
 
@@ -273,7 +273,7 @@ def test_command_writes_what_the_pipeline_then_uses(dataset_dir, checkpoint, tmp
     before = (output / "result.json").read_text()
     main(command)  # all is there: the same result, from the grids as they were before the first run
     again, first = json.loads((output / "result.json").read_text()), json.loads(before)
-    assert again["budgets"]["32"]["grid"] == first["budgets"]["32"]["grid"] or objective == "latency_ms"
+    assert again["budgets"]["32"]["grid"] == first["budgets"]["32"]["grid"]
     assert again["test"]["before"]["budgets"]["32"]["grid"] == [4, 32]
 
 

@@ -27,8 +27,7 @@ class RecordFolder:
         if described.exists():
             found = json.loads(described.read_text())
             if found != settings:
-                names = sorted(name for name in {*found, *settings} if found.get(name) != settings.get(name))
-                changes = "; ".join(f"{n}: {_short(found.get(n))} there, {_short(settings.get(n))} now" for n in names)
+                changes = "; ".join(_changes(found, settings))
                 raise ValueError(f"{folder} holds results of other options ({changes}); delete it or name another one")
         elif process == 0:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -56,6 +55,20 @@ class RecordFolder:
 def _cut_unfinished_line(path: Path):
     content = path.read_bytes()
     os.truncate(path, content.rfind(b"\n") + 1)
+
+
+def _changes(found: dict, settings: dict, prefix: str = "") -> list[str]:
+    """What differs, entries of nested dictionaries by name."""
+    changes = []
+    for name in sorted({*found, *settings}):
+        before, now = found.get(name), settings.get(name)
+        if before == now:
+            continue
+        if isinstance(before, dict) and isinstance(now, dict):
+            changes += _changes(before, now, f"{prefix}{name}.")
+        else:
+            changes.append(f"{prefix}{name}: {_short(before)} there, {_short(now)} now")
+    return changes
 
 
 def _short(value) -> str:

@@ -10,7 +10,9 @@ the two is right, 5 %). Successive halving: Jamieson & Talwalkar, AISTATS 2016.
 One decoding of a video serves all grids of all budgets.
 """
 
+import json
 import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -90,28 +92,25 @@ def search_grids(
         ValueError: a setting is not accepted, no grid is left, or `records_dir` holds results of other settings.
     """
     _check(processor, objective, rounds, token_budgets)
-    process_state()
     patch_size = model.config.patch_size
-    arms, costs, candidates = [], {}, []
-    for budget in token_budgets:
-        grids = candidate_grids(budget, frames, sizes, patch_size)
-        candidates += [[budget, *grid] for grid in grids]
-        cost = _same_everywhere({g: grid_cost(objective, model, processor, budget, g, calibration) for g in grids})
-        affordable = [grid for grid in grids if max_cost is None or cost[grid] <= max_cost]
-        if not affordable:
-            raise ValueError(f"no grid for {budget} tokens costs {max_cost} {objective} or less: {min(cost.values())}")
-        arms += [Arm(budget, grid) for grid in affordable]
-        costs |= {Arm(budget, grid): cost[grid] for grid in affordable}
-
+    candidates = {budget: candidate_grids(budget, frames, sizes, patch_size) for budget in token_budgets}
     rule = {"objective": objective, "max_cost": max_cost, "rounds": rounds, "seed": seed}
     settings = {
         "files": file_list_hash(calibration),
         "model": model_hash(model),
         "processor": processor.to_dict(),
-        "grids": candidates,
+        "grids": [[budget, *grid] for budget, grids in candidates.items() for grid in grids],
         "rule": rule,
     }
     folder, done = open_records(records_dir, settings)
+    costs = _costs(candidates, objective, model, processor, calibration, folder)
+    arms = [arm for arm in costs if max_cost is None or costs[arm] <= max_cost]
+    for budget in token_budgets:
+        if not any(arm.token_budget == budget for arm in arms):
+            least = min(cost for arm, cost in costs.items() if arm.token_budget == budget)
+            raise ValueError(
+                f"no grid for {budget} tokens costs {max_cost} {objective} or less, the least is {least:.4g}"
+            )
     label_ids = model_labels(calibration, model)
     order = balanced_order(calibration["label"][:], seed)
     options = {"label_ids": label_ids, "batch_size": batch_size, "num_workers": num_workers, "forward": forward}
@@ -171,9 +170,21 @@ def search_grids(
     }
 
 
-def _same_everywhere(value):
-    """The first process's value, in all of them: milliseconds are others in every process."""
-    return gather_object([value])[0]
+def _costs(candidates: dict, objective: str, model, processor, calibration, folder) -> dict[Arm, float]:
+    """Cost of every candidate. Milliseconds are others in every process and at every time: those of the first process
+    count in all, and a search that goes on takes those it began with."""
+    arms = [Arm(budget, grid) for budget, grids in candidates.items() for grid in grids]
+    file = folder.folder / "costs.json" if folder else None
+    if file and file.exists():
+        costs = json.loads(file.read_text())
+    else:
+        costs = [grid_cost(objective, model, processor, arm.token_budget, arm.grid, calibration) for arm in arms]
+    costs = gather_object([costs])[0]
+    if file and process_state().is_main_process:
+        partial = file.with_suffix(".partial")
+        partial.write_text(json.dumps(costs))
+        os.replace(partial, file)
+    return dict(zip(arms, costs, strict=True))
 
 
 def _check(processor: FluxVideoProcessor, objective: str, rounds: int, token_budgets: list[int]):
