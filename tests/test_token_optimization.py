@@ -239,7 +239,7 @@ def checkpoint(tmp_path, processor):
     return tmp_path / "checkpoint"
 
 
-@pytest.mark.parametrize("objective", ["tokens", "latency_ms"])
+@pytest.mark.parametrize("objective", ["tokens", pytest.param("latency_ms", marks=pytest.mark.slow)])
 def test_command_writes_what_the_pipeline_then_uses(dataset_dir, checkpoint, tmp_path, capsys, objective):
     output = tmp_path / "optimised"
     command = ["--dataset", str(dataset_dir), "--checkpoint", str(checkpoint), "--output_dir", str(output)]

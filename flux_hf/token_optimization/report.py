@@ -129,18 +129,18 @@ def plot_front(result: dict, path: str | Path):
     axes.step(
         [p["cost"] for p in front], [100 * p["accuracy"] for p in front], where="post", color="#e4572e", label="front"
     )
-    for point in front:
+    for place, point in enumerate(front):
         axes.annotate(
             f"{point['grid'][0]} x {point['grid'][1]}²",
             (point["cost"], 100 * point["accuracy"]),
-            (5, 6),
+            (-4, 7) if place % 2 else (6, -11),
             textcoords="offset points",
             fontsize=8,
         )
     axes.margins(x=0.15, y=0.15)
     axes.set(xlabel=COST_NAMES[result["rule"]["objective"]], ylabel="top-1 accuracy, %, calibration split")
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False, loc="lower right")
+    axes.legend(framealpha=0.8, loc="best")
     figure.savefig(path, dpi=150)
     plt.close(figure)
 
