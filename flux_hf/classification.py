@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -26,6 +26,8 @@ class Classification:
         gmacs: 1e9 multiply-accumulates of the forward, patch embedding of the whole grid included.
         decode_ms: reading, decoding, resizing and normalising, once.
         model_ms: median of three forwards after one that is not counted.
+        pixels: what the model saw, normalised, (frames, channels, height, width).
+        keep_mask: bool (frames * rows * columns), True = kept; None when every token was kept.
     """
 
     token_budget: int
@@ -36,6 +38,8 @@ class Classification:
     gmacs: float
     decode_ms: float
     model_ms: float
+    pixels: torch.Tensor = field(repr=False)
+    keep_mask: torch.Tensor | None = field(repr=False)
 
 
 @torch.inference_mode()
@@ -62,6 +66,8 @@ def classify(
         gmacs=forward_macs(model.config, kept, grid_tokens) / 1e9,
         decode_ms=decode_ms,
         model_ms=model_ms,
+        pixels=inputs["pixel_values_videos"][0],
+        keep_mask=None if output.keep_mask is None else output.keep_mask[0],
     )
 
 

@@ -65,6 +65,42 @@ def choose_grid(token_budget: int | None, patch_size: int = REFERENCE_PATCH_SIZE
     return frames, side * patch_size
 
 
+def fit_grid(
+    grid: tuple[int, int], token_budget: int | None, source_frames: int, source_side: int, patch_size: int
+) -> tuple[int, int]:
+    """The grid, cut down to what a video holds: no frame twice and no picture enlarged only to fill a budget.
+
+    Frames are cut to the frames of the video, the size to the smallest multiple of the patch that is not below its
+    shorter side. If only one of the two was cut and the tokens left are fewer than the budget, the other one grows, as
+    far as the video goes, until there are enough: the size by whole patches, the frames to an even number. If the video
+    does not hold as many tokens as the budget, fewer are left. A grid that fits already comes back as it is.
+
+    Args:
+        grid: (frames, size), size in pixels, a multiple of `patch_size`.
+        token_budget: number of tokens to keep; None keeps all, then nothing grows.
+        source_frames: frames of the video, or of the longest one of a batch.
+        source_side: its shorter side in pixels, or the largest one of a batch.
+        patch_size: side of a patch in pixels.
+
+    Returns:
+        (frames, size), size in pixels, a multiple of `patch_size`.
+
+    Raises:
+        ValueError: a number of frames or pixels is below 1.
+    """
+    for name, value in (("source_frames", source_frames), ("source_side", source_side), ("patch_size", patch_size)):
+        _check_count(name, value)
+    wanted = token_budget or 1
+    patches, most_patches = grid[1] // patch_size, -(-source_side // patch_size)
+    frames, side = min(grid[0], source_frames), min(patches, most_patches)
+    if frames < grid[0]:
+        while frames * side * side < wanted and side < most_patches:
+            side += 1
+    if side < patches and frames * side * side < wanted:
+        frames = max(frames, min(source_frames, 2 * math.ceil(wanted / (2 * side * side))))
+    return frames, side * patch_size
+
+
 def normalize_grids(grids: dict) -> dict[int, tuple[int, int]]:
     """`grids` with integer keys and tuples as values, largest budget first.
 

@@ -17,12 +17,12 @@ from transformers.image_utils import (
 from transformers.processing_utils import VideosKwargs
 from transformers.utils import logging
 from transformers.video_processing_utils import BaseVideoProcessor
-from transformers.video_utils import VideoMetadata, infer_channel_dimension_format
+from transformers.video_utils import VideoMetadata, get_video_size, infer_channel_dimension_format
 
 from .frame_sampling_fluxvit import segment_middles
-from .grid_fluxvit import check_patch_multiple, choose_grid, normalize_grids
+from .grid_fluxvit import check_patch_multiple, choose_grid, fit_grid, normalize_grids
 from .video_batch_fluxvit import batched_metadata, flat_videos
-from .video_decoding_fluxvit import read_video
+from .video_decoding_fluxvit import probe_video, read_video
 from .video_source_fluxvit import is_video_source
 
 logger = logging.get_logger(__name__)
@@ -70,6 +70,7 @@ class FluxVideoProcessorKwargs(VideosKwargs, total=False):
         token_budget (`int`, *optional*): number of tokens the model shall keep.
         grids (`dict`, *optional*): token budget -> (num_frames, size in pixels).
         patch_size (`int`, *optional*): side of the model's patches in pixels.
+        fit_source (`bool`, *optional*): cut the grid down to the frames and the size of the video.
         num_frames (`int`, *optional*): number of frames, in place of the grid's.
         fps (`int` or `float`, *optional*): frames per second of video, in place of a number of frames.
         size, crop_size (`int` or `dict`, *optional*): positive numbers of pixels.
@@ -78,6 +79,7 @@ class FluxVideoProcessorKwargs(VideosKwargs, total=False):
     token_budget: Annotated[int | None, _at_least_one]
     grids: Annotated[dict | None, _grid_table]
     patch_size: Annotated[int | None, _at_least_one]
+    fit_source: bool | None
     num_frames: Annotated[int | None, _at_least_one]
     fps: Annotated[int | float | None, _above_zero]
     size: Annotated[int | list[int] | tuple[int, ...] | dict[str, int] | None, _positive_size]
@@ -97,6 +99,9 @@ class FluxVideoProcessor(BaseVideoProcessor):
             model's own setting, and a grid of 8 frames of 16 x 16 patches.
         grids: token budget -> (num_frames, size in pixels), a multiple of `patch_size`; in place of the default table.
         patch_size: side of a patch in pixels, default 14.
+        fit_source: cut the grid of a budget down to what the video holds (`fit_grid`), so that no frame is repeated and
+            no picture enlarged to fill the budget. The videos of one call share one grid: that of the longest of them
+            and of the largest short side. Default False: every video comes out on the grid of its budget.
         num_frames: wins over the grid's number of frames. Asked for in a call, more than a clip has is an error; as the
             processor's own setting it repeats frames.
         fps: frames per second of video to take, wins over the grid, excludes `num_frames`.
@@ -119,6 +124,7 @@ class FluxVideoProcessor(BaseVideoProcessor):
     token_budget = None
     grids = None
     patch_size = 14
+    fit_source = False
     num_frames = None
     fps = None
     do_sample_frames = True
@@ -149,13 +155,20 @@ class FluxVideoProcessor(BaseVideoProcessor):
             logger.warning(f"{cls.__name__} ignores unknown keys of its configuration: {', '.join(sorted(unknown))}")
         return super().from_dict({k: v for k, v in video_processor_dict.items() if k not in unknown}, **kwargs)
 
-    def choose_grid(self, token_budget: int | None = None) -> tuple[int, int]:
+    def choose_grid(self, token_budget: int | None = None, *, source: tuple[int, int] | None = None) -> tuple[int, int]:
         """(num_frames, size in pixels) for a token budget, default the processor's own.
 
         The processor's own `num_frames` and `size`, where set, win over the table.
+
+        Args:
+            token_budget: number of tokens to keep.
+            source: (frames, shorter side in pixels) of the video the grid is for; then the grid is cut down to it
+                (`fit_grid`), whatever `fit_source` is. Default: the grid for a video that is long and large enough.
         """
         budget = self.token_budget if token_budget is None else token_budget
         frames, side = choose_grid(budget, self.patch_size, self.grids)
+        if source is not None:
+            frames, side = fit_grid((frames, side), budget, *source, self.patch_size)
         if self.size is not None:
             side = self.size.shortest_edge or self.size.height
         return self.num_frames or frames, side
@@ -185,21 +198,29 @@ class FluxVideoProcessor(BaseVideoProcessor):
                 del kwargs[name]
         if "fps" in kwargs or "num_frames" in kwargs:  # the one asked for now wins over the other as a setting
             kwargs = {"fps": None, "num_frames": None} | kwargs
+        fit_source = self.fit_source if kwargs.get("fit_source") is None else kwargs["fit_source"]
+        grid = None
+        if fit_source and kwargs.get("do_sample_frames", self.do_sample_frames) is not False:
+            videos, kwargs["video_metadata"], grid = self._take_fitting_frames(videos, kwargs)
+            kwargs["do_sample_frames"] = False
         size = self._standardize_kwargs(size=kwargs.get("size", self.size), default_to_square=False)["size"]
         if size is None:
-            size = SizeDict(shortest_edge=self._grid(**kwargs)[1])
+            size = SizeDict(shortest_edge=(grid or self._grid(**kwargs))[1])
         kwargs["size"] = dict(size)
         if "crop_size" not in kwargs and self.crop_size is None:
             side = size.shortest_edge
             kwargs["crop_size"] = {"height": side or size.height, "width": side or size.width}
         return super().preprocess(videos, **kwargs)
 
-    def sample_frames(self, metadata: VideoMetadata, num_frames=None, fps=None, **kwargs) -> np.ndarray:
+    def sample_frames(
+        self, metadata: VideoMetadata, num_frames=None, fps=None, fitted_frames: int | None = None, **kwargs
+    ) -> np.ndarray:
         """Which frames to take of a video: the middles of equally long segments.
 
         Args:
             metadata: `total_num_frames` of the video, and `fps` if frames per second are asked for.
             num_frames, fps: how many frames, at most one of them. Default: the processor's own, else the grid's.
+            fitted_frames: frames of a grid that was cut down to the video, in place of the grid's.
             **kwargs: `token_budget`, `grids` and `patch_size` for the grid; others are ignored.
 
         Returns:
@@ -221,7 +242,7 @@ class FluxVideoProcessor(BaseVideoProcessor):
                 )
             num_frames = max(1, int(total / metadata.fps * fps + 1e-6))
         elif num_frames is None:
-            num_frames = self._grid(**kwargs)[0]
+            num_frames = fitted_frames or self._grid(**kwargs)[0]
         if asked and num_frames > total:
             raise ValueError(f"num_frames={num_frames} is more than the {total} frames of the video")
         return segment_middles(total, num_frames)
@@ -245,6 +266,39 @@ class FluxVideoProcessor(BaseVideoProcessor):
         budget = self.token_budget if token_budget is None else token_budget
         return choose_grid(budget, patch_size or self.patch_size, self.grids if grids is None else grids)
 
+    def _take_fitting_frames(self, videos, options: dict) -> tuple[list, list[VideoMetadata], tuple[int, int]]:
+        """Frames and metadata of every video, and the one grid that fits them."""
+        videos = flat_videos(videos)
+        sources = batched_metadata(videos, options.get("video_metadata"))
+        grid = None
+
+        def fitted(metadata: list[VideoMetadata]) -> tuple[int, int]:
+            budget = self.token_budget if options.get("token_budget") is None else options["token_budget"]
+            sides = [
+                min((entry.height, entry.width) if is_video_source(video) else get_video_size(video))
+                for video, entry in zip(videos, metadata, strict=True)
+            ]
+            longest = max(entry.total_num_frames for entry in metadata)
+            patch_size = options.get("patch_size") or self.patch_size
+            return fit_grid(self._grid(**options), budget, longest, max(sides), patch_size)
+
+        if len(videos) > 1:
+            grid = fitted(
+                [
+                    probe_video(video) if is_video_source(video) else entry
+                    for video, entry in zip(videos, sources, strict=True)
+                ]
+            )
+
+        def sample(metadata):
+            nonlocal grid
+            if len(videos) == 1:
+                grid = fitted([metadata])
+            return self.sample_frames(metadata, **options, fitted_frames=grid[0])
+
+        taken, metadata = self._decode_and_sample_videos(videos, options.get("video_metadata"), True, sample)
+        return taken, metadata, grid
+
     def _standardize_kwargs(self, grids=None, **kwargs) -> dict:
         return super()._standardize_kwargs(**kwargs) | {"grids": normalize_grids(grids) if grids else None}
 
@@ -263,7 +317,8 @@ class FluxVideoProcessor(BaseVideoProcessor):
                     )
                 taken.append((video[metadata.frames_indices], metadata))
             else:
-                metadata.frames_indices = metadata.frames_indices or list(range(len(video)))
+                if metadata.frames_indices is None:
+                    metadata.frames_indices = list(range(len(video)))
                 taken.append((video, metadata))
         return [video for video, _ in taken], [metadata for _, metadata in taken]
 

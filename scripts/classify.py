@@ -9,6 +9,7 @@ from transformers import AutoModelForVideoClassification, AutoVideoProcessor
 
 from flux_hf import VideoDecodeError, default_checkpoint
 from flux_hf.classification import Classification, classify
+from flux_hf.drawing import SUFFIXES, draw_classification
 from flux_hf.motion_clips import LABELS, render_clip
 from flux_hf.options import parse_options
 
@@ -28,6 +29,10 @@ class ClassifyOptions:
     )
     top_k: int = field(default=3, metadata={"help": "Labels to print."})
     demo: bool = field(default=False, metadata={"help": "Render one clip of every motion and classify those too."})
+    show: str | None = field(
+        default=None,
+        metadata={"help": "Draw the frames, dropped tokens dimmed, with the scores: .png or .mp4, for one video."},
+    )
     trust_remote_code: bool = field(default=False, metadata={"help": "Allow code that comes with the checkpoint."})
 
 
@@ -38,6 +43,10 @@ def main(argv: list[str] | None = None) -> None:
     (options,) = parse_options(ClassifyOptions, argv, __doc__)
     if not options.videos and not options.demo:
         raise SystemExit("nothing to classify: give one or more paths or URLs, or --demo")
+    if options.show and (len(options.videos), options.demo) != (1, False):
+        raise SystemExit("--show draws one video: give exactly one path or URL, and no --demo")
+    if options.show and not options.show.lower().endswith(SUFFIXES):
+        raise SystemExit(f"--show must end in {' or '.join(SUFFIXES)}, got {options.show}")
     loading = {"trust_remote_code": options.trust_remote_code}
     model = AutoModelForVideoClassification.from_pretrained(options.checkpoint, **loading).eval()
     processor = AutoVideoProcessor.from_pretrained(options.checkpoint, **loading)
@@ -57,6 +66,9 @@ def main(argv: list[str] | None = None) -> None:
                 raise SystemExit(f"error: {error}") from error
             for result in results:
                 print(_line(result, expected))
+            if options.show:
+                draw_classification(results, processor, video.split("?")[0].rsplit("/", 1)[-1], options.show)
+                print(f"  drawn: {options.show}")
             right += sum(result.labels[0][0] == expected for result in results)
         if rendered:
             print(f"\n{right} of {len(rendered) * len(budgets)} rendered clips x budgets have the right label on top.")

@@ -1,21 +1,19 @@
-"""Measure top-1 accuracy of a checkpoint on a data set at several token budgets; writes one JSON file."""
+"""Measure accuracy of a checkpoint on a data set at several token budgets; writes JSON, a table and a plot."""
 
 import json
-import platform
 import sys
-import time
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 
 from transformers import AutoModelForVideoClassification, AutoVideoProcessor
 
 from flux_hf import default_checkpoint
 from flux_hf.data import load_video_dataset
-from flux_hf.evaluation import evaluate
+from flux_hf.evaluation import evaluate, markdown_table, plot_accuracy
+from flux_hf.evaluation.processes import process_state
+from flux_hf.evaluation.views import CLIP_SAMPLINGS
 from flux_hf.options import parse_options
-
-PACKAGES = ("torch", "torchvision", "transformers", "datasets", "av")
+from flux_hf.provenance import provenance
 
 
 @dataclass
@@ -28,35 +26,65 @@ class EvaluateOptions:
     token_budgets: list[int] | None = field(
         default=None, metadata={"help": "Default: the budgets of the model's heads."}
     )
-    batch_size: int = field(default=32, metadata={"help": "Clips per forward."})
-    num_workers: int = field(default=0, metadata={"help": "Decoding processes beside the main one."})
-    output: str | None = field(default=None, metadata={"help": "JSON file to write."})
+    num_clips: int = field(default=1, metadata={"help": "Temporal clips; the paper: Kinetics 4, SSv2 2."})
+    num_crops: int = field(default=1, metadata={"help": "Crops along the longer side; the paper: 3."})
+    clip_sampling: str = field(
+        default="middles",
+        metadata={"help": "Frames of a clip: middles (as on Kinetics), ticks (SSv2).", "choices": CLIP_SAMPLINGS},
+    )
+    batch_size: int = field(default=32, metadata={"help": "Views per forward."})
+    num_workers: int = field(default=0, metadata={"help": "Decoding processes beside each main one."})
+    output: str | None = field(
+        default=None,
+        metadata={
+            "help": "JSON file to write, with a table (.md) and a plot (.png, needs matplotlib) beside it and results "
+            "per video in the folder of that name with the ending .videos, from which an interrupted run goes on."
+        },
+    )
 
 
 def main(argv: list[str] | None = None) -> None:
     (options,) = parse_options(EvaluateOptions, argv, __doc__)
-    model = AutoModelForVideoClassification.from_pretrained(options.checkpoint).eval()
-    result = evaluate(
-        load_video_dataset(options.dataset, options.split),
-        model,
-        AutoVideoProcessor.from_pretrained(options.checkpoint),
-        options.token_budgets or model.config.head_token_budgets,
-        batch_size=options.batch_size,
-        num_workers=options.num_workers,
-    )
-    result |= {
-        "dataset": options.dataset,
-        "split": options.split,
-        "command": " ".join(["flux-hf", "evaluate", *(sys.argv[1:] if argv is None else argv)]),
-        "date": time.strftime("%Y-%m-%d"),
-        "machine": platform.machine(),
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
-    }
-    for budget, figures in result["budgets"].items():
-        print(f"budget {budget}: top-1 {100 * figures['top1']:.1f} %, {figures['gmacs']:.3f} GMACs")
-    print(f"{result['num_videos']} videos, {len(result['unreadable'])} unreadable")
-    if options.output:
-        Path(options.output).write_text(json.dumps(result, indent=1) + "\n")
+    output = Path(options.output) if options.output else None
+    if output and output.suffix != ".json":
+        raise SystemExit(f"output must be a .json file, got {options.output}")
+    state = process_state()
+    model = AutoModelForVideoClassification.from_pretrained(options.checkpoint).eval().to(state.device)
+    try:
+        result = evaluate(
+            load_video_dataset(options.dataset, options.split),
+            model,
+            AutoVideoProcessor.from_pretrained(options.checkpoint),
+            options.token_budgets or model.config.head_token_budgets,
+            num_clips=options.num_clips,
+            num_crops=options.num_crops,
+            clip_sampling=options.clip_sampling,
+            batch_size=options.batch_size,
+            num_workers=options.num_workers,
+            records_dir=output.with_suffix(".videos") if output else None,
+        )
+    except ValueError as error:
+        raise SystemExit(f"error: {error}") from error
+    if state.is_main_process:
+        command = ["flux-hf", "evaluate", *(sys.argv[1:] if argv is None else argv)]
+        result |= {"dataset": options.dataset, "split": options.split, "checkpoint": str(options.checkpoint)}
+        _write(result | provenance(command), output)
+    state.wait_for_everyone()
+
+
+def _write(result: dict, output: Path | None):
+    print(markdown_table(result))
+    for entry in result["unreadable"]:
+        print(f"unreadable: {entry['reason']}", file=sys.stderr)
+    if output is None:
+        return
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(json.dumps(result, indent=1) + "\n")
+    output.with_suffix(".md").write_text(markdown_table(result))
+    try:
+        plot_accuracy(result, output.with_suffix(".png"))
+    except ImportError as error:
+        print(f"no plot: {error}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from flux_hf.processing.grid_fluxvit import DEFAULT_GRIDS, choose_grid, normalize_grids
+from flux_hf.processing.grid_fluxvit import DEFAULT_GRIDS, choose_grid, fit_grid, normalize_grids
 
 
 @pytest.mark.parametrize("budget, grid", [(3072, (16, 224)), (2048, (12, 224)), (1024, (12, 168)), (512, (8, 224))])
@@ -87,3 +87,43 @@ def test_bad_budget_and_patch_size(value):
         choose_grid(value)
     with pytest.raises(ValueError, match="patch_size must be an integer >= 1"):
         choose_grid(512, value)
+
+
+@pytest.mark.parametrize(
+    "grid, budget, source_frames, source_side, fitted",
+    [
+        ((8, 224), 512, 300, 240, (8, 224)),  # long and large enough
+        ((8, 224), 512, 8, 224, (8, 224)),
+        ((8, 224), 512, 300, 200, (8, 210)),  # the smallest multiple of 14 that holds 200 pixels
+        ((16, 224), 512, 5, 1080, (5, 224)),  # five frames are enough for 512 tokens
+        ((8, 224), 512, 1, 1080, (1, 322)),  # one frame: 23 x 23 = 529 patches
+        ((8, 224), 512, 1, 240, (1, 252)),  # one frame of 240 pixels holds 324 patches, no more
+        ((8, 224), 512, 300, 90, (12, 98)),  # 49 patches a frame: 11 frames would do, 12 is even
+        ((8, 224), 512, 11, 90, (11, 98)),
+        ((8, 224), 512, 6, 90, (6, 98)),  # both are short: 294 tokens
+        ((8, 224), None, 3, 90, (3, 98)),  # everything is kept, nothing grows
+        ((4, 14), 512, 300, 240, (4, 14)),  # a table's entry below its budget is left alone
+    ],
+)
+def test_a_grid_is_cut_down_to_the_video(grid, budget, source_frames, source_side, fitted):
+    assert fit_grid(grid, budget, source_frames, source_side, 14) == fitted
+
+
+def test_a_fitted_grid_never_repeats_or_enlarges():
+    draw = np.random.default_rng(0)
+    for _ in range(3000):
+        budget, frames, side, patch = (int(draw.integers(*r)) for r in ((1, 4000), (1, 60), (1, 500), (7, 17)))
+        grid = choose_grid(budget, patch)
+        fitted = fit_grid(grid, budget, frames, side, patch)
+        assert fitted[0] <= frames and fitted[1] % patch == 0 and fitted[1] < side + patch
+        all_tokens = frames * (-(-side // patch)) ** 2
+        if min(fitted[0] - grid[0], fitted[1] - grid[1]) < 0 and fitted[0] * (fitted[1] // patch) ** 2 < budget:
+            cut_both = fitted[0] < grid[0] and fitted[1] < grid[1]
+            assert cut_both or fitted[0] * (fitted[1] // patch) ** 2 == all_tokens
+
+
+@pytest.mark.parametrize("name", ["source_frames", "source_side", "patch_size"])
+def test_a_video_without_frames_or_pixels_fits_nothing(name):
+    numbers = {"source_frames": 8, "source_side": 90, "patch_size": 14} | {name: 0}
+    with pytest.raises(ValueError, match=f"{name} must be an integer >= 1, got 0"):
+        fit_grid((8, 224), 512, **numbers)

@@ -1,101 +1,139 @@
-"""Top-1 accuracy at several budgets, from the files through the processor to the label."""
+"""Accuracy at several budgets, from the files to the figures: clips x crops, any number of processes, resumable."""
 
-from collections import defaultdict
+from collections import Counter
+from pathlib import Path
 
-import numpy as np
-import torch
 from datasets import Dataset
-from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from flux_hf.costs import forward_macs
+from flux_hf.evaluation.figures import classification_figures, wilson_interval
+from flux_hf.evaluation.processes import complete_records, open_records
+from flux_hf.evaluation.scoring import Arm, Forward, logits_at_budget, score_videos
+from flux_hf.evaluation.views import Views, check_processor
 from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
-from flux_hf.processing.video_source_fluxvit import VideoDecodeError
+from flux_hf.provenance import file_list_hash, model_hash, video_names
 
 
-@torch.inference_mode()
 def evaluate(
     dataset: Dataset,
     model: FluxViTForVideoClassification,
     processor: FluxVideoProcessor,
     token_budgets: list[int],
     *,
+    num_clips: int = 1,
+    num_crops: int = 1,
+    clip_sampling: str = "middles",
     batch_size: int = 32,
     num_workers: int = 0,
+    records_dir: str | Path | None = None,
+    forward: Forward = logits_at_budget,
 ) -> dict:
-    """Classify every video once (one clip, central crop) at every budget.
+    """Classify every video at every budget: softmax for each view, mean over clips x crops, highest class.
+
+    The videos are shared out among the processes of `torchrun` or `accelerate launch`, none twice; every process
+    returns the whole result.
 
     Args:
         dataset: as `load_video_dataset` returns it; its label names must be the model's.
-        token_budgets: budgets; those that share a grid share the decoding.
+        token_budgets: budgets, on the grids the processor chooses. One decoding of a video serves all of them.
+        num_clips, num_crops, clip_sampling: the views, see `Views`. Kinetics: 4 x 3 "middles"; Something-Something:
+            2 x 3 "ticks"; default one clip, central crop, which is what the processor makes of a video.
+        batch_size: views per forward.
+        num_workers: decoding processes beside each main one.
+        records_dir: folder for per-video results, shared by all processes. A run that was interrupted goes on from
+            there. Default: nothing is kept.
+        forward: what computes the logits, for other token selections than the model's own. Not part of the settings
+            that are compared when a run goes on.
 
     Returns:
-        `num_videos`, `unreadable` (list of {"video", "reason"}; they are in no figure), `label_names`, and `budgets`:
-        for each budget `grid`, `gmacs`, `top1`, `per_class` (name -> top-1) and `confusion` (rows: true label).
+        `num_videos`, `unreadable` (list of {"video", "reason"}; they are in no figure), `label_names`,
+        `files` (sha256 of the list of files), `model` (sha256 of the weights), `views`, `speed` of this run, and
+        `budgets`: for each budget `grid`, `grids_used` (with how many videos), `gmacs` (of one view, the mean over
+        videos), `gmacs_x_views`, `top1`, `top1_interval` (95 %), `top5`, `mean_class`, `per_class` and `confusion`.
 
     Raises:
-        ValueError: when the data set has labels the model does not know.
+        ValueError: the data set has labels the model does not know, a setting is not accepted, or `records_dir` holds
+            results of other settings.
     """
-    names = dataset.features["label"].names
-    if unknown := sorted(set(names) - set(model.config.label2id)):
-        raise ValueError(f"the model has no label {unknown}; it knows {sorted(model.config.label2id)}")
-    to_model = [model.config.label2id[name] for name in names]
-    model_names = [model.config.id2label[index] for index in range(model.config.num_labels)]
-
-    by_grid = defaultdict(list)
-    for budget in token_budgets:
-        by_grid[processor.choose_grid(budget)].append(budget)
-    confusion = {budget: np.zeros((len(model_names), len(model_names)), dtype=np.int64) for budget in token_budgets}
-    unreadable = {}
-    for grid, budgets in by_grid.items():
-        loader = DataLoader(
-            _Decoded(dataset, processor, budgets[0]), batch_size, num_workers=num_workers, collate_fn=list
-        )
-        for items in tqdm(loader, desc=f"grid {grid[0]} x {grid[1]}"):
-            unreadable |= {item["video"]: item["reason"] for item in items if "reason" in item}
-            items = [item for item in items if "reason" not in item]
-            if not items:
-                continue
-            videos = torch.cat([item["pixel_values_videos"] for item in items])
-            labels = [to_model[item["label"]] for item in items]
-            for budget in budgets:
-                predicted = model(videos, token_budget=budget).logits.argmax(-1)
-                np.add.at(confusion[budget], (labels, predicted.numpy()), 1)
+    if len(set(token_budgets)) < len(token_budgets) or not token_budgets:
+        raise ValueError(f"token_budgets must name at least one budget, each once, got {list(token_budgets)}")
+    views = Views(num_clips, num_crops, clip_sampling)
+    check_processor(processor, views)
+    label_ids = model_labels(dataset, model)
+    files = file_list_hash(dataset)
+    settings = {
+        "files": files,
+        "model": model_hash(model),
+        "processor": processor.to_dict(),
+        "token_budgets": list(token_budgets),
+        "views": vars(views),
+    }
+    arms = [Arm(budget) for budget in token_budgets]
+    options = {"label_ids": label_ids, "batch_size": batch_size, "num_workers": num_workers, "forward": forward}
+    folder, done = open_records(records_dir, settings)
+    records, speed = complete_records(
+        list(range(len(dataset))),
+        done,
+        lambda rows: score_videos(dataset, rows, model, processor, arms, views, **options),
+        folder,
+    )
+    speed["clips_per_second"] = (
+        speed["videos"] * views.count * len(arms) / speed["seconds"] if speed["videos"] else None
+    )
+    names = video_names(dataset)
+    scored = [record for record in records if "reason" not in record]
+    unreadable = [{"video": names[r["row"]], "reason": r["reason"]} for r in records if "reason" in r]
     return {
-        "num_videos": int(confusion[token_budgets[0]].sum()),
-        "unreadable": [{"video": video, "reason": reason} for video, reason in sorted(unreadable.items())],
-        "label_names": model_names,
+        "num_videos": len(scored),
+        "unreadable": sorted(unreadable, key=lambda entry: entry["video"]),
+        "label_names": [model.config.id2label[index] for index in range(model.config.num_labels)],
+        "files": files,
+        "model": settings["model"],
+        "views": vars(views),
+        "speed": speed,
         "budgets": {
-            budget: _figures(confusion[budget], model_names, processor.choose_grid(budget), budget, model.config)
-            for budget in token_budgets
+            budget: _figures(scored, place, budget, model, processor, views)
+            for place, budget in enumerate(token_budgets)
         },
     }
 
 
-def _figures(confusion: np.ndarray, names: list[str], grid: tuple[int, int], budget: int, config) -> dict:
-    grid_tokens = grid[0] * (grid[1] // config.patch_size) ** 2
-    counts = confusion.sum(1)
+def model_labels(dataset: Dataset, model: FluxViTForVideoClassification) -> list[int]:
+    """The model's class for each label of the data set. Raises ValueError naming labels the model does not know."""
+    names = dataset.features["label"].names
+    if unknown := sorted(set(names) - set(model.config.label2id)):
+        raise ValueError(f"the model has no label {unknown}; it knows {sorted(model.config.label2id)}")
+    return [model.config.label2id[name] for name in names]
+
+
+def _figures(scored: list[dict], place: int, budget: int, model, processor, views: Views) -> dict:
+    answers = [record["arms"][place] for record in scored]
+    nominal = processor.choose_grid(budget)
+    used = Counter(tuple(answer["grid"]) for answer in answers) or Counter({nominal: 1})
+    gmacs = sum(n * view_gmacs(model.config, processor, budget, grid) for grid, n in used.items()) / used.total()
+    labels = [record["label"] for record in scored]
+    figures = classification_figures(
+        labels,
+        [answer["top"] for answer in answers],
+        [model.config.id2label[index] for index in range(model.config.num_labels)],
+    )
+    right = sum(label == answer["top"][0] for label, answer in zip(labels, answers, strict=True))
     return {
-        "grid": list(grid),
-        "gmacs": forward_macs(config, min(budget, grid_tokens), grid_tokens) / 1e9,
-        "top1": float(np.trace(confusion) / max(confusion.sum(), 1)),
-        "per_class": {name: float(confusion[i, i] / counts[i]) if counts[i] else None for i, name in enumerate(names)},
-        "confusion": confusion.tolist(),
+        "grid": list(nominal),
+        "grids_used": {f"{frames}x{size}": used[frames, size] for frames, size in sorted(used)} if answers else {},
+        "gmacs": gmacs,
+        "gmacs_x_views": gmacs * views.count,
+        "top1_interval": wilson_interval(right, len(labels)),
+        **figures,
     }
 
 
-class _Decoded(torch.utils.data.Dataset):
-    def __init__(self, dataset: Dataset, processor: FluxVideoProcessor, token_budget: int):
-        self.dataset, self.processor, self.token_budget = dataset, processor, token_budget
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, index: int) -> dict:
-        row = self.dataset[index]
-        try:
-            inputs = self.processor(row["video"], token_budget=self.token_budget, return_tensors="pt")
-        except VideoDecodeError as error:
-            return {"video": str(row["video"]["path"] or f"row {index}"), "reason": str(error)}
-        return {"pixel_values_videos": inputs["pixel_values_videos"], "label": row["label"]}
+def view_gmacs(config, processor: FluxVideoProcessor, token_budget: int, grid: tuple[int, int]) -> float:
+    """1e9 multiply-accumulates of one view on `grid` with `token_budget` tokens kept, patch embedding of the whole
+    grid included."""
+    size = processor.crop_size or processor.size
+    height = (size.height or size.shortest_edge) if size else grid[1]
+    width = (size.width or size.shortest_edge) if size else grid[1]
+    grid_tokens = grid[0] * (height // config.patch_size) * (width // config.patch_size)
+    return forward_macs(config, min(token_budget, grid_tokens), grid_tokens) / 1e9

@@ -1,0 +1,66 @@
+"""A result of `evaluate` for people: Markdown table and plot."""
+
+from pathlib import Path
+
+
+def markdown_table(result: dict) -> str:
+    """One row per budget; accuracies in percent, GMACs times views."""
+    views = result["views"]
+    count = views["num_clips"] * views["num_crops"]
+    lines = [
+        f"{result['num_videos']} videos, {len(result['unreadable'])} unreadable, "
+        f"{views['num_clips']} clips x {views['num_crops']} crops",
+        "",
+        f"| tokens | grid | GMACs x {count} | top-1 (95 % interval) | top-5 | mean class |",
+        "|---:|---|---:|---:|---:|---:|",
+    ]
+    for budget, figures in result["budgets"].items():
+        frames, size = figures["grid"]
+        low, high = figures["top1_interval"]
+        lines.append(
+            f"| {budget} | {frames} x {size}² | {figures['gmacs_x_views']:.3f} | {_percent(figures['top1'])} "
+            f"({100 * low:.1f}–{100 * high:.1f}) | {_percent(figures['top5'])} | {_percent(figures['mean_class'])} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def plot_accuracy(result: dict, path: str | Path):
+    """Top-1 with its 95 % interval against GMACs x views, as a picture of the kind the file name says.
+
+    Raises:
+        ImportError: matplotlib is not installed (extra `plot`).
+    """
+    plt = pyplot()
+    rows = sorted(result["budgets"].items(), key=lambda row: row[1]["gmacs_x_views"])
+    rows = [(budget, figures) for budget, figures in rows if figures["top1"] is not None]
+    cost = [figures["gmacs_x_views"] for _, figures in rows]
+    accuracy = [100 * figures["top1"] for _, figures in rows]
+    bounds = [figures["top1_interval"] for _, figures in rows]
+    below = [max(0, a - 100 * low) for a, (low, _) in zip(accuracy, bounds, strict=True)]
+    above = [max(0, 100 * high - a) for a, (_, high) in zip(accuracy, bounds, strict=True)]
+    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
+    axes.errorbar(cost, accuracy, (below, above), marker="o", capsize=3, color="#1b6ca8")
+    for x, y, (budget, figures) in zip(cost, accuracy, rows, strict=True):
+        frames, size = figures["grid"]
+        axes.annotate(f"{budget} tokens\n{frames} x {size}²", (x, y), (6, -4), textcoords="offset points", va="top")
+    axes.margins(x=0.18, y=0.15)
+    axes.set(xlabel="GMACs x views", ylabel="top-1 accuracy, %")
+    axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def pyplot():
+    """matplotlib.pyplot that draws to files. Raises ImportError saying how to install it."""
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise ImportError("plots need matplotlib: pip install 'flux_hf[plot]'") from error
+    matplotlib.use("Agg", force=False)
+    from matplotlib import pyplot
+
+    return pyplot
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.1f}"

@@ -1,0 +1,82 @@
+"""Where a result comes from: the command, the day, the machine, the versions and the files."""
+
+import hashlib
+import json
+import os
+import platform
+import time
+from importlib import metadata
+from pathlib import Path
+
+import torch
+from datasets import Dataset
+
+PACKAGES = ("flux_hf", "torch", "torchvision", "transformers", "accelerate", "datasets", "av", "numpy")
+
+
+def provenance(command: list[str]) -> dict:
+    """`command` (one string), `date`, `machine` (architecture, cpu, cores, threads, accelerator) and `versions`."""
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = None
+    return {
+        "command": " ".join(command),
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": {
+            "architecture": platform.machine(),
+            "cpu": cpu_model(),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        },
+        "versions": versions,
+    }
+
+
+def cpu_model() -> str:
+    """Name of the processor as the system gives it, its architecture where it gives none."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def video_names(dataset: Dataset) -> list[str]:
+    """A name for every video of a data set: its path below the folder that all have in common, "row N" where the data
+    set holds no path."""
+    paths = [video["path"] for video in dataset.select_columns(["video"])["video"]]
+    known = [path for path in paths if path]
+    root = os.path.commonpath([os.path.dirname(path) for path in known]) if known else ""
+    return [os.path.relpath(path, root) if path and root else path or f"row {row}" for row, path in enumerate(paths)]
+
+
+def file_list_hash(dataset: Dataset) -> str:
+    """sha256 over name (see `video_names`), size in bytes (None for a missing file) and label of every video, in
+    order. The same for a copy of the data set in another folder."""
+    digest = hashlib.sha256()
+    rows = dataset.select_columns(["video", "label"])
+    for name, row in zip(video_names(dataset), rows, strict=True):
+        size = _size(row["video"])
+        digest.update((json.dumps([name, size, row["label"]]) + "\n").encode())
+    return digest.hexdigest()
+
+
+def model_hash(model: torch.nn.Module) -> str:
+    """sha256 over name, type and values of every parameter and buffer that is saved."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _size(video: dict) -> int | None:
+    if video.get("bytes") is not None:
+        return len(video["bytes"])
+    path = video.get("path")
+    return os.path.getsize(path) if path and os.path.exists(path) else None

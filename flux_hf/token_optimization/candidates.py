@@ -1,0 +1,94 @@
+"""Which grids are tried for a token budget, and what a grid costs."""
+
+import copy
+import statistics
+
+from datasets import Dataset
+
+from flux_hf.classification import classify
+from flux_hf.evaluation.accuracy import view_gmacs
+from flux_hf.evaluation.views import Grid
+from flux_hf.modeling.configuration_fluxvit import FluxViTConfig
+from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification
+from flux_hf.processing.grid_fluxvit import normalize_grids
+from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
+from flux_hf.processing.video_source_fluxvit import VideoDecodeError
+
+OBJECTIVES = ("tokens", "gmacs", "latency_ms")
+TIMED_VIDEOS = 3
+
+FRAME_SHARES = (1 / 4, 1 / 2, 3 / 4, 1, 3 / 2, 2)
+SIZE_SHARES = (1 / 2, 2 / 3, 5 / 6, 1, 7 / 6)
+
+
+def default_axes(config: FluxViTConfig) -> tuple[list[int], list[int]]:
+    """Numbers of frames and sizes in pixels to try: from a quarter to twice the frames of the model's position table
+    (even numbers), from half to 7/6 of its size (multiples of the patch)."""
+    frames = sorted({max(2, 2 * round(config.position_frames * share / 2)) for share in FRAME_SHARES})
+    patches = config.position_size / config.patch_size
+    sizes = sorted({max(1, round(patches * share)) * config.patch_size for share in SIZE_SHARES})
+    return frames, sizes
+
+
+def candidate_grids(token_budget: int, frames: list[int], sizes: list[int], patch_size: int) -> list[Grid]:
+    """All grids frames x size with at least `token_budget` tokens, those with the fewest tokens first.
+
+    Raises:
+        ValueError: a number is not accepted, or no grid has enough tokens.
+    """
+    if not frames or not sizes or min(frames) < 1 or token_budget < 1:
+        raise ValueError(f"frames, sizes and budgets must be >= 1, got {frames}, {sizes} and {token_budget}")
+    if wrong := [size for size in sizes if size < 1 or size % patch_size]:
+        raise ValueError(f"sizes must be multiples of patch_size={patch_size}, got {wrong}")
+    grids = [(f, size) for f in sorted(set(frames)) for size in sorted(set(sizes))]
+    grids = [grid for grid in grids if grid_tokens(grid, patch_size) >= token_budget]
+    if not grids:
+        raise ValueError(f"no grid of {frames} frames x {sizes} pixels has {token_budget} tokens")
+    return sorted(grids, key=lambda grid: grid_tokens(grid, patch_size))
+
+
+def grid_tokens(grid: Grid, patch_size: int) -> int:
+    """Tokens of a grid, all of which pass the patch embedding."""
+    return grid[0] * (grid[1] // patch_size) ** 2
+
+
+def with_grids(processor: FluxVideoProcessor, grids: dict[int, Grid]) -> FluxVideoProcessor:
+    """A copy of the processor whose table also holds `grids`; its entries for other budgets stay."""
+    changed = copy.deepcopy(processor)
+    changed.grids = normalize_grids({**(processor.grids or {}), **grids})
+    return changed
+
+
+def grid_cost(
+    objective: str,
+    model: FluxViTForVideoClassification,
+    processor: FluxVideoProcessor,
+    token_budget: int,
+    grid: Grid,
+    calibration: Dataset,
+) -> float:
+    """What classifying one clip costs.
+
+    "tokens": tokens kept. "gmacs": 1e9 multiply-accumulates, patch embedding of the whole grid included. "latency_ms":
+    milliseconds from the file to the answer on this machine, batch of one; the median over the first three readable
+    videos of decoding plus the model's time.
+    """
+    if objective == "tokens":
+        return min(token_budget, grid_tokens(grid, model.config.patch_size))
+    if objective == "gmacs":
+        return view_gmacs(model.config, processor, token_budget, grid)
+    if objective != "latency_ms":
+        raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}, got {objective!r}")
+    chosen = with_grids(processor, {token_budget: grid})
+    times = []
+    for video in calibration.select_columns(["video"])["video"]:
+        try:
+            result = classify(video, model, chosen, token_budget, top_k=1)
+        except VideoDecodeError:
+            continue
+        times.append(result.decode_ms + result.model_ms)
+        if len(times) == TIMED_VIDEOS:
+            break
+    if not times:
+        raise ValueError("no video of the calibration split can be read")
+    return statistics.median(times)

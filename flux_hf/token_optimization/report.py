@@ -1,0 +1,172 @@
+"""A Token Optimization for people: heat map per budget, accuracy against cost, Markdown table."""
+
+from pathlib import Path
+
+import numpy as np
+
+from flux_hf.evaluation.report import pyplot
+
+COST_NAMES = {"tokens": "tokens kept", "gmacs": "GMACs", "latency_ms": "ms from file to answer"}
+
+
+def heat_map(budget: int, found: dict) -> dict:
+    """Accuracies of one budget as a table like the paper's Table 11.
+
+    Returns:
+        `frames` and `sizes` (the axes), `accuracy` and `videos` (rows: frames), None where no grid was tried.
+    """
+    frames = sorted({entry["grid"][0] for entry in found["grids"]})
+    sizes = sorted({entry["grid"][1] for entry in found["grids"]})
+    known = {tuple(entry["grid"]): entry for entry in found["grids"]}
+
+    def table(name: str) -> list[list]:
+        return [[known[f, s][name] if (f, s) in known else None for s in sizes] for f in frames]
+
+    return {
+        "token_budget": budget,
+        "frames": frames,
+        "sizes": sizes,
+        "accuracy": table("accuracy"),
+        "videos": table("videos"),
+        "best": found["grid"],
+    }
+
+
+def plot_heat_maps(maps: list[dict], path: str | Path):
+    """One panel for each of `maps` (see `heat_map`). A cell says accuracy in percent and on how many videos; pale
+    numbers were tried on fewer videos than the winner, empty cells have fewer tokens than the budget.
+
+    Raises:
+        ImportError: matplotlib is not installed (extra `plot`).
+    """
+    plt = pyplot()
+    widths = [max(2.6, 0.95 * len(entry["sizes"]) + 0.9) for entry in maps]
+    tallest = max(len(entry["frames"]) for entry in maps)
+    figure, panels = plt.subplots(
+        1,
+        len(maps),
+        figsize=(sum(widths), 0.62 * tallest + 1.5),
+        width_ratios=widths,
+        squeeze=False,
+        layout="constrained",
+    )
+    for axes, entry in zip(panels[0], maps, strict=True):
+        values = np.array([[np.nan if a is None else 100 * a for a in row] for row in entry["accuracy"]])
+        axes.imshow(values, cmap="viridis", aspect="auto", vmin=np.nanmin(values) - 1e-6, vmax=np.nanmax(values))
+        middle = (np.nanmin(values) + np.nanmax(values)) / 2
+        most = max(count for row in entry["videos"] for count in row if count is not None)
+        for row, column in zip(*np.nonzero(~np.isnan(values)), strict=True):
+            count = entry["videos"][row][column]
+            best = [entry["frames"][row], entry["sizes"][column]] == entry["best"]
+            dark = values[row, column] < middle
+            style = {
+                "ha": "center",
+                "va": "center",
+                "color": "white" if dark else "black",
+                "alpha": 1.0 if count == most else 0.65,
+            }
+            axes.text(
+                column, row - 0.1, f"{values[row, column]:.1f}", fontsize=10, weight="bold" if best else None, **style
+            )
+            axes.text(column, row + 0.27, f"of {count}", fontsize=6.5, **style)
+            if best:
+                axes.add_patch(plt.Rectangle((column - 0.47, row - 0.47), 0.94, 0.94, fill=False, lw=2.5, ec="#e4572e"))
+        axes.set_xticks(range(len(entry["sizes"])), [f"{size}²" for size in entry["sizes"]])
+        axes.set_yticks(range(len(entry["frames"])), entry["frames"])
+        axes.set(title=f"{entry['token_budget']} tokens", xlabel="size, pixels")
+        axes.spines[:].set_visible(False)
+        axes.tick_params(length=0)
+    panels[0][0].set_ylabel("frames")
+    figure.suptitle("Top-1 accuracy in %, calibration split")
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def accuracy_cost_front(result: dict) -> list[dict]:
+    """Grids that were in to the last round, of all budgets, that no other one beats in accuracy at the same or lower
+    cost, cheapest first. Each has `token_budget`, `grid`, `cost`, `accuracy`."""
+    points = finalists(result)
+    front, best = [], -1.0
+    for point in sorted(points, key=lambda point: (point["cost"], -point["accuracy"])):
+        if point["accuracy"] > best:
+            front.append(point)
+            best = point["accuracy"]
+    return front
+
+
+def finalists(result: dict) -> list[dict]:
+    """Every grid that was tried on all videos: `token_budget`, `grid`, `cost`, `accuracy`."""
+    return [
+        {
+            "token_budget": int(budget),
+            "grid": entry["grid"],
+            "cost": entry["cost"],
+            "accuracy": entry["accuracy"],
+        }
+        for budget, found in result["budgets"].items()
+        for entry in found["grids"]
+        if entry["rounds"] == result["rule"]["rounds"] and entry["accuracy"] is not None
+    ]
+
+
+def plot_front(result: dict, path: str | Path):
+    """Accuracy against cost: all finalists on the calibration split, and their front.
+
+    Raises:
+        ImportError: matplotlib is not installed (extra `plot`).
+    """
+    plt = pyplot()
+    figure, axes = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
+    points = finalists(result)
+    budgets = sorted({point["token_budget"] for point in points}, reverse=True)
+    for place, budget in enumerate(budgets):
+        own = [point for point in points if point["token_budget"] == budget]
+        color = plt.get_cmap("viridis")(0.1 + 0.75 * place / max(len(budgets) - 1, 1))
+        axes.scatter(
+            [p["cost"] for p in own], [100 * p["accuracy"] for p in own], color=color, s=36, label=f"{budget} tokens"
+        )
+    front = accuracy_cost_front(result)
+    axes.step(
+        [p["cost"] for p in front], [100 * p["accuracy"] for p in front], where="post", color="#e4572e", label="front"
+    )
+    for place, point in enumerate(front):
+        axes.annotate(
+            f"{point['grid'][0]} x {point['grid'][1]}²",
+            (point["cost"], 100 * point["accuracy"]),
+            (-4, 7) if place % 2 else (6, -11),
+            textcoords="offset points",
+            fontsize=8,
+        )
+    axes.margins(x=0.15, y=0.15)
+    axes.set(xlabel=COST_NAMES[result["rule"]["objective"]], ylabel="top-1 accuracy, %, calibration split")
+    axes.grid(alpha=0.3)
+    axes.legend(framealpha=0.8, loc="best")
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def markdown_table(result: dict) -> str:
+    """Grids before and after with their accuracy on the test split, and what the search cost."""
+    compute = result["compute"]
+    lines = [
+        "| tokens | grid before | top-1 | GMACs | optimised grid | top-1 | GMACs |",
+        "|---:|---|---:|---:|---|---:|---:|",
+    ]
+    for budget in result["budgets"]:
+        before, after = result["test"]["before"]["budgets"][budget], result["test"]["after"]["budgets"][budget]
+        cells = [f"{e['grid'][0]} x {e['grid'][1]}² | {_percent(e)} | {e['gmacs']:.3f}" for e in (before, after)]
+        lines.append(f"| {budget} | {cells[0]} | {cells[1]} |")
+    lines += [
+        "",
+        f"Accuracy in % (95 % interval) on {result['test']['after']['num_videos']} videos of the test split, which the "
+        f"search did not see. The search tried {compute['evaluations']} of {compute['exhaustive']} pairs of video and "
+        f"grid ({100 * compute['share']:.0f} %), {compute['gmacs']:.0f} of {compute['gmacs_exhaustive']:.0f} GMACs.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _percent(figures: dict) -> str:
+    if figures["top1"] is None:
+        return "–"
+    low, high = figures["top1_interval"]
+    return f"{100 * figures['top1']:.1f} ({100 * low:.1f}–{100 * high:.1f})"

@@ -1,0 +1,140 @@
+"""Find the best grid (frames x size) of each token budget on your data; writes it into the checkpoint's processor."""
+
+import json
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from transformers import AutoModelForVideoClassification, AutoVideoProcessor
+
+from flux_hf.data import load_video_dataset
+from flux_hf.evaluation import evaluate
+from flux_hf.evaluation.processes import process_state
+from flux_hf.options import parse_options
+from flux_hf.provenance import provenance
+from flux_hf.token_optimization import OBJECTIVES, search_grids
+from flux_hf.token_optimization.candidates import default_axes, with_grids
+from flux_hf.token_optimization.report import (
+    accuracy_cost_front,
+    heat_map,
+    markdown_table,
+    plot_front,
+    plot_heat_maps,
+)
+
+
+@dataclass
+class OptimizeTokensOptions:
+    dataset: str = field(metadata={"help": "Folder in videofolder layout, or id of a data set on the Hub."})
+    checkpoint: str = field(metadata={"help": "Folder of the checkpoint; its processor gets the grids."})
+    output_dir: str = field(
+        metadata={"help": "Folder for result.json, table, plots and records; an interrupted search goes on from it."}
+    )
+    calibration_split: str = field(default="validation", metadata={"help": "Split to search on."})
+    test_split: str = field(default="test", metadata={"help": "Split to report on; the search does not see it."})
+    token_budgets: list[int] | None = field(
+        default=None, metadata={"help": "Default: the budgets of the model's heads."}
+    )
+    frames: list[int] | None = field(
+        default=None, metadata={"help": "Frames to try. Default: 1/4 to 2 times those of the position table."}
+    )
+    sizes: list[int] | None = field(
+        default=None, metadata={"help": "Sizes in pixels to try. Default: 1/2 to 7/6 of the position table's."}
+    )
+    objective: str = field(
+        default="tokens",
+        metadata={"help": "What equally accurate grids are compared by, and the plot's axis.", "choices": OBJECTIVES},
+    )
+    max_cost: float | None = field(default=None, metadata={"help": "Leave out grids above this, in the objective."})
+    rounds: int = field(default=4, metadata={"help": "Rounds of halving; 1 tries every grid on every video."})
+    seed: int = field(default=0, metadata={"help": "Order of the calibration videos."})
+    batch_size: int = field(default=32, metadata={"help": "Clips per forward."})
+    num_workers: int = field(default=0, metadata={"help": "Decoding processes beside each main one."})
+    write: bool = field(default=True, metadata={"help": "Write the grids into the checkpoint's processor."})
+
+
+def main(argv: list[str] | None = None) -> None:
+    (options,) = parse_options(OptimizeTokensOptions, argv, __doc__)
+    if not Path(options.checkpoint).is_dir():
+        raise SystemExit(f"checkpoint must be a local folder, its processor is written; got {options.checkpoint}")
+    try:
+        _run(options, ["flux-hf", "optimize-tokens", *(sys.argv[1:] if argv is None else argv)])
+    except ValueError as error:
+        raise SystemExit(f"error: {error}") from error
+
+
+def _run(options: OptimizeTokensOptions, command: list[str]):
+    state = process_state()
+    output = Path(options.output_dir)
+    model = AutoModelForVideoClassification.from_pretrained(options.checkpoint).eval().to(state.device)
+    processor = AutoVideoProcessor.from_pretrained(options.checkpoint)
+    calibration = load_video_dataset(options.dataset, options.calibration_split)
+    test = load_video_dataset(options.dataset, options.test_split)
+    _check_apart(calibration, test, options)
+    budgets = options.token_budgets or model.config.head_token_budgets
+    frames, sizes = default_axes(model.config)
+    shared = {"batch_size": options.batch_size, "num_workers": options.num_workers}
+    before = _processor_before(processor, output, state)
+    result = search_grids(
+        calibration,
+        model,
+        before,
+        budgets,
+        options.frames or frames,
+        options.sizes or sizes,
+        objective=options.objective,
+        max_cost=options.max_cost,
+        rounds=options.rounds,
+        seed=options.seed,
+        records_dir=output / "search",
+        **shared,
+    )
+    optimised = with_grids(before, {budget: tuple(found["grid"]) for budget, found in result["budgets"].items()})
+    result["test"] = {
+        name: evaluate(test, model, chosen, budgets, records_dir=output / f"test_{name}", **shared)
+        for name, chosen in (("before", before), ("after", optimised))
+    }
+    if state.is_main_process:
+        maps = [heat_map(budget, found) for budget, found in result["budgets"].items()]
+        result |= {"heat_maps": maps, "front": accuracy_cost_front(result), "dataset": options.dataset}
+        (output / "result.json").write_text(json.dumps(result | provenance(command), indent=1) + "\n")
+        (output / "result.md").write_text(markdown_table(result))
+        print(markdown_table(result))
+        try:
+            plot_heat_maps(maps, output / "heat_maps.png")
+            plot_front(result, output / "front.png")
+        except ImportError as error:
+            print(f"no plots: {error}", file=sys.stderr)
+        if options.write:
+            optimised.save_pretrained(options.checkpoint)
+            print(f"{options.checkpoint}: grids {optimised.grids}")
+    state.wait_for_everyone()
+
+
+def _processor_before(processor, output: Path, state):
+    """The processor as the first run found it: the run that wrote its result must be able to go on as well."""
+    saved = output / "processor_before"
+    if state.is_main_process and not saved.exists():
+        processor.save_pretrained(saved)
+    state.wait_for_everyone()
+    return type(processor).from_pretrained(saved)
+
+
+def _check_apart(calibration, test, options: OptimizeTokensOptions):
+    both = _contents(calibration) & _contents(test)
+    if both:
+        raise ValueError(
+            f"calibration_split {options.calibration_split!r} and test_split {options.test_split!r} share "
+            f"{len(both)} videos; the report needs videos that the search does not see"
+        )
+
+
+def _contents(dataset) -> set:
+    return {
+        video["path"] if video["bytes"] is None else hash(video["bytes"])
+        for video in dataset.select_columns(["video"])["video"]
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""The headline experiment: its models, its selections, its report, and a miniature of the whole."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from flux_hf import FluxViTConfig, FluxViTForVideoClassification, training
+from flux_hf.costs import forward_macs
+from flux_hf.headline.experiment import HeadlineOptions, budgets_of, planned_runs, smaller_grids
+from flux_hf.headline.models import build_model, load_model
+from flux_hf.headline.report import markdown_table, over_seeds, verdict
+from flux_hf.headline.selection import dynamic_mask, random_mask, tube_mask, with_mask
+from tests.video_files import encode_video
+
+SIZES = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "pooler_num_attention_heads": 2,
+    "projection_dim": 16,
+    "patch_size": 8,
+    "position_frames": 4,
+    "position_size": 32,
+    "layer_scale_init": 1.0,
+    "initializer_range": 0.2,
+}
+
+
+@pytest.fixture
+def config():
+    return FluxViTConfig(**SIZES, head_token_budgets=[64], num_labels=3)
+
+
+def test_plain_model_has_no_flux_modules_left(config, tmp_path):
+    torch.manual_seed(0)
+    model = build_model("plain", config).eval()
+    names = {name for name, _ in model.named_parameters()}
+    assert not [name for name in names if "local_position" in name or "norm_before" in name or "norm_after" in name]
+    video = torch.randn(2, 4, 3, 32, 32)
+    embedding = model.fluxvit.embeddings.patch_embedding
+    patches = embedding.patchify(video)
+    torch.testing.assert_close(embedding(video), patches @ embedding.projection.weight.T + embedding.projection.bias)
+
+    before = model.fluxvit.embeddings.position_embedding.weight.clone()
+    model(video, labels=torch.tensor([0, 1])).loss.backward()
+    torch.optim.SGD([p for p in model.parameters() if p.requires_grad], 0.1).step()
+    assert torch.equal(model.fluxvit.embeddings.position_embedding.weight, before)
+
+    model.save_pretrained(tmp_path)
+    with torch.no_grad():
+        torch.testing.assert_close(load_model("plain", tmp_path)(video).logits, model(video).logits)
+    with pytest.raises(RuntimeError, match="local_position"):
+        load_model("flux_fixed", tmp_path)
+    with pytest.raises(ValueError, match="method must be one of plain, flux_fixed, flux_multi, got 'other'"):
+        build_model("other", config)
+
+
+def test_selections_keep_as_many_as_asked(config):
+    model = FluxViTForVideoClassification(config).eval()
+    video = torch.randn(2, 4, 3, 32, 32)
+    for make_mask in (random_mask, tube_mask, dynamic_mask):
+        for count in (1, 4, 7, 16, 33, 63):
+            assert make_mask(model, video, count).sum(1).tolist() == [count, count]
+    tubes = tube_mask(model, video, 20)[0].reshape(4, 16)
+    assert (tubes == tubes[0]).all() and tubes.sum(1).tolist() == [5, 5, 5, 5]
+    with torch.no_grad():
+        kept = with_mask(tube_mask)(model, video, 20)
+        torch.testing.assert_close(kept, model(video, keep_mask=tube_mask(model, video, 20)).logits)
+        torch.testing.assert_close(with_mask(tube_mask)(model, video, 64), model(video).logits)
+
+
+def test_dynamic_selection_has_no_groups(config):
+    """All change lies in the last of eight frames: without groups all tokens come from there."""
+    model = FluxViTForVideoClassification(config).eval()
+    video = torch.randn(1, 1, 3, 32, 32).repeat(1, 8, 1, 1, 1)
+    video[:, 7] = torch.randn(3, 32, 32)
+    assert dynamic_mask(model, video, 10)[0].reshape(8, 16).sum(1).tolist() == [0] * 7 + [10]
+    with torch.no_grad():
+        assert model(video, token_budget=8).keep_mask.reshape(8, 16).sum(1).tolist() != [0] * 7 + [8]
+
+
+def test_smaller_grids():
+    assert smaller_grids((8, 96), 1152, 8) == ((8, 96), (8, 96))
+    assert smaller_grids((8, 96), 288, 8) == ((2, 96), (8, 48))
+    assert smaller_grids((8, 96), 144, 8) == ((1, 96), (8, 32))
+
+
+def test_runs_and_budgets(config):
+    options = HeadlineOptions("d", "c", "m", num_frames=4, size=32, seeds=[0, 1])
+    assert budgets_of(options, config) == [64, 32, 16, 8]
+    assert [run.name for run in planned_runs(options)][:4] == [
+        "plain-same_clips-seed0",
+        "flux_fixed-same_clips-seed0",
+        "flux_multi-same_clips-seed0",
+        "flux_multi-same_compute-seed0",
+    ]
+
+
+def test_report():
+    def row(method, seed, saving, budget, top1, gmacs):
+        facts = {"method": method, "same": "clips", "seed": seed, "saving": saving, "budget": budget}
+        return facts | {"top1": top1, "gmacs": gmacs, "ms": 5.0, "grid": [4, 32]}
+
+    rows = [row("plain", seed, "selector", 64, 0.6 + 0.1 * seed, 1.0) for seed in range(3)]
+    rows += [row("flux_multi", 0, "token_optimization", 16, 0.75, 0.1)]
+    means = over_seeds(rows)
+    assert means[0]["top1"] == pytest.approx(0.7) and means[0]["spread"] == pytest.approx(0.1)
+    assert "70.0 ± 10.0 · 1.000 GMACs · 5 ms" in markdown_table(means, [64, 32, 16, 8])
+    clips, compute = verdict(means, [64, 32, 16, 8]).splitlines()
+    assert "at or above" in clips and "at 10 % of its GMACs, within" in clips
+    assert compute == "Same compute: not measured."
+    rows[-1] |= {"top1": 0.65, "gmacs": 0.2}
+    assert "below" in verdict(over_seeds(rows), [64, 32, 16, 8]) and "above the 12 %" in verdict(over_seeds(rows), [64, 32, 16, 8])  # fmt: skip  # noqa: E501
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(training, "FluxTrainer"), reason="this version has no FluxTrainer")
+def test_miniature(tmp_path, capsys):
+    """Everything once, tiny: the files are there, the budgets are met, and a second call trains nothing."""
+    from flux_hf.scripts.reproduce_headline import main
+
+    draw = np.random.default_rng(0)
+    for split, count in (("train", 16), ("validation", 6), ("test", 6)):
+        for index in range(count):
+            folder = tmp_path / "videos" / split / ("abc"[index % 3])
+            folder.mkdir(parents=True, exist_ok=True)
+            noise = draw.integers(0, 255, (48, 64, 3), dtype=np.uint8)
+            data = encode_video(10, height=48, width=64, picture=lambda n, *size, noise=noise: np.roll(noise, 4 * n, 1))
+            (folder / f"{index}.mp4").write_bytes(data)
+    (tmp_path / "model.json").write_text(json.dumps(SIZES | {"model_type": "fluxvit"}))
+    command = ["--dataset", str(tmp_path / "videos"), "--cache_dir", str(tmp_path / "cache")]
+    command += ["--model_config", str(tmp_path / "model.json"), "--num_frames", "4", "--size", "32", "--seeds", "0"]
+    command += ["--output_dir", str(tmp_path / "runs"), "--max_steps", "4", "--per_device_train_batch_size", "4"]
+    command += ["--rand_augment_ops", "0", "--use_cpu", "true", "--save_strategy", "no"]
+    main(command)
+    result = json.loads((tmp_path / "runs" / "headline.json").read_text())
+    assert len(result["rows"]) == 4 * 7 * 4
+    assert {row["budget"] for row in result["rows"]} == {64, 32, 16, 8}
+    by_clips, by_compute = (result["runs"][f"flux_multi-same_{same}-seed0"]["steps"] for same in ("clips", "compute"))
+    config = FluxViTConfig(**SIZES, num_labels=3)
+    share = forward_macs(config, 64) / sum(forward_macs(config, budget) for budget in (64, 32, 16))
+    assert (by_clips, by_compute) == (4, round(4 * share))
+    assert (tmp_path / "runs" / "headline.png").stat().st_size > 5000
+    weights = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/model.safetensors")}
+    assert len(weights) == 4
+    main(command)
+    assert weights == {path: path.stat().st_mtime_ns for path in weights}
+    assert "Same clips: Flux-Multi with Token Optimization at 1/4" in capsys.readouterr().out
