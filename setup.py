@@ -30,6 +30,7 @@ EXPORT = ["onnx>=1.23.2", "onnxruntime>=1.31.1", "onnxscript>=0.7.2"]
 PLOT = ["matplotlib>=3.11.2"]
 LINT = ["ruff==0.17.6"]
 TEST = [
+    *PLOT,
     *EXPORT,
     "pytest>=9.2.0",
     "pytest-xdist>=3.8.0",
