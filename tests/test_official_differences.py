@@ -14,8 +14,6 @@ from tests import official_reference as official
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENT = ROOT / "docs" / "differences_from_official.md"
-FINE_TUNING = {"test_grid_sampling", "test_flux_training", "test_training_processes", "test_recipes"}
-"""Test files of the fine-tuning part."""
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +146,7 @@ def test_the_document_names_tests_that_exist():
             }
             if name not in functions:
                 missing.append(f"{file}::{name}")
-        elif file not in FINE_TUNING:
+        else:
             missing.append(file)
     assert missing == []
 
