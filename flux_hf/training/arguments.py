@@ -32,6 +32,10 @@ class FluxTrainingArguments(TrainingArguments):
             "help": "Budgets trained in one step: one is Flux-Single, several are Flux-Multi. Default: the heads'."
         },
     )
+    one_budget_per_step: bool = field(
+        default=False,
+        metadata={"help": "Train one of token_budgets in each step, drawn at random: cheaper, without alignment."},
+    )
     alignment_weight: float = field(
         default=1.0, metadata={"help": "Weight of the alignment of smaller budgets to the largest one."}
     )

@@ -1,6 +1,7 @@
 """The HF Trainer with Flux sampling, the Flux objective and evaluation at several budgets."""
 
 import json
+import random
 from collections import defaultdict
 from pathlib import Path
 
@@ -67,7 +68,7 @@ class FluxTrainer(Trainer):
                 raise ValueError("ema_decay does not work with FSDP or DeepSpeed, which hold weights in shards")
             self.moving_average = MovingAverage(self.model, self.args.ema_decay)
             self.add_callback(self.moving_average)
-        self._parts, self._parts_count = defaultdict(float), 0
+        self._parts = defaultdict(list)
         self._unreadable, self._unreadable_count = set(), 0
         self._resumed_from, self._restore_random_state = None, False
 
@@ -205,7 +206,7 @@ class FluxTrainer(Trainer):
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         self._note_unreadable(inputs.get("unreadable", ()))
         pixels, labels = inputs["pixel_values_videos"], inputs["labels"]
-        budgets = [inputs["token_budget"]] if "token_budget" in inputs else self.token_budgets
+        budgets = [inputs["token_budget"]] if "token_budget" in inputs else self._budgets_of_step()
         output = model(pixel_values_videos=pixels, token_budgets=budgets)
         parts = flux_loss_parts(
             output,
@@ -222,21 +223,24 @@ class FluxTrainer(Trainer):
                 f"{pixels.shape[-1]} pixels, videos {inputs.get('names', 'without names')}"
             )
         for name, part in parts.items():
-            self._parts[name] += part.detach()
-        self._parts_count += 1
+            self._parts[name].append(part.detach())
         return (loss, output) if return_outputs else loss
+
+    def _budgets_of_step(self) -> list[int]:
+        if not self.args.one_budget_per_step:
+            return self.token_budgets
+        return [random.Random(f"{self.args.seed} {self.state.global_step}").choice(self.token_budgets)]
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """As in `Trainer`; a line with the training loss also gets its parts and the number of skipped videos."""
-        if "loss" in logs and self._parts_count:
-            sums = torch.stack([*self._parts.values()]) / self._parts_count
-            means = self.accelerator.reduce(sums, "mean").tolist()
+        if "loss" in logs and self._parts:
+            means = torch.stack([torch.stack(values).mean() for values in self._parts.values()])
+            means = self.accelerator.reduce(means, "mean").tolist()
             logs |= dict(zip(self._parts, means, strict=True))
             skipped = torch.tensor(self._unreadable_count, device=self.args.device)
             if skipped := int(self.accelerator.reduce(skipped, "sum")):
                 logs["unreadable_videos"] = skipped
             self._parts.clear()
-            self._parts_count = 0
         super().log(logs, start_time)
 
     def _note_unreadable(self, entries) -> None:

@@ -1,0 +1,47 @@
+"""The checkpoint in the package does what its card says, on clips rendered here: the first of the card's test split."""
+
+from pathlib import Path
+
+import pytest
+from transformers import AutoModelForVideoClassification, AutoVideoProcessor
+
+from flux_hf import default_checkpoint
+from flux_hf.data import load_video_dataset
+from flux_hf.evaluation import evaluate
+from flux_hf.motion_clips import LABELS, MotionClipOptions, make_dataset
+
+BUDGETS = [256, 128, 64]
+CLAIMED = {"synthetic": 0.90, "photos": 0.80}
+
+
+def top1(folder: Path, num_clips: int, source: str, seed: int) -> dict[int, float]:
+    make_dataset(MotionClipOptions(str(folder), 0, 0, num_clips, seed=seed, source=source), progress=False)
+    checkpoint = default_checkpoint()
+    result = evaluate(
+        load_video_dataset(folder, "test"),
+        AutoModelForVideoClassification.from_pretrained(checkpoint).eval(),
+        AutoVideoProcessor.from_pretrained(checkpoint),
+        BUDGETS,
+    )
+    assert (result["num_videos"], result["unreadable"]) == (num_clips, [])
+    return {budget: figures["top1"] for budget, figures in result["budgets"].items()}
+
+
+def test_size_and_labels():
+    model = AutoModelForVideoClassification.from_pretrained(default_checkpoint())
+    assert set(model.config.label2id) == set(LABELS)
+    assert 1e6 <= sum(parameter.numel() for parameter in model.parameters()) <= 2e6
+    assert sum(file.stat().st_size for file in Path(default_checkpoint()).iterdir()) <= 6e6
+    assert model.config.head_token_budgets == BUDGETS and model.config.token_budget == BUDGETS[0]
+
+
+def test_small_sample_of_the_test_split(tmp_path):
+    assert min(top1(tmp_path / "clips", 63, "synthetic", 0).values()) >= 0.75
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("source", "seed"), [("synthetic", 0), ("photos", 2)])
+def test_larger_sample_of_the_test_split(tmp_path, source, seed):
+    accuracy = top1(tmp_path / "clips", 270, source, seed)
+    assert accuracy[256] >= CLAIMED[source] - 0.05
+    assert min(accuracy.values()) >= CLAIMED[source] - 0.12
