@@ -36,7 +36,8 @@ class FluxViTConfig(PreTrainedConfig):
             `None` keeps all.
         aligned_layers (`list[int]`, *optional*): Pre-training only: encoder layers, counted from 1, whose outputs are
             aligned with a teacher. `None`: the last half of them, rounded up.
-        teacher_hidden_size (`int`, *optional*): Pre-training only: width of the teacher's tokens. `None`: `hidden_size`.
+        teacher_hidden_size (`int`, *optional*): Pre-training only: width of the teacher's tokens. `None`:
+            `hidden_size`.
         teacher_projection_dim (`int`, *optional*): Pre-training only: width of the teacher's pooled feature. `None`:
             `projection_dim`.
         num_frames (`int`, *optional*): Read by the stock video-classification pipeline, which hands it to the

@@ -207,9 +207,7 @@ def _take(tokens: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
 def _tokens_kept(keep_masks: tuple[torch.Tensor, ...], batch: int, total: int) -> list[int]:
     counts = [_tokens_kept_per_row(mask, batch, total) for mask in keep_masks]
     if not counts or any((mask & ~larger).any() for larger, mask in itertools.pairwise(keep_masks)):
-        raise ValueError(
-            "keep_masks must hold at least one mask, and each must keep a part of what the one before keeps"
-        )
+        raise ValueError("keep_masks must hold at least one mask, each a part of what the one before keeps")
     return counts
 
 

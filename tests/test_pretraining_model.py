@@ -128,7 +128,7 @@ def test_a_grid_without_more_tokens_shares_one_pass():
 @pytest.mark.parametrize(
     ("masks", "message"),
     [
-        (nested_masks(8, 16), "part of what the one before keeps"),
+        (nested_masks(8, 16), "a part of what the one before keeps"),
         ([], "at least one mask"),
         ([torch.zeros(2, TOKENS, dtype=torch.bool)], "at least one"),
     ],

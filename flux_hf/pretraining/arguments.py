@@ -31,15 +31,11 @@ class FluxPreTrainingArguments(ClipTrainingArguments):
     teacher_bf16: bool = field(default=False, metadata={"help": "Hold the teacher's weights in bf16."})
     teacher_cache: str | None = field(
         default=None,
-        metadata={
-            "help": "Folder that keeps the teacher's outputs, so that repeated views cost none; needs view_epochs."
-        },
+        metadata={"help": "Folder that keeps the teacher's outputs for views that come again; needs view_epochs."},
     )
     view_epochs: int | None = field(
         default=None,
-        metadata={
-            "help": "Views repeat after this many epochs, drawn tokens do not. Default: new views in every epoch."
-        },
+        metadata={"help": "Views (not the tokens drawn of them) repeat after this many epochs. Default: never."},
     )
 
     def __post_init__(self):

@@ -28,8 +28,8 @@ def load_mixture(
     weights: list[float] | None = None,
     seed: int = 0,
 ) -> Dataset | IterableDataset:
-    """All data sets, one after the other or, streamed, interleaved by weight. Labels are not read: `label` is the number
-    of the data set, and its names are those of the data sets.
+    """All data sets, one after the other or, streamed, interleaved by weight. Their labels are not read: `label` is the
+    number of the data set, and its names are those of the data sets.
 
     Args:
         names: as `load_video_dataset` takes them.

@@ -55,7 +55,7 @@ class PretrainOptions:
     )
     teacher_layers: list[int] | None = field(
         default=None,
-        metadata={"help": "The teacher's layer for each of them. Default: at the same share of the depth."},
+        metadata={"help": "The teacher's layer for each of them. Default: the one at the same depth."},
     )
 
 

@@ -122,7 +122,7 @@ class VideoTeacher(Teacher):
     last tokens, saliency the likeness to it."""
 
     def look(self, pixels, seen, layers, grid):
-        config, batch, frames = self.model.config, *pixels.shape[:2]
+        config, frames = self.model.config, pixels.shape[1]
         side = getattr(config, "crop_size", None) or config.image_size
         count = -(-frames // config.tubelet_size) * config.tubelet_size
         if config.model_type == "videomae":
@@ -169,8 +169,8 @@ def load_teacher(
     processor = get_video_processor_config(checkpoint) or get_image_processor_config(checkpoint)
     if not {"image_mean", "image_std"} <= processor.keys():
         raise ValueError(
-            f"the teacher {checkpoint} lacks preprocessor_config.json or video_preprocessor_config.json with image_mean "
-            "and image_std; save its processor there"
+            f"the teacher {checkpoint} lacks a preprocessor_config.json or video_preprocessor_config.json with "
+            "image_mean and image_std; save its processor there"
         )
     normalization = (image_mean, image_std, processor["image_mean"], processor["image_std"])
     family = FAMILIES[config.model_type]
@@ -183,8 +183,8 @@ def load_teacher(
 
 
 def matching_layers(student_layers: list[int], student_depth: int, teacher_depth: int) -> list[int]:
-    """The teacher's layer for each of the student's: that at the same share of the depth. Layers 7 to 12 of 12 match 23,
-    27, 30, 33, 37 and 40 of 40, the distances of InternVideo2."""
+    """The teacher's layer for each of the student's: that at the same share of the depth. Layers 7 to 12 of 12 match
+    23, 27, 30, 33, 37 and 40 of 40, the distances of InternVideo2."""
     return [max(1, round(layer / student_depth * teacher_depth)) for layer in student_layers]
 
 

@@ -133,7 +133,7 @@ class FluxPreTrainer(ClipTrainer):
 
 
 class PretrainingCollator:
-    """A batch as [`stack_items`] makes it, without labels: also `keys`, different for every clip of a run, and, if asked
+    """A batch as [`stack_items`] makes it, without labels but with `keys`, one for every view of a run, and, if asked
     for, `digests` of the clips' content."""
 
     def __init__(self, with_digests: bool):

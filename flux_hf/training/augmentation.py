@@ -88,9 +88,9 @@ class ClipAugmentation:
 
 
 def multi_scale_crop(clip: torch.Tensor, size: int, scales: list[float]) -> torch.Tensor:
-    """MultiScaleCrop of the paper's pre-training (Table 14): height and width of the crop are two of `scales`, neighbours
-    or the same, times the short side of the clip; it lies at one of 13 places: corners, centre, middles of the sides
-    and of the quarters.
+    """MultiScaleCrop of the paper's pre-training (Table 14): height and width of the crop are two of `scales`,
+    neighbours or the same, times the short side of the clip; it lies at one of 13 places: corners, centre, middles of
+    the sides and of the quarters.
 
     Args:
         clip: (..., height, width).

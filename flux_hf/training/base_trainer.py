@@ -25,8 +25,8 @@ logger = logging.get_logger(__name__)
 
 
 class ClipTrainer(Trainer):
-    """What [`FluxTrainer`] and [`FluxPreTrainer`] share. A subclass says which views to make (`view_maker`), how to batch
-    them (`collator`) and what the loss is (`compute_loss`, through `finite`).
+    """What [`FluxTrainer`] and [`FluxPreTrainer`] share. A subclass says which views to make (`view_maker`), how to
+    batch them (`collator`) and what the loss is (`compute_loss`, through `finite`).
 
     Data sets are what `load_video_dataset` or `cache_clips` returns (a streamed one only for training, with
     `max_steps`); then this class samples grids, decodes and augments. Any other torch data set is used as it is.
@@ -185,8 +185,8 @@ class ClipTrainer(Trainer):
         return loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """As in `Trainer`; a line with the training loss also gets its parts, the number of skipped videos and where the
-        time of a step went."""
+        """As in `Trainer`; a line with the training loss also gets its parts, the number of skipped videos and where
+        the time of a step went."""
         if "loss" in logs and self._parts:
             means = torch.stack([torch.stack(values).mean() for values in self._parts.values()])
             means = self.accelerator.reduce(means, "mean").tolist()

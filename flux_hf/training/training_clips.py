@@ -128,7 +128,7 @@ def stack_items(items: list[TrainingItem]) -> dict:
 
 
 class TrainingCollator:
-    """Stacks [`TrainingItem`]s into a batch and mixes it: as [`stack_items`], mixed `labels` are (batch, num_labels)."""
+    """Stacks [`TrainingItem`]s as [`stack_items`] and mixes the batch; then its `labels` are (batch, num_labels)."""
 
     def __init__(self, args: FluxTrainingArguments, num_labels: int):
         self.num_labels = num_labels
