@@ -10,6 +10,7 @@ flux-hf compare-pretraining --teacher runs/motion_micro --seeds 0 1 2 --pretrain
 import copy
 import json
 import os
+import shlex
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -27,7 +28,8 @@ class ComparisonOptions:
         metadata={"help": "Of the classifiers; needs cache_dir, num_frames and size (the test grid), token_budgets."},
     )
     pretrain_overrides: list[str] = field(
-        default_factory=list, metadata={"help": "name=value of options of the first recipe, for instance max_steps=9."}
+        default_factory=list,
+        metadata={"help": 'name=value of options of the first recipe: max_steps=9 "token_budgets=64 32".'},
     )
     finetune_overrides: list[str] = field(
         default_factory=list, metadata={"help": "The same for the second one, in both modes."}
@@ -125,7 +127,8 @@ def main(argv: list[str] | None = None) -> None:
 def _read(types, recipe: str, overrides: list[str]) -> tuple:
     if wrong := [entry for entry in overrides if "=" not in entry]:
         raise SystemExit(f"compare-pretraining: overrides must be name=value, got {', '.join(wrong)}")
-    return parse_options(types, [recipe, *(f"--{entry}" for entry in overrides)], __doc__)
+    named = [(name, shlex.split(values)) for name, _, values in (entry.partition("=") for entry in overrides)]
+    return parse_options(types, [recipe, *(part for name, values in named for part in (f"--{name}", *values))], __doc__)
 
 
 def _settings(comparison: ComparisonOptions) -> dict:

@@ -139,7 +139,7 @@ def _cell(row: dict | None) -> str:
 
 
 def plot(rows: list[dict], path: str | Path) -> None:
-    """Top-1 against the share of labels, a panel for every mode and number of tokens; needs matplotlib (extra `plot`)."""
+    """Top-1 against the share of labels, a panel for every mode and budget; needs matplotlib (extra `plot`)."""
     from matplotlib.figure import Figure
 
     modes = [mode for mode in MODES if any(row["mode"] == mode for row in rows)]
