@@ -7,13 +7,18 @@ from unittest.mock import patch
 import torch
 from transformers import VideoMAEConfig, VideoMAEForVideoClassification, VideoMAEModel
 from transformers.modeling_outputs import ModelOutput
-from transformers.models.auto.modeling_auto import MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING_NAMES, MODEL_MAPPING_NAMES
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_PRETRAINING_MAPPING_NAMES,
+    MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING_NAMES,
+    MODEL_MAPPING_NAMES,
+)
 
-from flux_hf import FluxViTConfig, FluxViTForVideoClassification, FluxViTModel
+from flux_hf import FluxViTConfig, FluxViTForPreTraining, FluxViTForVideoClassification, FluxViTModel
 from flux_hf.modeling.modeling_fluxvit import FluxViTPreTrainedModel
 from tests import transformers_suite
 
 ModelTesterMixin = transformers_suite.load("test_modeling_common").ModelTesterMixin
+torch_device = "cpu"
 ConfigTester = transformers_suite.load("test_configuration_common").ConfigTester
 
 
@@ -58,7 +63,7 @@ class FluxViTModelTester:
 
 
 class TestFluxViTModels(ModelTesterMixin, unittest.TestCase):
-    all_model_classes = (FluxViTModel, FluxViTForVideoClassification)
+    all_model_classes = (FluxViTModel, FluxViTForVideoClassification, FluxViTForPreTraining)
     pipeline_model_mapping = {
         "video-feature-extraction": FluxViTModel,
         "video-classification": FluxViTForVideoClassification,
@@ -77,12 +82,21 @@ class TestFluxViTModels(ModelTesterMixin, unittest.TestCase):
         for names, model in (
             (MODEL_MAPPING_NAMES, FluxViTModel),
             (MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING_NAMES, FluxViTForVideoClassification),
+            (MODEL_FOR_PRETRAINING_MAPPING_NAMES, FluxViTForPreTraining),
         ):
             cls.enterClassContext(patch.dict(names, fluxvit=model.__name__))
 
     def setUp(self):
         self.model_tester = FluxViTModelTester(self)
         self.config_tester = ConfigTester(self, config_class=FluxViTConfig, has_text_modality=False, hidden_size=48)
+
+    def _prepare_for_class(self, inputs_dict, model_class, return_labels=False):
+        """Overridden: what pre-training compares with comes from a teacher, not from labels."""
+        if model_class is not FluxViTForPreTraining or not return_labels:
+            return super()._prepare_for_class(inputs_dict, model_class, return_labels)
+        batch, tokens = self.model_tester.batch_size, self.model_tester.token_budget
+        features = [torch.randn(batch, tokens, self.model_tester.hidden_size, device=torch_device)]
+        return inputs_dict | {"target_features": features, "target_pooled": torch.randn(batch, 24, device=torch_device)}
 
     def test_config(self):
         self.config_tester.run_common_tests()
@@ -101,6 +115,8 @@ class TestFluxViTModels(ModelTesterMixin, unittest.TestCase):
         def count_instead(module, inputs, outputs):
             if isinstance(outputs, ModelOutput) and outputs.get("keep_mask") is not None:
                 outputs["keep_mask"] = outputs["keep_mask"].long()
+            elif isinstance(outputs, ModelOutput) and outputs.get("keep_masks") is not None:
+                outputs["keep_masks"] = tuple(mask.long() for mask in outputs["keep_masks"])
             elif isinstance(outputs, tuple) and isinstance(module, FluxViTPreTrainedModel):
                 outputs = tuple(x.long() if getattr(x, "dtype", None) == torch.bool else x for x in outputs)
             return outputs
