@@ -1,6 +1,7 @@
 """A training run in a process of its own: python -m tests.train_tiny OPTIONS.json [name=value ...]
 
-With a teacher it pre-trains. Writes what it saw of every batch and, at the end, its losses to files beside the options, one per process.
+With a teacher it pre-trains. Writes what it saw of every batch and, at the end, its losses to files beside the options,
+one per process.
 """
 
 import hashlib
