@@ -158,7 +158,7 @@ class FluxViTEmbeddings(nn.Module):
 
         Patches are embedded and scored once for all budgets: what is kept for a smaller budget is part of what is kept
         for a larger one. With gradients the kept patches of the largest are embedded once more, which is cheaper than
-        a backward pass through all patches."""
+        a backward pass through all patches; with masks given they alone are embedded."""
         patches = self.patch_embedding.patchify(pixel_values_videos)
         batch, frames, rows, columns, _ = patches.shape
         total = frames * rows * columns
@@ -168,9 +168,10 @@ class FluxViTEmbeddings(nn.Module):
             counts = [total if budget is None else min(budget, total) for budget in token_budgets]
         cls_position, positions = self.position_embedding(frames, rows, columns)
 
+        tokens = None
         if counts[0] == total:
             tokens = self.patch_embedding.embed(patches)
-        else:
+        elif keep_masks is None:
             with torch.no_grad():
                 tokens = self.patch_embedding.embed(patches)
         if keep_masks is not None:
@@ -183,7 +184,7 @@ class FluxViTEmbeddings(nn.Module):
             largest = tokens.flatten(1, 3) + positions
         else:
             kept = kept_positions(masks[0], counts[0])
-            if torch.is_grad_enabled():
+            if tokens is None or torch.is_grad_enabled():
                 tokens = self.patch_embedding.embed(_take(patches.flatten(1, 3), kept))
             else:
                 tokens = _take(tokens.flatten(1, 3), kept)

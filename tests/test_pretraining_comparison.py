@@ -10,7 +10,7 @@ import yaml
 from flux_hf.data import CachedClips
 from flux_hf.motion_clips import LABELS, render_clip
 from flux_hf.pretraining.comparison import STARTS, labelled_part, plot, summary, table
-from flux_hf.scripts import compare_pretraining
+from flux_hf.scripts import benchmark_pretraining, compare_pretraining
 from tests import tiny_pretraining
 from tests.test_recipes import CONFIGS, OVERRIDES, shrunk_config
 
@@ -115,3 +115,17 @@ def test_summary_table_and_plot_by_hand(tmp_path):
     assert table(summary(runs)).splitlines()[-1] == "| probe | 10 % | 64 | 30.0 ± 14.1 | 70.0 ± 28.3 (+40.0) |"
     plot(summary(runs), tmp_path / "plot.svg")
     assert Path(tmp_path / "plot.svg").read_text().count("<use ") >= 2
+
+
+@pytest.mark.slow
+def test_the_benchmark_writes_what_it_measured(tmp_path):
+    config, output = shrunk_config(tmp_path, "fluxvit_nano.json"), tmp_path / "benchmark.json"
+    options = {"model_config": config, "teacher_config": config, "output": output, "batch_size": 2, "steps": 2}
+    options |= {"num_frames": 4, "size": 48, "teacher_tokens": 80}
+    listed = [f"--{name}={value}" for name, value in options.items()]
+    benchmark_pretraining.main([*listed, "--token_budgets", "64", "32"])
+    result = json.loads(output.read_text())
+    assert 0 < result["teacher_share"] < 1
+    assert result["time_over_floor"] == pytest.approx(result["step_seconds"] / result["floor_seconds"])
+    assert result["time_over_floor"] > 1
+    assert {"command", "date", "machine", "versions"} <= result.keys()
