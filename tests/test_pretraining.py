@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.utils.data import Dataset
 from transformers import set_seed
 
 from flux_hf import FluxViTForPreTraining, FluxViTForVideoClassification
@@ -88,6 +89,19 @@ def test_targets_are_computed_once_for_all_budgets(tmp_path, teacher):
     trainer.teacher.model.register_forward_hook(lambda *_: calls.append(1))
     trainer.train()
     assert len(calls) == 2
+
+
+def test_any_torch_data_set_with_clips(tmp_path, teacher):
+    class Noise(Dataset):
+        def __len__(self):
+            return 4
+
+        def __getitem__(self, index):
+            return {"pixel_values_videos": torch.randn(4, 3, 42, 42, generator=torch.Generator().manual_seed(index))}
+
+    trainer = tiny_pretraining.trainer(tmp_path, teacher, train=Noise())
+    trainer.train()
+    assert len(losses(trainer)) == 2
 
 
 def test_resumed_equals_straight(tmp_path, teacher):

@@ -2,6 +2,9 @@
 
 import json
 import logging
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -191,6 +194,32 @@ def test_saved_code_and_what_a_classifier_made_of_it_saves(tmp_path):
     auto_map = json.loads((tmp_path / "classifier" / "config.json").read_text())["auto_map"]
     shipped = {path.stem for path in (tmp_path / "classifier").glob("*.py")}
     assert {entry.partition(".")[0] for entry in auto_map.values()} <= shipped
+
+
+def test_loads_without_the_package(tmp_path):
+    """In a process that cannot import flux_hf, `trust_remote_code=True` runs the files saved beside the weights."""
+    model = student().eval()
+    model.save_pretrained(tmp_path / "student")
+    code = """
+import sys
+sys.modules["flux_hf"] = None
+import torch
+from transformers import AutoModelForPreTraining
+model = AutoModelForPreTraining.from_pretrained(sys.argv[1], trust_remote_code=True).eval()
+pixels = torch.randn(2, 4, 3, 42, 42, generator=torch.Generator().manual_seed(1))
+with torch.no_grad():
+    torch.save(model(pixels).pooled_features[0], sys.argv[1] + ".pt")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "student")],
+        cwd=tmp_path,
+        env={**os.environ, "HF_MODULES_CACHE": str(tmp_path / "modules")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    with torch.no_grad():
+        torch.testing.assert_close(torch.load(f"{tmp_path / 'student'}.pt"), model(clips()).pooled_features[0])
 
 
 def test_the_poolers_attention_is_that_of_its_output():

@@ -17,7 +17,8 @@ from flux_hf.training.training_clips import TrainingItem, ViewMaker, stack_items
 class FluxPreTrainer(ClipTrainer):
     """Pre-trains a `FluxViTForPreTraining`; `args` are [`FluxPreTrainingArguments`].
 
-    Data sets are what `load_mixture` returns, or a cache of its clips. A step: one grid for all clips, the selector
+    Data sets are what `load_mixture` returns, a cache of its clips, or any torch data set whose items hold
+    `pixel_values_videos`. A step: one grid for all clips, the selector
     leaves `teacher_tokens` of it, the teacher looks at them, and each student budget sees a part of them drawn by the
     teacher's saliency. All budgets share the targets. The loss is 2 - 2 cos, mean over the aligned layers plus that of
     the pooled feature, mean over the budgets; the log has every term of it: `layer{number}_{budget}`,
@@ -95,14 +96,15 @@ class FluxPreTrainer(ClipTrainer):
         return options
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        self._note_unreadable(inputs["unreadable"])
+        self._note_unreadable(inputs.get("unreadable", ()))
         pixels = inputs["pixel_values_videos"]
+        keys = inputs.get("keys") or [f"{self.args.process_index} {place}" for place in range(len(pixels))]
         started = self._now()
         with torch.no_grad():
             patches = self.accelerator.unwrap_model(model).get_input_embeddings().patchify(pixels.float())
             seen = teacher_mask(patches, self.args.teacher_tokens)
             targets = self._targets(pixels, seen, inputs.get("digests"))
-            noise = gumbel_noise(self.args.seed, self.state.global_step, inputs["keys"], targets.saliency.shape[1])
+            noise = gumbel_noise(self.args.seed, self.state.global_step, keys, targets.saliency.shape[1])
             masks, places = student_masks(seen, targets.saliency, noise.to(seen.device), self.token_budgets)
             features = [layer.gather(1, places[..., None].expand(-1, -1, layer.shape[-1])) for layer in targets.layers]
         self._seconds["teacher_seconds"] += self._now() - started
