@@ -194,7 +194,7 @@ class ClipTrainer(Trainer):
             skipped = torch.tensor(self._unreadable_count, device=self.args.device)
             if skipped := int(self.accelerator.reduce(skipped, "sum")):
                 logs["unreadable_videos"] = skipped
-            seconds = torch.tensor([*self._seconds.values()], device=self.args.device) / self._timed_steps
+            seconds = torch.tensor([*self._seconds.values()], device=self.args.device) / max(self._timed_steps, 1)
             logs |= dict(zip(self._seconds, self.accelerator.reduce(seconds, "mean").tolist(), strict=True))
             self._seconds.clear()
             self._timed_steps = 0
