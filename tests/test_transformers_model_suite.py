@@ -18,7 +18,6 @@ from flux_hf.modeling.modeling_fluxvit import FluxViTPreTrainedModel
 from tests import transformers_suite
 
 ModelTesterMixin = transformers_suite.load("test_modeling_common").ModelTesterMixin
-torch_device = "cpu"
 ConfigTester = transformers_suite.load("test_configuration_common").ConfigTester
 
 
@@ -94,9 +93,10 @@ class TestFluxViTModels(ModelTesterMixin, unittest.TestCase):
         """Overridden: what pre-training compares with comes from a teacher, not from labels."""
         if model_class is not FluxViTForPreTraining or not return_labels:
             return super()._prepare_for_class(inputs_dict, model_class, return_labels)
-        batch, tokens = self.model_tester.batch_size, self.model_tester.token_budget
-        features = [torch.randn(batch, tokens, self.model_tester.hidden_size, device=torch_device)]
-        return inputs_dict | {"target_features": features, "target_pooled": torch.randn(batch, 24, device=torch_device)}
+        generator, batch = torch.Generator().manual_seed(1), self.model_tester.batch_size
+        shape = (batch, self.model_tester.token_budget, self.model_tester.hidden_size)
+        features, pooled = torch.randn(shape, generator=generator), torch.randn(batch, 24, generator=generator)
+        return inputs_dict | {"target_features": [features], "target_pooled": pooled}
 
     def test_config(self):
         self.config_tester.run_common_tests()

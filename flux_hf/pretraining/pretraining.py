@@ -139,7 +139,7 @@ def copy_to_idle_heads(model: FluxViTForPreTraining, trained: list[int]) -> None
 
 
 def _check(options: PretrainOptions, args: FluxPreTrainingArguments) -> None:
-    if (options.model is None) == (options.model_config is None) and options.model is None:
+    if options.model is None and options.model_config is None:
         raise ValueError("give model (a checkpoint) or model_config (a JSON file, random weights)")
     if options.streaming and options.cache_dir:
         raise ValueError("streaming reads videos as they come and cannot be combined with cache_dir")
