@@ -5,6 +5,7 @@ embedding is patchify + linear and the paper's "depth-wise convolutions" are per
 their 1x1x1 kernels compute.
 """
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -148,31 +149,33 @@ class FluxViTEmbeddings(nn.Module):
     def forward(
         self,
         pixel_values_videos: torch.Tensor,
-        token_budgets: tuple[int | None, ...],
-        keep_mask: torch.Tensor | None = None,
+        token_budgets: tuple[int | None, ...] = (None,),
+        keep_masks: tuple[torch.Tensor, ...] | None = None,
     ) -> tuple[list[torch.Tensor], list[torch.Tensor | None]]:
         """For each of the descending budgets the tokens that enter the encoder, cls first (batch, 1 + kept,
-        hidden_size), and the mask of those kept (None when all are). A `keep_mask` overrides a single budget.
+        hidden_size), and the mask of those kept (None when all are). `keep_masks`, each part of the one before, take
+        the place of budgets and selector.
 
         Patches are embedded and scored once for all budgets: what is kept for a smaller budget is part of what is kept
         for a larger one. With gradients the kept patches of the largest are embedded once more, which is cheaper than
-        a backward pass through all patches."""
+        a backward pass through all patches; with masks given they alone are embedded."""
         patches = self.patch_embedding.patchify(pixel_values_videos)
         batch, frames, rows, columns, _ = patches.shape
         total = frames * rows * columns
-        if keep_mask is not None:
-            counts = [_tokens_kept_per_row(keep_mask, batch, total)]
+        if keep_masks is not None:
+            counts = _tokens_kept(keep_masks, batch, total)
         else:
             counts = [total if budget is None else min(budget, total) for budget in token_budgets]
         cls_position, positions = self.position_embedding(frames, rows, columns)
 
+        tokens = None
         if counts[0] == total:
             tokens = self.patch_embedding.embed(patches)
-        else:
+        elif keep_masks is None:
             with torch.no_grad():
                 tokens = self.patch_embedding.embed(patches)
-        if keep_mask is not None:
-            masks = [keep_mask if counts[0] < total else None]
+        if keep_masks is not None:
+            masks = [mask if count < total else None for mask, count in zip(keep_masks, counts, strict=True)]
         else:
             importance = token_importance(tokens) if counts[-1] < total else None
             masks = [select_tokens(importance, count) if count < total else None for count in counts]
@@ -181,7 +184,7 @@ class FluxViTEmbeddings(nn.Module):
             largest = tokens.flatten(1, 3) + positions
         else:
             kept = kept_positions(masks[0], counts[0])
-            if torch.is_grad_enabled():
+            if tokens is None or torch.is_grad_enabled():
                 tokens = self.patch_embedding.embed(_take(patches.flatten(1, 3), kept))
             else:
                 tokens = _take(tokens.flatten(1, 3), kept)
@@ -200,6 +203,13 @@ class FluxViTEmbeddings(nn.Module):
 
 def _take(tokens: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
     return tokens.gather(1, positions[..., None].expand(-1, -1, tokens.shape[-1]))
+
+
+def _tokens_kept(keep_masks: tuple[torch.Tensor, ...], batch: int, total: int) -> list[int]:
+    counts = [_tokens_kept_per_row(mask, batch, total) for mask in keep_masks]
+    if not counts or any((mask & ~larger).any() for larger, mask in itertools.pairwise(keep_masks)):
+        raise ValueError("keep_masks must hold at least one mask, each a part of what the one before keeps")
+    return counts
 
 
 def _tokens_kept_per_row(keep_mask: torch.Tensor, batch: int, total: int) -> int:
@@ -344,6 +354,14 @@ class FluxViTPooler(nn.Module):
         pooled = nn.functional.scaled_dot_product_attention(query, key, value)
         return self.output(pooled.transpose(1, 2).flatten(1))
 
+    def attention(self, tokens: torch.Tensor) -> torch.Tensor:
+        """How much each token weighs in the pooled feature, mean over the heads: (batch, tokens, hidden_size) ->
+        float32 (batch, tokens), rows sum to 1."""
+        query = self._split(self.query(self.query_norm(tokens.mean(1, keepdim=True))))
+        key = self._split(self.key(self.key_norm(tokens)))
+        scores = (query.float() @ key.float().transpose(-2, -1)) * query.shape[-1] ** -0.5
+        return scores.softmax(-1).mean(1).squeeze(1)
+
     def _split(self, x: torch.Tensor) -> torch.Tensor:
         return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
 
@@ -436,7 +454,9 @@ class FluxViTModel(FluxViTPreTrainedModel):
             ValueError: on a shape, budget, mask or head that does not fit.
         """
         [hidden_states], [keep_mask] = self.embeddings(
-            pixel_values_videos, (_as_budget(token_budget, self.config.token_budget),), keep_mask
+            pixel_values_videos,
+            (_as_budget(token_budget, self.config.token_budget),),
+            None if keep_mask is None else (keep_mask,),
         )
         head_index = self.resolve_head(hidden_states.shape[1] - 1, head_index)
         hidden_states = self.encoder(hidden_states, **kwargs)
@@ -502,6 +522,9 @@ def _as_budget(token_budget: int | torch.Tensor | None, default: int | None) -> 
 
 class FluxViTForVideoClassification(FluxViTPreTrainedModel):
     """FluxViT with one classifier per pooling head. Logits and features come from the head of the budget in use."""
+
+    # A checkpoint of FluxViTForPreTraining has them.
+    _keys_to_ignore_on_load_unexpected = [r"^layer_decoders\.", r"^pooled_decoder\."]
 
     def __init__(self, config: FluxViTConfig):
         super().__init__(config)

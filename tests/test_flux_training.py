@@ -33,7 +33,7 @@ def warnings_of_training():
     messages = []
     handler = logging.Handler(logging.WARNING)
     handler.emit = lambda record: messages.append(record.getMessage())
-    logger = transformers_logging.get_logger("flux_hf.training.trainer")
+    logger = transformers_logging.get_logger("flux_hf.training")
     logger.addHandler(handler)
     yield lambda: messages
     logger.removeHandler(handler)
