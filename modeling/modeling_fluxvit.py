@@ -420,6 +420,14 @@ class FluxViTPreTrainedModel(PreTrainedModel):
 class FluxViTModel(FluxViTPreTrainedModel):
     """The encoder with its pooling heads: tokens and one feature per clip."""
 
+    # What the models around it have on top.
+    _keys_to_ignore_on_load_unexpected = [
+        r"^classifier",
+        r"^alignment_decoders\.",
+        r"^layer_decoders\.",
+        r"^pooled_dec",
+    ]
+
     def __init__(self, config: FluxViTConfig):
         super().__init__(config)
         self.embeddings = FluxViTEmbeddings(config)

@@ -56,7 +56,7 @@ class Teacher:
         Args:
             pixel_values_videos: the student's input (batch, frames, channels, height, width), normalised for it.
             seen: bool (batch, frames * rows * columns) on the student's patch grid, the same count in every row.
-            layers: numbers of layers, from 1.
+            layers: numbers of layers, from 1; the outputs of others are not kept in memory.
         """
         self.model.eval()
         rows, columns = (side // self.patch_size for side in pixel_values_videos.shape[-2:])
@@ -82,7 +82,7 @@ class FluxTeacher(Teacher):
     def look(self, pixels, seen, layers, grid):
         model, size = self.model, self.model.config.patch_size
         pixels = resize_frames(pixels, grid[0] * size, grid[1] * size)
-        output = model(pixels.to(model.dtype), keep_mask=seen, output_hidden_states=True)
+        output = model(pixels.to(model.dtype), keep_mask=seen, output_hidden_states=layers)
         pooler = model.poolers[model.resolve_head(output.last_hidden_state.shape[1] - 1)]
         saliency = pooler.attention(output.last_hidden_state)[:, 1:].log()
         return [output.hidden_states[layer][:, 1:] for layer in layers], output.pooler_output, saliency
@@ -98,7 +98,7 @@ class ImageTeacher(Teacher):
         model, size = self.model, self.model.config.patch_size
         pixels = resize_frames(pixels, grid[0] * size, grid[1] * size).flatten(0, 1).to(model.dtype)
         options = {"interpolate_pos_encoding": True} if model.config.model_type not in SELF_INTERPOLATING else {}
-        output = model(pixel_values=pixels, output_hidden_states=True, output_attentions=True, **options)
+        output = model(pixel_values=pixels, output_hidden_states=layers, output_attentions=True, **options)
         others = output.last_hidden_state.shape[1] - grid[0] * grid[1]
         found = [output.hidden_states[layer][:, others:].reshape(batch, -1, self.width) for layer in layers]
         pooled = output.pooler_output
@@ -129,7 +129,7 @@ class VideoTeacher(Teacher):
             count = config.num_frames
         pixels = resize_frames(resample_frames(pixels, count), side, side).to(self.model.dtype)
         options = {"skip_predictor": True} if config.model_type == "vjepa2" else {}
-        output = self.model(pixels, output_hidden_states=True, **options)
+        output = self.model(pixels, output_hidden_states=layers, **options)
         own = (count // config.tubelet_size, side // config.patch_size, side // config.patch_size)
         last = resample_tokens(output.last_hidden_state, own, (frames, *grid))
         pooled = output.last_hidden_state.float().mean(1)
