@@ -5,12 +5,20 @@ import json
 import av
 import numpy as np
 import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
 
+from flux_hf import FluxViTConfig, FluxViTForVideoClassification
 from flux_hf.benchmarking.files import FileKind, video_file
+from flux_hf.benchmarking.floor import matmuls_and_attention, selection_and_positions
+from flux_hf.benchmarking.naive import NaiveForward
 from flux_hf.benchmarking.readers import available_readers, opencv, ours, transformers_pyav
 from flux_hf.benchmarking.timing import alternating
+from flux_hf.costs import forward_macs
+from flux_hf.modeling.modeling_fluxvit import ChannelAffine
 from flux_hf.processing.frame_sampling_fluxvit import segment_middles
 from flux_hf.processing.video_decoding_fluxvit import read_video
+from tests.test_modeling import SIZES
 
 KINDS = [FileKind(3, 128, 96, 12), FileKind(2, 128, 96, 250), FileKind(3, 128, 96, 20, "libvpx-vp9")]
 
@@ -70,3 +78,46 @@ def test_decoding_command(tmp_path, monkeypatch):
     assert row["fast_speedup"] == pytest.approx(
         row["readers"][row["best_peer"]]["seconds"] / row["readers"]["fast"]["seconds"]
     )
+
+
+@pytest.mark.parametrize("budget", [24, 64])
+@torch.no_grad()
+def test_naive_forward_computes_the_same(budget):
+    torch.manual_seed(0)
+    model = FluxViTForVideoClassification(FluxViTConfig(**SIZES)).eval()
+    for module in model.modules():
+        if isinstance(module, torch.nn.RMSNorm | ChannelAffine):
+            module.weight.add_(0.2 * torch.randn_like(module.weight))
+    video = torch.randn(2, 4, 3, 56, 56)
+    torch.testing.assert_close(
+        NaiveForward(model)(video, budget), model(video, token_budget=budget).logits, atol=1e-5, rtol=1e-4
+    )
+
+
+@torch.no_grad()
+def test_the_floor_does_all_matrix_products():
+    """As many multiply-accumulates as a forward, but for the classifier."""
+    model = FluxViTForVideoClassification(FluxViTConfig(**SIZES)).eval()
+    run = matmuls_and_attention(model, 2, 64, 24)
+    with FlopCounterMode(display=False) as counter:
+        run()
+    classifier = SIZES["projection_dim"] * SIZES["num_labels"]
+    assert counter.get_total_flops() == 2 * 2 * (forward_macs(model.config, 24, 64) - classifier)
+    chosen = selection_and_positions(model, 2, (4, 4, 4), 24)()
+    assert chosen.shape == (2, 25, 32)
+
+
+def test_model_command(tmp_path):
+    from flux_hf.scripts.benchmark_model import main
+
+    (tmp_path / "fluxvit_small.json").write_text(json.dumps(SIZES))
+    output = tmp_path / "model.json"
+    main(["--quick", "--output", str(output), "--configs", str(tmp_path)])
+    rows = json.loads(output.read_text())["model"]
+    assert [row["token_budget"] for row in rows] == [512, 2048]
+    for row in rows:
+        assert sum(row["shares"].values()) == pytest.approx(1) and all(share > -0.1 for share in row["shares"].values())
+        assert row["difference_to_naive"] < 1e-3
+        assert row["forward_over_floor"] == pytest.approx(
+            row["runs"]["forward"]["seconds"] / row["runs"]["floor"]["seconds"]
+        )
