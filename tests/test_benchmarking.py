@@ -121,3 +121,34 @@ def test_model_command(tmp_path):
         assert row["forward_over_floor"] == pytest.approx(
             row["runs"]["forward"]["seconds"] / row["runs"]["floor"]["seconds"]
         )
+
+
+def test_report_holds_the_figures(tmp_path):
+    from flux_hf.scripts.benchmark_report import main
+
+    base = {"command": "flux-hf x", "date": "2026-01-02", "machine": {"cores": 2}, "versions": {"torch": "9.9"}}
+    timed = {"seconds": 0.1234, "spread": [0.1, 0.2], "repeats": 3}
+    readers = {"exact": timed, "fast": timed | {"seconds": 0.011}, "other": {"error": "ValueError: no"}}
+    row = {"file": "a file", "num_frames": 8, "readers": readers, "fast_speedup": 12.34}
+    decoding = base | {"decoding": [row], "missing": {"peer": "ImportError: gone"}}
+    models = {"FluxViT-S": timed | {"seconds": 0.777}}
+    end_to_end = base | {"end_to_end": [{"file": "b", "models": models}], "startup": {"flux_hf": timed}}
+    files = []
+    for number, content in enumerate((decoding, end_to_end, base | {"else": 1})):
+        files.append(tmp_path / f"{number}.json")
+        files[-1].write_text(json.dumps(content))
+    page = tmp_path / "page.md"
+    main(["--results", *map(str, files[:2]), "--output", str(page)])
+    text = page.read_text()
+    for figure in (
+        "123 (100-200)",
+        "11 (100-200)",
+        "12.3x",
+        "failed",
+        "777 (100-200)",
+        "ImportError: gone",
+        "torch 9.9",
+    ):
+        assert figure in text
+    with pytest.raises(SystemExit, match="not the result of a benchmark"):
+        main(["--results", str(files[2]), "--output", str(page)])
