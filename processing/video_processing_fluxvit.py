@@ -22,7 +22,6 @@ from transformers.video_utils import VideoMetadata, get_video_size, infer_channe
 from .frame_sampling_fluxvit import DECODING_MODES, sample_segments
 from .grid_fluxvit import check_patch_multiple, choose_grid, fit_grid, normalize_grids
 from .video_batch_fluxvit import batched_metadata, flat_videos
-from .video_decoding_fluxvit import probe_video, read_video
 from .video_source_fluxvit import is_video_source
 
 logger = logging.get_logger(__name__)
@@ -271,6 +270,8 @@ class FluxVideoProcessor(BaseVideoProcessor):
         """(frames, metadata) of one video to decode, or for a list two lists; without a function all frames."""
         if isinstance(video_url_or_urls, list):
             return list(zip(*[self.fetch_videos(video, sample_indices_fn) for video in video_url_or_urls], strict=True))
+        from .video_decoding_fluxvit import read_video  # PyAV is imported when the first video is decoded
+
         return read_video(video_url_or_urls, sample_indices_fn)
 
     def _check_options(self, options: dict):
@@ -303,6 +304,8 @@ class FluxVideoProcessor(BaseVideoProcessor):
             return fit_grid(self._grid(**options), budget, longest, max(sides), patch_size)
 
         if len(videos) > 1:
+            from .video_decoding_fluxvit import probe_video
+
             grid = fitted(
                 [
                     probe_video(video) if is_video_source(video) else entry

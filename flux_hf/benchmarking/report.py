@@ -62,8 +62,8 @@ def _model(result: dict) -> str:
         shares[-1].append(f"{100 * row['selection_share']:.1f}")
     parts = [*result["model"][0]["shares"], "selection and positions (timed alone)"]
     return (
-        "## Model\n\nMilliseconds of a forward. The floor is only its matrix products and attentions, with the same weights "
-        "at the same shapes; naive is the official arithmetic without fused kernels.\n\n"
+        "## Model\n\nMilliseconds of a forward. The floor is only its matrix products and attentions, with the same "
+        "weights at the same shapes; naive is the official arithmetic without fused kernels.\n\n"
         f"{_table([*head, *others], table)}\n\nShares of the forward's time in per cent.\n\n"
         f"{_table([*head[:3], *parts], shares)}\n"
     )
