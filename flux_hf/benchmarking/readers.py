@@ -25,24 +25,19 @@ def transformers_pyav(path: str, frames: int) -> np.ndarray:
 
 def torchcodec(path: str, frames: int) -> np.ndarray:
     """TorchCodec, its seek mode that trusts the header, middles of segments."""
-    from torchcodec.decoders import VideoDecoder
-
-    decoder = VideoDecoder(path, seek_mode="approximate", num_ffmpeg_threads=0)
+    decoder = import_module("torchcodec.decoders").VideoDecoder(path, seek_mode="approximate", num_ffmpeg_threads=0)
     return decoder.get_frames_at(segment_middles(len(decoder), frames).tolist()).data.numpy()
 
 
 def decord(path: str, frames: int) -> np.ndarray:
     """decord, middles of segments."""
-    from decord import VideoReader
-
-    reader = VideoReader(path)
+    reader = import_module("decord").VideoReader(path)
     return reader.get_batch(segment_middles(len(reader), frames).tolist()).asnumpy()
 
 
 def opencv(path: str, frames: int) -> np.ndarray:
     """OpenCV, a jump to each of the middles of segments."""
-    import cv2
-
+    cv2 = import_module("cv2")
     capture = cv2.VideoCapture(path)
     taken = []
     for number in segment_middles(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), frames).tolist():
