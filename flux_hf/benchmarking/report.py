@@ -43,7 +43,8 @@ def _decoding(result: dict) -> str:
         + [_times(row.get("fast_speedup")), _times(row.get("exact_speedup"))]
         for row in rows
     ]
-    missing = "".join(f"\nNot measured: {name} ({reason}).\n" for name, reason in result["missing"].items())
+    failed = {name: entry["error"] for row in rows for name, entry in row["readers"].items() if "error" in entry}
+    missing = "".join(f"\nNot measured: {name} ({why}).\n" for name, why in (result["missing"] | failed).items())
     note = "Milliseconds to read frames of a video; the last columns say how many times faster than the best peer."
     return f"## Decoding\n{MODES}\n{note}\n\n{_table(head, table)}\n{missing}"
 

@@ -24,7 +24,7 @@ def alternating(runs: Mapping[str, Callable[[], object]], repeats: int, most_sec
             try:
                 run()
             except Exception as error:
-                errors[name] = f"{type(error).__name__}: {error}"
+                errors[name] = f"{type(error).__name__}: {error}".partition("\n")[0]
                 continue
             seconds = time.perf_counter() - started
             spent[name] += seconds
