@@ -147,6 +147,7 @@ def test_report_holds_the_figures(tmp_path):
         "failed",
         "777 (100-200)",
         "ImportError: gone",
+        "other (ValueError: no)",
         "torch 9.9",
     ):
         assert figure in text
