@@ -21,7 +21,7 @@ _HOME_OF = {
     "FluxViTForPreTraining": "flux_hf.modeling.modeling_fluxvit_pretraining",
     "FluxViTForVideoClassification": "flux_hf.modeling.modeling_fluxvit",
     "FluxViTModel": "flux_hf.modeling.modeling_fluxvit",
-    "VideoDecodeError": "flux_hf.processing.video_decoding_fluxvit",
+    "VideoDecodeError": "flux_hf.processing.video_source_fluxvit",
     "default_checkpoint": "flux_hf.checkpoints",
 }
 
@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification, FluxViTModel
     from flux_hf.modeling.modeling_fluxvit_pretraining import FluxViTForPreTraining
     from flux_hf.processing.pipeline_fluxvit import FluxVideoClassificationPipeline
-    from flux_hf.processing.video_decoding_fluxvit import VideoDecodeError
     from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
+    from flux_hf.processing.video_source_fluxvit import VideoDecodeError
 
 
 def __getattr__(name: str):

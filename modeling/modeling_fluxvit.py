@@ -79,6 +79,13 @@ class FluxViTMultiBudgetOutput(ModelOutput):
     keep_mask: tuple[torch.BoolTensor | None, ...] | None = None
 
 
+class FluxViTRMSNorm(nn.RMSNorm):
+    """RMS norm in the type of its input: under autocast the weight follows it, for mixed types have no fused kernel."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
+
+
 class ChannelAffine(nn.Module):
     """A scale and a shift per channel, identity at first."""
 
@@ -88,7 +95,7 @@ class ChannelAffine(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x * self.weight + self.bias
+        return torch.addcmul(self.bias, x, self.weight)
 
 
 class LayerScale(nn.Module):
@@ -98,8 +105,9 @@ class LayerScale(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.full((config.hidden_size,), config.layer_scale_init))
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x * self.weight
+    def forward(self, hidden_states: torch.Tensor, branch: torch.Tensor) -> torch.Tensor:
+        """`hidden_states` plus the scaled `branch`, in one pass."""
+        return torch.addcmul(hidden_states, branch, self.weight)
 
 
 class FluxViTPatchEmbedding(nn.Module):
@@ -110,9 +118,9 @@ class FluxViTPatchEmbedding(nn.Module):
         self.patch_size = config.patch_size
         self.num_channels = config.num_channels
         patch_dim = config.patch_size**2 * config.num_channels
-        self.norm_before = nn.RMSNorm(patch_dim, eps=config.layer_norm_eps)
+        self.norm_before = FluxViTRMSNorm(patch_dim, eps=config.layer_norm_eps)
         self.projection = nn.Linear(patch_dim, config.hidden_size)
-        self.norm_after = nn.RMSNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.norm_after = FluxViTRMSNorm(config.hidden_size, eps=config.layer_norm_eps)
 
     def patchify(self, pixel_values_videos: torch.Tensor) -> torch.Tensor:
         """(batch, frames, channels, height, width) -> (batch, frames, rows, columns, patch_size**2 * channels)"""
@@ -130,7 +138,8 @@ class FluxViTPatchEmbedding(nn.Module):
 
     def embed(self, patches: torch.Tensor) -> torch.Tensor:
         """(..., patch_size**2 * channels) -> (..., hidden_size)"""
-        return self.norm_after(self.projection(self.norm_before(patches)))
+        embedded = self.projection(self.norm_before(patches))
+        return self.norm_after(embedded.to(self.norm_after.weight.dtype))
 
     def forward(self, pixel_values_videos: torch.Tensor) -> torch.Tensor:
         """(batch, frames, channels, height, width) -> (batch, frames, rows, columns, hidden_size)"""
@@ -202,7 +211,10 @@ class FluxViTEmbeddings(nn.Module):
 
 
 def _take(tokens: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-    return tokens.gather(1, positions[..., None].expand(-1, -1, tokens.shape[-1]))
+    """(batch, tokens, channels) at `positions` (batch, kept), whole rows at a time."""
+    batch, count, _ = tokens.shape
+    rows = positions + count * torch.arange(batch, device=positions.device)[:, None]
+    return tokens.flatten(0, 1).index_select(0, rows.flatten()).unflatten(0, (batch, -1))
 
 
 def _tokens_kept(keep_masks: tuple[torch.Tensor, ...], batch: int, total: int) -> list[int]:
@@ -256,8 +268,8 @@ class FluxViTAttention(nn.Module):
         self.scaling = self.head_dim**-0.5
         self.is_causal = False
         self.qkv = nn.Linear(config.hidden_size, 3 * config.hidden_size, bias=False)
-        self.query_norm = nn.RMSNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.key_norm = nn.RMSNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.query_norm = FluxViTRMSNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.key_norm = FluxViTRMSNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.local_position = ChannelAffine(config.hidden_size)
         self.output = nn.Linear(config.hidden_size, config.hidden_size)
 
@@ -301,10 +313,10 @@ class FluxViTLayer(GradientCheckpointingLayer):
     def __init__(self, config: FluxViTConfig, layer_index: int):
         super().__init__()
         self.drop_path_rate = config.drop_path_rate * layer_index / max(config.num_hidden_layers - 1, 1)
-        self.attention_norm = nn.RMSNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.attention_norm = FluxViTRMSNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.attention = FluxViTAttention(config)
         self.attention_scale = LayerScale(config)
-        self.mlp_norm = nn.RMSNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.mlp_norm = FluxViTRMSNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.mlp = FluxViTMLP(config)
         self.mlp_scale = LayerScale(config)
         for residual_output in (self.attention.output, self.mlp.down):
@@ -312,8 +324,8 @@ class FluxViTLayer(GradientCheckpointingLayer):
 
     def forward(self, hidden_states: torch.Tensor, **kwargs: Unpack[TransformersKwargs]) -> torch.Tensor:
         attended, _ = self.attention(self.attention_norm(hidden_states), **kwargs)
-        hidden_states = hidden_states + self._drop_path(self.attention_scale(attended))
-        return hidden_states + self._drop_path(self.mlp_scale(self.mlp(self.mlp_norm(hidden_states))))
+        hidden_states = self.attention_scale(hidden_states, self._drop_path(attended))
+        return self.mlp_scale(hidden_states, self._drop_path(self.mlp(self.mlp_norm(hidden_states))))
 
     def _drop_path(self, branch: torch.Tensor) -> torch.Tensor:
         return stochastic_depth(branch, self.drop_path_rate, mode="row", training=self.training)

@@ -13,6 +13,7 @@ from flux_hf.evaluation import evaluate, markdown_table, plot_accuracy
 from flux_hf.evaluation.processes import process_state
 from flux_hf.evaluation.views import CLIP_SAMPLINGS
 from flux_hf.options import parse_options
+from flux_hf.processing.frame_sampling_fluxvit import DECODING_MODES
 from flux_hf.provenance import provenance
 
 
@@ -31,6 +32,13 @@ class EvaluateOptions:
     clip_sampling: str = field(
         default="middles",
         metadata={"help": "Frames of a clip: middles (as on Kinetics), ticks (SSv2).", "choices": CLIP_SAMPLINGS},
+    )
+    decoding: str = field(
+        default="fast",
+        metadata={
+            "help": "Frame of each segment: fast takes the cheapest to decode, exact the one of clip_sampling.",
+            "choices": DECODING_MODES,
+        },
     )
     batch_size: int = field(default=32, metadata={"help": "Views per forward."})
     num_workers: int = field(default=0, metadata={"help": "Decoding processes beside each main one."})
@@ -54,7 +62,7 @@ def main(argv: list[str] | None = None) -> None:
         result = evaluate(
             load_video_dataset(options.dataset, options.split),
             model,
-            AutoVideoProcessor.from_pretrained(options.checkpoint),
+            AutoVideoProcessor.from_pretrained(options.checkpoint, decoding=options.decoding),
             options.token_budgets or model.config.head_token_budgets,
             num_clips=options.num_clips,
             num_crops=options.num_crops,

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from transformers.image_utils import SizeDict
 
-from flux_hf.processing.frame_sampling_fluxvit import segment_middles
+from flux_hf.processing.frame_sampling_fluxvit import sample_segments, segment_middles
 from flux_hf.processing.video_decoding_fluxvit import read_video
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
 
@@ -44,7 +44,7 @@ class Views:
 
 
 def clip_frames(total: int, num_frames: int, views: Views) -> np.ndarray:
-    """Frame numbers (clips, num_frames) of a video of `total` frames.
+    """Frame numbers (clips, num_frames) of a video of `total` frames, decoding "exact".
 
     "ticks": clip c of S takes frame int(c * t / S + t * i) with t = total / num_frames; a video that is shorter than
     `num_frames` repeats frames.
@@ -54,6 +54,15 @@ def clip_frames(total: int, num_frames: int, views: Views) -> np.ndarray:
     # In whole numbers: c * t / S + t * i = total * (c + i * S) / (num_frames * S).
     steps = np.arange(views.num_clips)[:, None] + np.arange(num_frames) * views.num_clips
     return total * steps // (num_frames * views.num_clips)
+
+
+def frames_to_decode(metadata, num_frames: int, views: Views, decoding: str) -> np.ndarray:
+    """`clip_frames` of the video; with "fast" decoding, whatever `clip_sampling` says, each clip takes from its share
+    of every segment the frame that is cheapest to reach (`cheapest_in_segments`)."""
+    if decoding == "exact":
+        return clip_frames(metadata.total_num_frames, num_frames, views)
+    clips = range(views.num_clips)
+    return np.stack([sample_segments(metadata, num_frames, decoding, clip, views.num_clips) for clip in clips])
 
 
 def crop_offsets(length: int, window: int, num_crops: int) -> list[int]:
@@ -95,10 +104,9 @@ def read_views(
     grids, numbers = [], {}
 
     def wanted(metadata) -> np.ndarray:
-        total = metadata.total_num_frames
-        grids[:] = choose_grids((total, min(metadata.height, metadata.width)))
+        grids[:] = choose_grids((metadata.total_num_frames, min(metadata.height, metadata.width)))
         numbers.clear()
-        numbers.update({grid: clip_frames(total, grid[0], views) for grid in set(grids)})
+        numbers.update({grid: frames_to_decode(metadata, grid[0], views, processor.decoding) for grid in set(grids)})
         return np.unique(np.concatenate([clips.ravel() for clips in numbers.values()]))
 
     frames, metadata = read_video(source, wanted)
