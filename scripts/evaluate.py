@@ -36,7 +36,8 @@ class EvaluateOptions:
     decoding: str = field(
         default="fast",
         metadata={
-            "help": "Frame of each segment: fast takes the cheapest to decode, exact the one of clip_sampling.",
+            "help": "Frames of one clip: fast takes from each segment the cheapest to decode, exact the middle one. "
+            "Several clips are exact.",
             "choices": DECODING_MODES,
         },
     )

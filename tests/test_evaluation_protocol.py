@@ -109,7 +109,7 @@ def plain_scores(path, model, budget, clips, crops, ticks) -> torch.Tensor:
 @pytest.mark.parametrize("clips, crops, sampling", [(1, 1, "middles"), (4, 3, "middles"), (2, 3, "ticks")])
 def test_equals_the_plain_computation(loaded, tmp_path, clips, crops, sampling):
     dataset, model, processor = loaded
-    processor.decoding = "exact"
+    processor.decoding = "exact" if (clips, sampling) == (1, "middles") else "fast"
     result = evaluate(
         dataset,
         model,

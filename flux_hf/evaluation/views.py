@@ -23,7 +23,7 @@ class Views:
     Attributes:
         num_clips: temporal clips. Kinetics: 4, Something-Something: 2.
         num_crops: spatial crops, squares evenly along the longer side; 1 is the central one. The paper takes 3.
-        clip_sampling: "middles" takes the same place in each segment (`segment_middles`; the official evaluation on
+        clip_sampling: what several clips take; one clip of "middles" is the processor's. "middles" takes the same place in each segment (`segment_middles`; the official evaluation on
             Kinetics), "ticks" takes every S-th of frames * S even steps, from the first frame on (the official
             evaluation on Something-Something).
     """
@@ -44,7 +44,7 @@ class Views:
 
 
 def clip_frames(total: int, num_frames: int, views: Views) -> np.ndarray:
-    """Frame numbers (clips, num_frames) of a video of `total` frames, decoding "exact".
+    """Frame numbers (clips, num_frames) of a video of `total` frames.
 
     "ticks": clip c of S takes frame int(c * t / S + t * i) with t = total / num_frames; a video that is shorter than
     `num_frames` repeats frames.
@@ -57,12 +57,11 @@ def clip_frames(total: int, num_frames: int, views: Views) -> np.ndarray:
 
 
 def frames_to_decode(metadata, num_frames: int, views: Views, decoding: str) -> np.ndarray:
-    """`clip_frames` of the video; with "fast" decoding, whatever `clip_sampling` says, each clip takes from its share
-    of every segment the frame that is cheapest to reach (`cheapest_in_segments`)."""
-    if decoding == "exact":
-        return clip_frames(metadata.total_num_frames, num_frames, views)
-    clips = range(views.num_clips)
-    return np.stack([sample_segments(metadata, num_frames, decoding, clip, views.num_clips) for clip in clips])
+    """Frame numbers (clips, num_frames): one clip of "middles" is what the processor makes of the video with `decoding`,
+    several clips and "ticks" are those of the protocol, see `clip_frames`."""
+    if views.num_clips == 1 and views.clip_sampling == "middles":
+        return sample_segments(metadata, num_frames, decoding)[None]
+    return clip_frames(metadata.total_num_frames, num_frames, views)
 
 
 def crop_offsets(length: int, window: int, num_crops: int) -> list[int]:
