@@ -23,9 +23,9 @@ class Views:
     Attributes:
         num_clips: temporal clips. Kinetics: 4, Something-Something: 2.
         num_crops: spatial crops, squares evenly along the longer side; 1 is the central one. The paper takes 3.
-        clip_sampling: what several clips take; one clip of "middles" is the processor's. "middles" takes the same place in each segment (`segment_middles`; the official evaluation on
-            Kinetics), "ticks" takes every S-th of frames * S even steps, from the first frame on (the official
-            evaluation on Something-Something).
+        clip_sampling: "middles" takes the same place in each segment (`segment_middles`; the official evaluation on
+            Kinetics; one clip is what the processor takes), "ticks" takes every S-th of frames * S even steps, from
+            the first frame on (the official evaluation on Something-Something).
     """
 
     num_clips: int = 1
