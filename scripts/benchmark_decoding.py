@@ -22,7 +22,7 @@ def main(argv: list[str] | None = None) -> None:
     from flux_hf.benchmarking.files import FILES, QUICK_FILES, video_file
     from flux_hf.benchmarking.readers import available_readers
     from flux_hf.benchmarking.timing import alternating
-    from flux_hf.measurement import provenance
+    from flux_hf.provenance import provenance
 
     if options.quick:
         options.num_frames, options.repeats, options.most_seconds = [8], 3, 8.0

@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> None:
     (options,) = parse_options(EndToEndOptions, argv, __doc__)
     from flux_hf.benchmarking.files import FULL_HD, HD, FileKind, video_file
     from flux_hf.benchmarking.timing import alternating
-    from flux_hf.measurement import provenance
+    from flux_hf.provenance import provenance
 
     kinds = [FileKind(10, *HD), FileKind(60, *HD), FileKind(600, *HD), FileKind(60, *FULL_HD)]
     if options.quick:

@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> None:
     import torch
 
     from flux_hf import FluxViTConfig, FluxViTForVideoClassification
-    from flux_hf.measurement import provenance
+    from flux_hf.provenance import provenance
 
     if options.quick:
         options.models, options.token_budgets, options.batch_sizes = ["small"], [512, 2048], [1]

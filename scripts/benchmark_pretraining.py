@@ -6,7 +6,6 @@ are noise; weights are random.
 """
 
 import json
-import sys
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,7 +34,6 @@ class BenchmarkOptions:
 
 
 def main(argv: list[str] | None = None) -> None:
-    command = ["flux-hf", "benchmark-pretraining", *(sys.argv[1:] if argv is None else argv)]
     (options,) = parse_options(BenchmarkOptions, argv, __doc__)
     import torch
 
@@ -59,7 +57,7 @@ def main(argv: list[str] | None = None) -> None:
     teacher_macs = forward_macs(teacher, options.teacher_tokens)
     rate = matmul_rate(dtype=torch.bfloat16 if options.bf16 else torch.float32)
     floor = options.batch_size * (3 * macs + teacher_macs) / rate
-    result = provenance(command) | {
+    result = provenance("benchmark-pretraining", argv) | {
         "options": vars(options),
         **seconds,
         "teacher_share": seconds["teacher_seconds"] / seconds["step_seconds"],

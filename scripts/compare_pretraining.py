@@ -11,7 +11,6 @@ import copy
 import json
 import os
 import shlex
-import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -53,7 +52,6 @@ class ComparisonOptions:
 
 
 def main(argv: list[str] | None = None) -> None:
-    command = ["flux-hf", "compare-pretraining", *(sys.argv[1:] if argv is None else argv)]
     (comparison,) = parse_options(ComparisonOptions, argv, __doc__)
     from flux_hf.data import cache_clips, load_video_dataset
     from flux_hf.pretraining import FluxPreTrainingArguments, PretrainOptions
@@ -124,7 +122,7 @@ def main(argv: list[str] | None = None) -> None:
                 run |= train_and_test(mode, share, student, options.model_config, train, test, run_args, grid)
                 print(json.dumps(run))
                 runs.append(run | {"settings": settings})
-                result = provenance(command) | {"summary": summary(runs)}
+                result = provenance("compare-pretraining", argv) | {"summary": summary(runs)}
                 result |= {"students": _speed(Path(comparison.students)), "runs": runs}
                 unfinished = Path(f"{comparison.output}.unfinished")
                 unfinished.write_text(json.dumps(result, indent=1) + "\n")

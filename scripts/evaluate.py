@@ -75,9 +75,8 @@ def main(argv: list[str] | None = None) -> None:
     except ValueError as error:
         raise SystemExit(f"error: {error}") from error
     if state.is_main_process:
-        command = ["flux-hf", "evaluate", *(sys.argv[1:] if argv is None else argv)]
         result |= {"dataset": options.dataset, "split": options.split, "checkpoint": str(options.checkpoint)}
-        _write(result | provenance(command), output)
+        _write(result | provenance("evaluate", argv), output)
     state.wait_for_everyone()
 
 

@@ -57,7 +57,7 @@ def clip_frames(total: int, num_frames: int, views: Views) -> np.ndarray:
 
 
 def frames_to_decode(metadata, num_frames: int, views: Views, decoding: str) -> np.ndarray:
-    """Frame numbers (clips, num_frames): one clip of "middles" is what the processor makes of the video with `decoding`,
+    """Frame numbers (clips, num_frames): one clip of "middles" is what the processor takes with `decoding`,
     several clips and "ticks" are those of the protocol, see `clip_frames`."""
     if views.num_clips == 1 and views.clip_sampling == "middles":
         return sample_segments(metadata, num_frames, decoding)[None]
