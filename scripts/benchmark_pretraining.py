@@ -6,6 +6,7 @@ are noise; weights are random.
 """
 
 import json
+import sys
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,7 +39,8 @@ def main(argv: list[str] | None = None) -> None:
     import torch
 
     from flux_hf.costs import forward_macs
-    from flux_hf.measurement import matmul_rate, provenance
+    from flux_hf.measurement import matmul_rate
+    from flux_hf.provenance import provenance
 
     with tempfile.TemporaryDirectory(prefix="flux_benchmark_") as folder:
         trainer = _trainer(options, Path(folder))
@@ -56,7 +58,7 @@ def main(argv: list[str] | None = None) -> None:
     teacher_macs = forward_macs(teacher, options.teacher_tokens)
     rate = matmul_rate(dtype=torch.bfloat16 if options.bf16 else torch.float32)
     floor = options.batch_size * (3 * macs + teacher_macs) / rate
-    result = provenance("benchmark-pretraining", argv) | {
+    result = provenance(["flux-hf", "benchmark-pretraining", *(sys.argv[1:] if argv is None else argv)]) | {
         "options": vars(options),
         **seconds,
         "teacher_share": seconds["teacher_seconds"] / seconds["step_seconds"],

@@ -11,6 +11,7 @@ import copy
 import json
 import os
 import shlex
+import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -54,11 +55,10 @@ class ComparisonOptions:
 def main(argv: list[str] | None = None) -> None:
     (comparison,) = parse_options(ComparisonOptions, argv, __doc__)
     from flux_hf.data import cache_clips, load_video_dataset
-    from flux_hf.measurement import provenance
     from flux_hf.pretraining import FluxPreTrainingArguments, PretrainOptions
     from flux_hf.pretraining.comparison import MODES, STARTS, plot, pretrained_student, summary, table, train_and_test
+    from flux_hf.provenance import provenance
     from flux_hf.training import FinetuneOptions, FluxTrainingArguments
-    from flux_hf.training.comparison import read_runs
 
     starts, modes = comparison.starts or list(STARTS), comparison.modes or list(MODES)
     for name, chosen, known in (("starts", starts, STARTS), ("modes", modes, MODES)):
@@ -90,11 +90,13 @@ def main(argv: list[str] | None = None) -> None:
         )
         for split in (options.train_split, comparison.test_split)
     )
-    runs, settings = read_runs(comparison.output), _settings(comparison)
+    output, settings = Path(comparison.output), _settings(comparison)
+    runs = json.loads(output.read_text())["runs"] if output.exists() else []
     if other := [run for run in runs if run["settings"] != settings]:
         raise SystemExit(
             f"compare-pretraining: {comparison.output} holds {len(other)} runs with other settings; name another output"
         )
+    command = ["flux-hf", "compare-pretraining", *(sys.argv[1:] if argv is None else argv)]
     done = {(run["seed"], run["start"], run["mode"], run["share"]) for run in runs}
     for seed in comparison.seeds:
         for start in starts:
@@ -114,7 +116,7 @@ def main(argv: list[str] | None = None) -> None:
                 run |= train_and_test(mode, share, student, options.model_config, train, test, run_args, grid)
                 print(json.dumps(run))
                 runs.append(run | {"settings": settings})
-                result = provenance("compare-pretraining", argv) | {"summary": summary(runs)}
+                result = provenance(command) | {"summary": summary(runs)}
                 result |= {"students": _speed(Path(comparison.students)), "runs": runs}
                 unfinished = Path(f"{comparison.output}.unfinished")
                 unfinished.write_text(json.dumps(result, indent=1) + "\n")

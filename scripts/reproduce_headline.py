@@ -1,4 +1,4 @@
-"""Compare plain ViT, fixed-grid FluxViT and Flux-Multi at full, 1/2, 1/4 and 1/8 tokens; table, plot and verdict."""
+"""Compare plain ViT, FluxViT on a fixed grid, Flux-Single and Flux-Multi at full, 1/2, 1/4 and 1/8 of the tokens."""
 
 import json
 import sys

@@ -6,6 +6,8 @@ import math
 import numpy as np
 import pytest
 import torch
+import yaml
+from huggingface_hub import ModelCard
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 from transformers import set_seed
@@ -481,3 +483,20 @@ def test_moving_average_by_hand_and_over_a_restart(tmp_path):
 def test_arguments_that_make_no_sense(tmp_path, option, value):
     with pytest.raises(ValueError, match=option):
         tiny_training.arguments(tmp_path, **{option: value})
+
+
+# The card
+
+
+def test_the_card_says_how_it_was_trained_and_how_good_it_is(tmp_path):
+    trainer = tiny_training.trainer(tmp_path / "mine", evaluation=tiny_training.clips(6), hub_token="hf_secret", seed=7)
+    trainer.train()
+    top1 = trainer.evaluate()["eval_top1_16"]
+    trainer.create_model_card(dataset="someone/clips", finetuned_from="someone/fluxvit")
+    text = (tmp_path / "mine" / "README.md").read_text()
+    card = ModelCard(text)
+    assert (card.data.datasets, card.data.base_model) == (["someone/clips"], "someone/fluxvit")
+    recipe = yaml.safe_load(text.partition("```yaml")[2].partition("```")[0])
+    assert (recipe["seed"], recipe["max_steps"], recipe["max_frames"]) == (7, 2, 8)
+    assert "flip" not in recipe and "hf_secret" not in text
+    assert f"eval_top1_16 {top1:.3g}" in text

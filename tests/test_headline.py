@@ -53,7 +53,9 @@ def test_plain_model_has_no_flux_modules_left(config, tmp_path):
         torch.testing.assert_close(load_model("plain", tmp_path)(video).logits, model(video).logits)
     with pytest.raises(RuntimeError, match="local_position"):
         load_model("flux_fixed", tmp_path)
-    with pytest.raises(ValueError, match="method must be one of plain, flux_fixed, flux_multi, got 'other'"):
+    with pytest.raises(
+        ValueError, match="method must be one of plain, flux_fixed, flux_single, flux_multi, got 'other'"
+    ):
         build_model("other", config)
 
 
@@ -90,9 +92,10 @@ def test_smaller_grids():
 def test_runs_and_budgets(config):
     options = HeadlineOptions("d", "c", "m", num_frames=4, size=32, seeds=[0, 1])
     assert budgets_of(options, config) == [64, 32, 16, 8]
-    assert [run.name for run in planned_runs(options)][:4] == [
+    assert [run.name for run in planned_runs(options)][:5] == [
         "plain-same_clips-seed0",
         "flux_fixed-same_clips-seed0",
+        "flux_single-same_clips-seed0",
         "flux_multi-same_clips-seed0",
         "flux_multi-same_compute-seed0",
     ]
@@ -136,7 +139,7 @@ def test_miniature(tmp_path, capsys):
     command += ["--rand_augment_ops", "0", "--use_cpu", "true", "--save_strategy", "no"]
     main(command)
     result = json.loads((tmp_path / "runs" / "headline.json").read_text())
-    assert len(result["rows"]) == 4 * 7 * 4
+    assert len(result["rows"]) == 5 * 7 * 4
     assert {row["budget"] for row in result["rows"]} == {64, 32, 16, 8}
     by_clips, by_compute = (result["runs"][f"flux_multi-same_{same}-seed0"]["steps"] for same in ("clips", "compute"))
     config = FluxViTConfig(**SIZES, num_labels=3)
@@ -144,7 +147,7 @@ def test_miniature(tmp_path, capsys):
     assert (by_clips, by_compute) == (4, round(4 * share))
     assert (tmp_path / "runs" / "headline.png").stat().st_size > 5000
     weights = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/model.safetensors")}
-    assert len(weights) == 4
+    assert len(weights) == 5
     main(command)
     assert weights == {path: path.stat().st_mtime_ns for path in weights}
     assert "Same clips: Flux-Multi with Token Optimization at 1/4" in capsys.readouterr().out

@@ -39,7 +39,7 @@ class HeadlineOptions:
     size: int = field(default=96, metadata={"help": "Side of the fixed grid in pixels."})
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2], metadata={"help": "One training of each for each."})
     methods: list[str] = field(
-        default_factory=lambda: list(METHODS), metadata={"help": "Some of plain, flux_fixed, flux_multi."}
+        default_factory=lambda: list(METHODS), metadata={"help": "Some of plain, flux_fixed, flux_single, flux_multi."}
     )
     eval_batch_size: int = field(default=64, metadata={"help": "Clips per forward when measuring."})
     eval_workers: int = field(default=0, metadata={"help": "Decoding processes when measuring."})
@@ -144,7 +144,7 @@ def train(run: Run, options: HeadlineOptions, training_args, config: FluxViTConf
 def run_arguments(run: Run, options: HeadlineOptions, training_args, config: FluxViTConfig, folder: Path):
     """The training arguments of a run. Flux-Multi draws grids of half to twice the frames and of two thirds to 7/6 of
     the size, with two thirds to four thirds of the fixed grid's tokens (the paper: 2048 to 4096 around 3072), and
-    trains on all, a half and a quarter of them in one step."""
+    trains on all, a half and a quarter of them in one step; Flux-Single draws the same grids and trains on a half."""
     if training_args.max_steps < 1:
         raise ValueError(
             f"max_steps must be given, the compute of the runs is set by it; got {training_args.max_steps}"
@@ -152,13 +152,13 @@ def run_arguments(run: Run, options: HeadlineOptions, training_args, config: Flu
     args = copy.copy(training_args)
     args.output_dir, args.seed, args.eval_strategy = str(folder), run.seed, "no"
     budgets = budgets_of(options, config)
-    if run.method != "flux_multi":
+    if run.method in ("plain", "flux_fixed"):
         args.token_budgets = budgets[:1]
         args.min_frames = args.max_frames = options.num_frames
         args.min_size = args.max_size = options.size
         args.min_pool_tokens = args.max_pool_tokens = budgets[0]
         return args
-    args.token_budgets = budgets[:3]
+    args.token_budgets = budgets[1:2] if run.method == "flux_single" else budgets[:3]
     args.min_frames, args.max_frames = max(2, options.num_frames // 2), 2 * options.num_frames
     patches, args.size_step = options.size // config.patch_size, config.patch_size
     args.min_size = max(1, round(patches * 2 / 3)) * config.patch_size

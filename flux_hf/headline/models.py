@@ -1,4 +1,4 @@
-"""The three models that are compared."""
+"""The models that are compared."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from torch import nn
 from flux_hf.modeling.configuration_fluxvit import FluxViTConfig
 from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification
 
-METHODS = ("plain", "flux_fixed", "flux_multi")
+METHODS = ("plain", "flux_fixed", "flux_single", "flux_multi")
 
 
 class NoLocalPosition(nn.Module):

@@ -6,8 +6,13 @@ from pathlib import Path
 
 from flux_hf.evaluation.report import pyplot
 
-NAMES = {"plain": "plain ViT", "flux_fixed": "FluxViT, fixed grid", "flux_multi": "FluxViT, Flux-Multi"}
-COLOURS = {"plain": "#7a7d84", "flux_fixed": "#e4a32e", "flux_multi": "#1b6ca8"}
+NAMES = {
+    "plain": "plain ViT",
+    "flux_fixed": "FluxViT, fixed grid",
+    "flux_single": "FluxViT, Flux-Single",
+    "flux_multi": "FluxViT, Flux-Multi",
+}
+COLOURS = {"plain": "#7a7d84", "flux_fixed": "#e4a32e", "flux_single": "#4a9d6e", "flux_multi": "#1b6ca8"}
 
 
 def over_seeds(rows: list[dict]) -> list[dict]:
@@ -74,7 +79,7 @@ def markdown_table(means: list[dict], budgets: list[int]) -> str:
 
 
 def plot(means: list[dict], path: str | Path):
-    """Accuracy against GMACs of the three models, full lines with Token Optimization, dashed on the fixed grid.
+    """Accuracy against GMACs of the models, full lines with Token Optimization, dashed on the fixed grid.
 
     Raises:
         ImportError: matplotlib is not installed (extra `plot`).

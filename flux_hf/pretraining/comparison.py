@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from transformers import set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
@@ -14,7 +15,7 @@ from flux_hf.pretraining.arguments import FluxPreTrainingArguments
 from flux_hf.pretraining.pretraining import PretrainOptions, pretrain
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
 from flux_hf.training.arguments import FluxTrainingArguments
-from flux_hf.training.comparison import accuracy_by_tokens
+from flux_hf.training.evaluation_clips import EvaluationClips
 from flux_hf.training.starting_model import starting_model
 from flux_hf.training.trainer import FluxTrainer
 
@@ -90,8 +91,21 @@ def train_and_test(
     processor = FluxVideoProcessor(patch_size=model.config.patch_size)
     trainer = FluxTrainer(model=model, args=args, train_dataset=part, processing_class=processor)
     seconds = trainer.train().metrics["train_runtime"]
-    top1 = accuracy_by_tokens(trainer, test, grid, trainer.token_budgets)
+    top1 = _accuracy_by_tokens(trainer, test, grid)
     return {"clips": len(part), "train_seconds": seconds, "top1": top1}
+
+
+@torch.inference_mode()
+def _accuracy_by_tokens(trainer: FluxTrainer, test: CachedClips, grid: tuple[int, int]) -> dict[str, float]:
+    model, right = trainer.model.eval(), dict.fromkeys(trainer.token_budgets, 0)
+    clips, size = EvaluationClips(test, trainer.processing_class, [grid]), trainer.args.per_device_eval_batch_size
+    for start in range(0, len(clips), size):
+        items = [clips[index] for index in range(start, min(start + size, len(clips)))]
+        pixels = torch.stack([item["clips"][0] for item in items])
+        labels = torch.tensor([item["label"] for item in items])
+        for budget in right:
+            right[budget] += int((model(pixels, token_budget=budget).logits.argmax(-1) == labels).sum())
+    return {str(budget): count / len(clips) for budget, count in right.items()}
 
 
 def summary(runs: list[dict]) -> list[dict]:

@@ -1,6 +1,7 @@
 """How clips are sampled and models are trained: the arguments of the HF Trainer and those of Flux training."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from enum import Enum
 
 from transformers import SchedulerType, TrainingArguments
 
@@ -160,3 +161,32 @@ def check_budgets(args: TrainingArguments, name: str) -> None:
     budgets = getattr(args, name)
     if budgets is not None and (not budgets or min(budgets) < 1):
         raise ValueError(f"{name} must be positive numbers of tokens, got {budgets}")
+
+
+OF_A_RECIPE = (
+    "seed",
+    "learning_rate",
+    "lr_scheduler_type",
+    "warmup_steps",
+    "weight_decay",
+    "adam_beta1",
+    "adam_beta2",
+    "max_grad_norm",
+    "num_train_epochs",
+    "max_steps",
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "label_smoothing_factor",
+    "bf16",
+    "fp16",
+)
+"""Arguments of `TrainingArguments` that a result depends on."""
+
+
+def recipe_of(args: FluxTrainingArguments) -> dict:
+    """The arguments that a result depends on, in the types of YAML; those of Flux training where they are not the
+    default."""
+    inherited = {one.name for one in fields(TrainingArguments)}
+    own = [one for one in fields(args) if one.name not in inherited and getattr(args, one.name) != one.default]
+    values = {name: getattr(args, name) for name in (*OF_A_RECIPE, *(one.name for one in own))}
+    return {name: value.value if isinstance(value, Enum) else value for name, value in values.items()}

@@ -100,6 +100,8 @@ def finetune(options: FinetuneOptions, training_args: FluxTrainingArguments) -> 
         metrics = trainer.evaluate()
     trainer.save_model()
     trainer.save_state()
+    if training_args.push_to_hub:
+        trainer.push_to_hub(dataset=options.dataset, finetuned_from=options.model)
     return metrics
 
 

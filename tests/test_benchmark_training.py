@@ -1,0 +1,41 @@
+"""The training benchmark, on a few tiny clips."""
+
+import json
+
+import pytest
+
+from flux_hf.scripts import benchmark_training
+
+TINY = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "mlp_ratio": 1.0,
+    "position_frames": 4,
+    "position_size": 56,
+    "projection_dim": 16,
+    "pooler_num_attention_heads": 2,
+    "head_token_budgets": [32, 24, 12],
+}
+
+
+@pytest.mark.slow
+def test_the_training_benchmark_writes_what_it_measured(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(TINY))
+    output = tmp_path / "benchmark.json"
+    options = {"num_videos": 4, "batch_size": 2, "steps": 2, "size": 56, "num_frames": 4, "cached_size": 64}
+    listed = [f"--{name}={value}" for name, value in options.items()]
+    benchmark_training.main(
+        [*listed, "--workers", "0", "1", "--output", str(output), "--model_config", str(tmp_path / "config.json")]
+    )
+    result = json.loads(output.read_text())
+    assert [(row["source"], row["workers"]) for row in result["loader"]] == [
+        ("decoded clips", 0), ("decoded clips", 1), ("video files", 0), ("video files", 1)
+    ]  # fmt: skip
+    assert all(row["clips_per_second"] > 0 for row in result["loader"])
+    training = result["training"]
+    assert training["clips_per_second"] < training["floor_clips_per_second"]
+    assert training["time_over_floor"] == pytest.approx(
+        training["floor_clips_per_second"] / training["clips_per_second"]
+    )
+    assert {"command", "date", "machine", "versions"} <= result.keys()
