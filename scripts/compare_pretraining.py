@@ -55,16 +55,7 @@ def main(argv: list[str] | None = None) -> None:
     (comparison,) = parse_options(ComparisonOptions, argv, __doc__)
     from flux_hf.data import cache_clips, load_video_dataset
     from flux_hf.pretraining import FluxPreTrainingArguments, PretrainOptions
-    from flux_hf.pretraining.comparison import (
-        MODES,
-        STARTS,
-        plot,
-        pretrained_student,
-        read_runs,
-        summary,
-        table,
-        train_and_test,
-    )
+    from flux_hf.pretraining.comparison import MODES, STARTS, plot, pretrained_student, summary, table, train_and_test
     from flux_hf.provenance import provenance
     from flux_hf.training import FinetuneOptions, FluxTrainingArguments
 
@@ -98,7 +89,8 @@ def main(argv: list[str] | None = None) -> None:
         )
         for split in (options.train_split, comparison.test_split)
     )
-    runs, settings = read_runs(comparison.output), _settings(comparison)
+    output, settings = Path(comparison.output), _settings(comparison)
+    runs = json.loads(output.read_text())["runs"] if output.exists() else []
     if other := [run for run in runs if run["settings"] != settings]:
         raise SystemExit(
             f"compare-pretraining: {comparison.output} holds {len(other)} runs with other settings; name another output"

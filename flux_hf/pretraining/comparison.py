@@ -1,6 +1,5 @@
 """Does pre-training help? The same classifier from scratch and from a distilled student, with few and many labels."""
 
-import json
 import statistics
 from collections import defaultdict
 from dataclasses import replace
@@ -92,26 +91,21 @@ def train_and_test(
     processor = FluxVideoProcessor(patch_size=model.config.patch_size)
     trainer = FluxTrainer(model=model, args=args, train_dataset=part, processing_class=processor)
     seconds = trainer.train().metrics["train_runtime"]
-    top1 = accuracy_by_tokens(trainer, test, grid, trainer.token_budgets)
+    top1 = _accuracy_by_tokens(trainer, test, grid)
     return {"clips": len(part), "train_seconds": seconds, "top1": top1}
 
 
 @torch.inference_mode()
-def accuracy_by_tokens(trainer: FluxTrainer, test: CachedClips, grid: tuple[int, int], budgets: list[int]) -> dict:
-    """Number of tokens -> top-1 of a trainer's model on the central view of every clip."""
-    model = trainer.model.eval()
-    trained = trainer.token_budgets
-    only_head = model.fluxvit.resolve_head(trained[0]) if len(trained) == 1 else None
-    clips = EvaluationClips(test, trainer.processing_class, [grid])
-    right, size = defaultdict(int), trainer.args.per_device_eval_batch_size
+def _accuracy_by_tokens(trainer: FluxTrainer, test: CachedClips, grid: tuple[int, int]) -> dict[str, float]:
+    model, right = trainer.model.eval(), dict.fromkeys(trainer.token_budgets, 0)
+    clips, size = EvaluationClips(test, trainer.processing_class, [grid]), trainer.args.per_device_eval_batch_size
     for start in range(0, len(clips), size):
         items = [clips[index] for index in range(start, min(start + size, len(clips)))]
         pixels = torch.stack([item["clips"][0] for item in items])
         labels = torch.tensor([item["label"] for item in items])
-        for budget in budgets:
-            predicted = model(pixels, token_budget=budget, head_index=only_head).logits.argmax(-1)
-            right[budget] += int((predicted == labels).sum())
-    return {str(budget): right[budget] / len(clips) for budget in budgets}
+        for budget in right:
+            right[budget] += int((model(pixels, token_budget=budget).logits.argmax(-1) == labels).sum())
+    return {str(budget): count / len(clips) for budget, count in right.items()}
 
 
 def summary(runs: list[dict]) -> list[dict]:
@@ -183,8 +177,3 @@ def plot(rows: list[dict], path: str | Path) -> None:
         axes.set_xlabel("labels (%)")
     panels[0][0].legend()
     figure.savefig(path, dpi=150)
-
-
-def read_runs(path: str | Path) -> list[dict]:
-    """The runs of a file that an earlier, perhaps interrupted, comparison wrote; none when there is no file."""
-    return json.loads(Path(path).read_text())["runs"] if Path(path).exists() else []
