@@ -27,6 +27,7 @@ DEPENDENCIES = [
 ]
 
 EXPORT = ["onnx>=1.23.2", "onnxruntime>=1.31.1", "onnxscript>=0.7.2"]
+BENCHMARK = ["decord>=0.6.0", "opencv-python-headless>=5.0.0", "torchcodec>=0.17.0"]
 PLOT = ["matplotlib>=3.11.2"]
 LINT = ["ruff==0.17.6"]
 TEST = [
@@ -51,6 +52,7 @@ setup(
     install_requires=DEPENDENCIES,
     extras_require={
         "export": EXPORT,
+        "benchmark": BENCHMARK,
         "plot": PLOT,
         "lint": LINT,
         "test": TEST,

@@ -18,9 +18,10 @@ _HOME_OF = {
     "FluxVideoClassificationPipeline": "flux_hf.processing.pipeline_fluxvit",
     "FluxVideoProcessor": "flux_hf.processing.video_processing_fluxvit",
     "FluxViTConfig": "flux_hf.modeling.configuration_fluxvit",
+    "FluxViTForPreTraining": "flux_hf.modeling.modeling_fluxvit_pretraining",
     "FluxViTForVideoClassification": "flux_hf.modeling.modeling_fluxvit",
     "FluxViTModel": "flux_hf.modeling.modeling_fluxvit",
-    "VideoDecodeError": "flux_hf.processing.video_decoding_fluxvit",
+    "VideoDecodeError": "flux_hf.processing.video_source_fluxvit",
     "default_checkpoint": "flux_hf.checkpoints",
 }
 
@@ -28,6 +29,7 @@ __all__ = [
     "FluxVideoClassificationPipeline",
     "FluxVideoProcessor",
     "FluxViTConfig",
+    "FluxViTForPreTraining",
     "FluxViTForVideoClassification",
     "FluxViTModel",
     "VideoDecodeError",
@@ -39,9 +41,10 @@ if TYPE_CHECKING:
     from flux_hf.checkpoints import default_checkpoint
     from flux_hf.modeling.configuration_fluxvit import FluxViTConfig
     from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification, FluxViTModel
+    from flux_hf.modeling.modeling_fluxvit_pretraining import FluxViTForPreTraining
     from flux_hf.processing.pipeline_fluxvit import FluxVideoClassificationPipeline
-    from flux_hf.processing.video_decoding_fluxvit import VideoDecodeError
     from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
+    from flux_hf.processing.video_source_fluxvit import VideoDecodeError
 
 
 def __getattr__(name: str):

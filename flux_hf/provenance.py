@@ -4,6 +4,8 @@ import hashlib
 import json
 import os
 import platform
+import shlex
+import sys
 import time
 from importlib import metadata
 from pathlib import Path
@@ -14,8 +16,9 @@ from datasets import Dataset
 PACKAGES = ("flux_hf", "torch", "torchvision", "transformers", "accelerate", "datasets", "av", "numpy")
 
 
-def provenance(command: list[str]) -> dict:
-    """`command` (one string), `date`, `machine` (architecture, cpu, cores, threads, accelerator) and `versions`."""
+def provenance(command: str, argv: list[str] | None) -> dict:
+    """`command` (the line to type; `argv` None is that of this process), `date`, `machine` (architecture, cpu, cores,
+    threads, accelerator) and `versions`."""
     versions = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -23,7 +26,7 @@ def provenance(command: list[str]) -> dict:
         except metadata.PackageNotFoundError:
             versions[package] = None
     return {
-        "command": " ".join(command),
+        "command": shlex.join(["flux-hf", command, *(sys.argv[1:] if argv is None else argv)]),
         "date": time.strftime("%Y-%m-%d"),
         "machine": {
             "architecture": platform.machine(),

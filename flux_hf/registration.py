@@ -1,9 +1,16 @@
 """Make the model type ``fluxvit`` known to the Auto classes of Transformers."""
 
-from transformers import AutoConfig, AutoModel, AutoModelForVideoClassification, AutoVideoProcessor
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForPreTraining,
+    AutoModelForVideoClassification,
+    AutoVideoProcessor,
+)
 
 from flux_hf.modeling.configuration_fluxvit import FluxViTConfig
 from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification, FluxViTModel
+from flux_hf.modeling.modeling_fluxvit_pretraining import FluxViTForPreTraining
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
 
 
@@ -18,9 +25,11 @@ def register() -> None:
     AutoConfig.register(FluxViTConfig.model_type, FluxViTConfig, exist_ok=True)
     AutoModel.register(FluxViTConfig, FluxViTModel, exist_ok=True)
     AutoModelForVideoClassification.register(FluxViTConfig, FluxViTForVideoClassification, exist_ok=True)
+    AutoModelForPreTraining.register(FluxViTConfig, FluxViTForPreTraining, exist_ok=True)
     AutoVideoProcessor.register(FluxViTConfig, FluxVideoProcessor, exist_ok=True)
 
     FluxViTConfig.register_for_auto_class("AutoConfig")
     FluxViTModel.register_for_auto_class("AutoModel")
     FluxViTForVideoClassification.register_for_auto_class("AutoModelForVideoClassification")
+    FluxViTForPreTraining.register_for_auto_class("AutoModelForPreTraining")
     FluxVideoProcessor.register_for_auto_class("AutoVideoProcessor")

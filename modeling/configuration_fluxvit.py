@@ -34,6 +34,12 @@ class FluxViTConfig(PreTrainedConfig):
             classifier was trained at, descending.
         token_budget (`int`, *optional*): Tokens the selector keeps when the forward is given no budget.
             `None` keeps all.
+        aligned_layers (`list[int]`, *optional*): Pre-training only: encoder layers, counted from 1, whose outputs are
+            aligned with a teacher. `None`: the last half of them, rounded up.
+        teacher_hidden_size (`int`, *optional*): Pre-training only: width of the teacher's tokens. `None`:
+            `hidden_size`.
+        teacher_projection_dim (`int`, *optional*): Pre-training only: width of the teacher's pooled feature. `None`:
+            `projection_dim`.
         num_frames (`int`, *optional*): Read by the stock video-classification pipeline, which hands it to the
             processor. `None` lets the processor choose the grid.
     """
@@ -57,21 +63,28 @@ class FluxViTConfig(PreTrainedConfig):
     pooler_num_attention_heads: int = 16
     head_token_budgets: list[int] | tuple[int, ...] = (3072, 2048, 1024)
     token_budget: int | None = None
+    aligned_layers: list[int] | tuple[int, ...] | None = None
+    teacher_hidden_size: int | None = None
+    teacher_projection_dim: int | None = None
     num_frames: int | None = None
 
     def __post_init__(self, **kwargs):
         self.head_token_budgets = list(self.head_token_budgets)
+        if self.aligned_layers is not None:
+            self.aligned_layers = list(self.aligned_layers)
         super().__post_init__(**kwargs)
         if self.label2id is None and self.id2label is not None:
             self.label2id = {name: index for index, name in self.id2label.items()}
 
     def save_pretrained(self, save_directory, *args, **kwargs):
-        """As in transformers; a saved classifier also tells `AutoModel` where its base model is, and `custom_pipelines`
-        whose file is not in the folder are left out."""
+        """As in transformers; a saved classifier also tells `AutoModel` where its base model is. `custom_pipelines` and
+        models for pre-training whose file is not in the folder are left out."""
+        shipped = {path.stem for path in Path(save_directory).glob("*.py")}
         if self._auto_class is not None:
             self.auto_map = {"AutoModel": "modeling_fluxvit.FluxViTModel", **(getattr(self, "auto_map", None) or {})}
+            if self.auto_map.get("AutoModelForPreTraining", "").partition(".")[0] not in shipped:
+                self.auto_map.pop("AutoModelForPreTraining", None)
         if pipelines := getattr(self, "custom_pipelines", None):
-            shipped = {path.stem for path in Path(save_directory).glob("*.py")}
             self.custom_pipelines = {k: v for k, v in pipelines.items() if v["impl"].partition(".")[0] in shipped}
         super().save_pretrained(save_directory, *args, **kwargs)
 
@@ -91,6 +104,13 @@ class FluxViTConfig(PreTrainedConfig):
             raise ValueError(f"head_token_budgets must be positive, different and descending, got {budgets}")
         if self.token_budget is not None and self.token_budget < 1:
             raise ValueError(f"token_budget must be None or at least 1, got {self.token_budget}")
+        layers = self.aligned_layers
+        if layers is not None and (
+            not layers or layers != sorted(set(layers)) or layers[0] < 1 or layers[-1] > self.num_hidden_layers
+        ):
+            raise ValueError(
+                f"aligned_layers must be different, ascending and in 1..{self.num_hidden_layers}, got {layers}"
+            )
         if not 0.0 <= self.drop_path_rate < 1.0:
             raise ValueError(f"drop_path_rate must be in [0, 1), got {self.drop_path_rate}")
 

@@ -5,6 +5,7 @@ embedding is patchify + linear and the paper's "depth-wise convolutions" are per
 their 1x1x1 kernels compute.
 """
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -78,6 +79,13 @@ class FluxViTMultiBudgetOutput(ModelOutput):
     keep_mask: tuple[torch.BoolTensor | None, ...] | None = None
 
 
+class FluxViTRMSNorm(nn.RMSNorm):
+    """RMS norm in the type of its input: under autocast the weight follows it, for mixed types have no fused kernel."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
+
+
 class ChannelAffine(nn.Module):
     """A scale and a shift per channel, identity at first."""
 
@@ -87,7 +95,7 @@ class ChannelAffine(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x * self.weight + self.bias
+        return torch.addcmul(self.bias, x, self.weight)
 
 
 class LayerScale(nn.Module):
@@ -97,8 +105,9 @@ class LayerScale(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.full((config.hidden_size,), config.layer_scale_init))
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x * self.weight
+    def forward(self, hidden_states: torch.Tensor, branch: torch.Tensor) -> torch.Tensor:
+        """`hidden_states` plus the scaled `branch`, in one pass."""
+        return torch.addcmul(hidden_states, branch, self.weight)
 
 
 class FluxViTPatchEmbedding(nn.Module):
@@ -109,9 +118,9 @@ class FluxViTPatchEmbedding(nn.Module):
         self.patch_size = config.patch_size
         self.num_channels = config.num_channels
         patch_dim = config.patch_size**2 * config.num_channels
-        self.norm_before = nn.RMSNorm(patch_dim, eps=config.layer_norm_eps)
+        self.norm_before = FluxViTRMSNorm(patch_dim, eps=config.layer_norm_eps)
         self.projection = nn.Linear(patch_dim, config.hidden_size)
-        self.norm_after = nn.RMSNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.norm_after = FluxViTRMSNorm(config.hidden_size, eps=config.layer_norm_eps)
 
     def patchify(self, pixel_values_videos: torch.Tensor) -> torch.Tensor:
         """(batch, frames, channels, height, width) -> (batch, frames, rows, columns, patch_size**2 * channels)"""
@@ -129,7 +138,8 @@ class FluxViTPatchEmbedding(nn.Module):
 
     def embed(self, patches: torch.Tensor) -> torch.Tensor:
         """(..., patch_size**2 * channels) -> (..., hidden_size)"""
-        return self.norm_after(self.projection(self.norm_before(patches)))
+        embedded = self.projection(self.norm_before(patches))
+        return self.norm_after(embedded.to(self.norm_after.weight.dtype))
 
     def forward(self, pixel_values_videos: torch.Tensor) -> torch.Tensor:
         """(batch, frames, channels, height, width) -> (batch, frames, rows, columns, hidden_size)"""
@@ -148,31 +158,33 @@ class FluxViTEmbeddings(nn.Module):
     def forward(
         self,
         pixel_values_videos: torch.Tensor,
-        token_budgets: tuple[int | None, ...],
-        keep_mask: torch.Tensor | None = None,
+        token_budgets: tuple[int | None, ...] = (None,),
+        keep_masks: tuple[torch.Tensor, ...] | None = None,
     ) -> tuple[list[torch.Tensor], list[torch.Tensor | None]]:
         """For each of the descending budgets the tokens that enter the encoder, cls first (batch, 1 + kept,
-        hidden_size), and the mask of those kept (None when all are). A `keep_mask` overrides a single budget.
+        hidden_size), and the mask of those kept (None when all are). `keep_masks`, each part of the one before, take
+        the place of budgets and selector.
 
         Patches are embedded and scored once for all budgets: what is kept for a smaller budget is part of what is kept
         for a larger one. With gradients the kept patches of the largest are embedded once more, which is cheaper than
-        a backward pass through all patches."""
+        a backward pass through all patches; with masks given they alone are embedded."""
         patches = self.patch_embedding.patchify(pixel_values_videos)
         batch, frames, rows, columns, _ = patches.shape
         total = frames * rows * columns
-        if keep_mask is not None:
-            counts = [_tokens_kept_per_row(keep_mask, batch, total)]
+        if keep_masks is not None:
+            counts = _tokens_kept(keep_masks, batch, total)
         else:
             counts = [total if budget is None else min(budget, total) for budget in token_budgets]
         cls_position, positions = self.position_embedding(frames, rows, columns)
 
+        tokens = None
         if counts[0] == total:
             tokens = self.patch_embedding.embed(patches)
-        else:
+        elif keep_masks is None:
             with torch.no_grad():
                 tokens = self.patch_embedding.embed(patches)
-        if keep_mask is not None:
-            masks = [keep_mask if counts[0] < total else None]
+        if keep_masks is not None:
+            masks = [mask if count < total else None for mask, count in zip(keep_masks, counts, strict=True)]
         else:
             importance = token_importance(tokens) if counts[-1] < total else None
             masks = [select_tokens(importance, count) if count < total else None for count in counts]
@@ -181,7 +193,7 @@ class FluxViTEmbeddings(nn.Module):
             largest = tokens.flatten(1, 3) + positions
         else:
             kept = kept_positions(masks[0], counts[0])
-            if torch.is_grad_enabled():
+            if tokens is None or torch.is_grad_enabled():
                 tokens = self.patch_embedding.embed(_take(patches.flatten(1, 3), kept))
             else:
                 tokens = _take(tokens.flatten(1, 3), kept)
@@ -199,7 +211,17 @@ class FluxViTEmbeddings(nn.Module):
 
 
 def _take(tokens: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-    return tokens.gather(1, positions[..., None].expand(-1, -1, tokens.shape[-1]))
+    """(batch, tokens, channels) at `positions` (batch, kept), whole rows at a time."""
+    batch, count, _ = tokens.shape
+    rows = positions + count * torch.arange(batch, device=positions.device)[:, None]
+    return tokens.flatten(0, 1).index_select(0, rows.flatten()).unflatten(0, (batch, -1))
+
+
+def _tokens_kept(keep_masks: tuple[torch.Tensor, ...], batch: int, total: int) -> list[int]:
+    counts = [_tokens_kept_per_row(mask, batch, total) for mask in keep_masks]
+    if not counts or any((mask & ~larger).any() for larger, mask in itertools.pairwise(keep_masks)):
+        raise ValueError("keep_masks must hold at least one mask, each a part of what the one before keeps")
+    return counts
 
 
 def _tokens_kept_per_row(keep_mask: torch.Tensor, batch: int, total: int) -> int:
@@ -246,8 +268,8 @@ class FluxViTAttention(nn.Module):
         self.scaling = self.head_dim**-0.5
         self.is_causal = False
         self.qkv = nn.Linear(config.hidden_size, 3 * config.hidden_size, bias=False)
-        self.query_norm = nn.RMSNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.key_norm = nn.RMSNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.query_norm = FluxViTRMSNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.key_norm = FluxViTRMSNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.local_position = ChannelAffine(config.hidden_size)
         self.output = nn.Linear(config.hidden_size, config.hidden_size)
 
@@ -291,10 +313,10 @@ class FluxViTLayer(GradientCheckpointingLayer):
     def __init__(self, config: FluxViTConfig, layer_index: int):
         super().__init__()
         self.drop_path_rate = config.drop_path_rate * layer_index / max(config.num_hidden_layers - 1, 1)
-        self.attention_norm = nn.RMSNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.attention_norm = FluxViTRMSNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.attention = FluxViTAttention(config)
         self.attention_scale = LayerScale(config)
-        self.mlp_norm = nn.RMSNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.mlp_norm = FluxViTRMSNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.mlp = FluxViTMLP(config)
         self.mlp_scale = LayerScale(config)
         for residual_output in (self.attention.output, self.mlp.down):
@@ -302,8 +324,8 @@ class FluxViTLayer(GradientCheckpointingLayer):
 
     def forward(self, hidden_states: torch.Tensor, **kwargs: Unpack[TransformersKwargs]) -> torch.Tensor:
         attended, _ = self.attention(self.attention_norm(hidden_states), **kwargs)
-        hidden_states = hidden_states + self._drop_path(self.attention_scale(attended))
-        return hidden_states + self._drop_path(self.mlp_scale(self.mlp(self.mlp_norm(hidden_states))))
+        hidden_states = self.attention_scale(hidden_states, self._drop_path(attended))
+        return self.mlp_scale(hidden_states, self._drop_path(self.mlp(self.mlp_norm(hidden_states))))
 
     def _drop_path(self, branch: torch.Tensor) -> torch.Tensor:
         return stochastic_depth(branch, self.drop_path_rate, mode="row", training=self.training)
@@ -343,6 +365,14 @@ class FluxViTPooler(nn.Module):
         value = self._split(self.value(self.value_norm(tokens)))
         pooled = nn.functional.scaled_dot_product_attention(query, key, value)
         return self.output(pooled.transpose(1, 2).flatten(1))
+
+    def attention(self, tokens: torch.Tensor) -> torch.Tensor:
+        """How much each token weighs in the pooled feature, mean over the heads: (batch, tokens, hidden_size) ->
+        float32 (batch, tokens), rows sum to 1."""
+        query = self._split(self.query(self.query_norm(tokens.mean(1, keepdim=True))))
+        key = self._split(self.key(self.key_norm(tokens)))
+        scores = (query.float() @ key.float().transpose(-2, -1)) * query.shape[-1] ** -0.5
+        return scores.softmax(-1).mean(1).squeeze(1)
 
     def _split(self, x: torch.Tensor) -> torch.Tensor:
         return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
@@ -402,6 +432,14 @@ class FluxViTPreTrainedModel(PreTrainedModel):
 class FluxViTModel(FluxViTPreTrainedModel):
     """The encoder with its pooling heads: tokens and one feature per clip."""
 
+    # What the models around it have on top.
+    _keys_to_ignore_on_load_unexpected = [
+        r"^classifier",
+        r"^alignment_decoders\.",
+        r"^layer_decoders\.",
+        r"^pooled_dec",
+    ]
+
     def __init__(self, config: FluxViTConfig):
         super().__init__(config)
         self.embeddings = FluxViTEmbeddings(config)
@@ -436,7 +474,9 @@ class FluxViTModel(FluxViTPreTrainedModel):
             ValueError: on a shape, budget, mask or head that does not fit.
         """
         [hidden_states], [keep_mask] = self.embeddings(
-            pixel_values_videos, (_as_budget(token_budget, self.config.token_budget),), keep_mask
+            pixel_values_videos,
+            (_as_budget(token_budget, self.config.token_budget),),
+            None if keep_mask is None else (keep_mask,),
         )
         head_index = self.resolve_head(hidden_states.shape[1] - 1, head_index)
         hidden_states = self.encoder(hidden_states, **kwargs)
@@ -502,6 +542,9 @@ def _as_budget(token_budget: int | torch.Tensor | None, default: int | None) -> 
 
 class FluxViTForVideoClassification(FluxViTPreTrainedModel):
     """FluxViT with one classifier per pooling head. Logits and features come from the head of the budget in use."""
+
+    # A checkpoint of FluxViTForPreTraining has them.
+    _keys_to_ignore_on_load_unexpected = [r"^layer_decoders\.", r"^pooled_decoder\."]
 
     def __init__(self, config: FluxViTConfig):
         super().__init__(config)

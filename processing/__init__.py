@@ -1,2 +1,2 @@
-from .video_decoding_fluxvit import VideoDecodeError as VideoDecodeError
 from .video_processing_fluxvit import FluxVideoProcessor as FluxVideoProcessor
+from .video_source_fluxvit import VideoDecodeError as VideoDecodeError

@@ -1,7 +1,12 @@
 """Which frames of a video to look at: sparse sampling, one frame from each of equally long segments. Pure index
 functions."""
 
+from collections.abc import Sequence
+
 import numpy as np
+
+DECODING_MODES = ("fast", "exact")
+"""Which frame of a segment inference takes: the one that is cheapest to reach, or the middle one."""
 
 
 def repeat_evenly(total: int, num_frames: int) -> np.ndarray:
@@ -36,8 +41,7 @@ def segment_middles(total: int, num_frames: int, clip: int = 0, num_clips: int =
         ValueError: a count is below 1, or `clip` is not from 0 to `num_clips` - 1.
     """
     _check(total, num_frames)
-    if num_clips < 1 or not 0 <= clip < num_clips:
-        raise ValueError(f"clip must be from 0 to num_clips - 1, got clip={clip}, num_clips={num_clips}")
+    _check_clip(clip, num_clips)
     if total <= num_frames:
         return repeat_evenly(total, num_frames)
     length = (total - 1) / num_frames
@@ -55,6 +59,49 @@ def segment_bounds(total: int, num_frames: int) -> tuple[np.ndarray, np.ndarray]
     return edges[:-1], np.maximum(edges[1:] - 1, edges[:-1])
 
 
+def cheapest_in_segments(
+    total: int, num_frames: int, key_frames: Sequence[int], clip: int = 0, num_clips: int = 1
+) -> np.ndarray:
+    """Frame numbers for inference that are cheap to decode: from each segment a frame that takes little to reach.
+
+    Sparse sampling may take any frame of a segment. A key frame costs one decoded frame: the one nearest to the middle
+    of the segment is taken, the earlier of two. A segment without one gives its first frame, which comes soonest after
+    the frames that were decoded before, or after the key frame before it. S clips share each segment out among them,
+    clip c takes from part c. Like `segment_middles`, a clip that is not longer than `num_frames` is spread evenly.
+
+    Args:
+        total, num_frames, clip, num_clips: as of `segment_middles`.
+        key_frames: ascending numbers of the frames at which decoding can start.
+
+    Returns:
+        int array (num_frames,), ascending. `cheapest_in_segments(100, 4, [0, 40, 44])` is 0, 40, 50, 75.
+
+    Raises:
+        ValueError: as of `segment_middles`.
+    """
+    _check(total, num_frames)
+    _check_clip(clip, num_clips)
+    if total <= num_frames:
+        return repeat_evenly(total, num_frames)
+    first, last = (edges[clip::num_clips] for edges in segment_bounds(total, num_frames * num_clips))
+    keys = np.asarray(key_frames, dtype=np.int64)
+    if keys.size == 0:
+        return first
+    middle = (first + last) // 2
+    before = keys[np.maximum(np.searchsorted(keys, middle, side="right") - 1, 0)]
+    after = keys[np.minimum(np.searchsorted(keys, middle), keys.size - 1)]
+    nearest = np.where(abs(before - middle) <= abs(after - middle), before, after)
+    return np.where((first <= nearest) & (nearest <= last), nearest, first)
+
+
+def sample_segments(metadata, num_frames: int, decoding: str, clip: int = 0, num_clips: int = 1) -> np.ndarray:
+    """`cheapest_in_segments` for `decoding` "fast" where `metadata` has `key_frames`, else `segment_middles`."""
+    key_frames = getattr(metadata, "key_frames", None)
+    if decoding == "exact" or key_frames is None:
+        return segment_middles(metadata.total_num_frames, num_frames, clip, num_clips)
+    return cheapest_in_segments(metadata.total_num_frames, num_frames, key_frames, clip, num_clips)
+
+
 def random_in_segments(total: int, num_frames: int, generator: np.random.Generator) -> np.ndarray:
     """Frame numbers for training: a random frame from each segment of `segment_bounds`.
 
@@ -69,3 +116,8 @@ def random_in_segments(total: int, num_frames: int, generator: np.random.Generat
 def _check(total: int, num_frames: int):
     if total < 1 or num_frames < 1:
         raise ValueError(f"a video and a sample need at least one frame, got total={total}, num_frames={num_frames}")
+
+
+def _check_clip(clip: int, num_clips: int):
+    if num_clips < 1 or not 0 <= clip < num_clips:
+        raise ValueError(f"clip must be from 0 to num_clips - 1, got clip={clip}, num_clips={num_clips}")

@@ -12,7 +12,7 @@ from transformers.dynamic_module_utils import custom_object_save
 from transformers.pipelines.pt_utils import PipelineDataset, PipelineIterator
 from transformers.video_utils import VideoMetadata
 
-from .frame_sampling_fluxvit import segment_middles
+from .frame_sampling_fluxvit import sample_segments
 from .video_batch_fluxvit import flat_videos
 from .video_source_fluxvit import is_video_source
 
@@ -115,8 +115,9 @@ class FluxVideoClassificationPipeline(VideoClassificationPipeline):
         num_frames = num_frames or self.video_processor.choose_grid(token_budget)[0]
 
         def all_indices(metadata: VideoMetadata) -> np.ndarray:
-            total = metadata.total_num_frames
-            return np.concatenate([segment_middles(total, num_frames, clip, num_clips) for clip in range(num_clips)])
+            mode = self.video_processor.decoding
+            clips = [sample_segments(metadata, num_frames, mode, clip, num_clips) for clip in range(num_clips)]
+            return np.concatenate(clips)
 
         (video,) = flat_videos(video)
         if is_video_source(video):

@@ -53,15 +53,18 @@ class VideoFile:
     def frames(self, before=None):
         """Frames from the current position on; packets too damaged to decode are left out.
 
-        `before` is called with each packet before it is decoded.
+        `before` is called with each packet before it is decoded. When it returns True no further packet is read: what
+        the decoder still holds follows, and the only way on is `seek` or `restart`.
         """
         for packet in self.packets():
-            if before is not None:
-                before(packet)
+            last = before is not None and before(packet)
             try:
                 yield from packet.decode()
             except av.error.FFmpegError:
                 continue
+            if last:
+                yield from self.stream.codec_context.decode(None)
+                return
 
     def seek(self, stamp: int) -> bool:
         """Jumps to a key frame before the time stamp; False when the container cannot."""

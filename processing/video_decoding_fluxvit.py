@@ -5,16 +5,30 @@ file allows (see `timelines`): from the container's index, from one pass over th
 decoding. Wanted frames are then read front to back, jumping to a key frame wherever that leaves out frames.
 """
 
+from dataclasses import dataclass, field
+
 import av
 import numpy as np
 from transformers.video_utils import VideoMetadata
 
 from .video_container_fluxvit import VideoFile, opened_video
 from .video_source_fluxvit import VideoDecodeError
-from .video_timeline_fluxvit import Timeline, timelines
+from .video_timeline_fluxvit import Timeline, is_mov, key_frames_hold, timelines
 
 SKIPPING_DECODERS = ("h264", "hevc", "mpeg2video", "mpeg4")
 """Decoders that can be told, frame by frame, to leave out one that no other is made from."""
+
+
+@dataclass
+class SeekableMetadata(VideoMetadata):
+    """What a function that chooses frames is told.
+
+    Attributes:
+        key_frames: ascending numbers of the frames at which decoding can start; empty where the file says nothing of
+            them and is read from its beginning.
+    """
+
+    key_frames: list[int] = field(default_factory=list)
 
 
 def read_video(source, indices=None, *, short_side: int | None = None, threads: int | None = None):
@@ -23,8 +37,8 @@ def read_video(source, indices=None, *, short_side: int | None = None, threads: 
     Args:
         source: path, http(s) URL, bytes, binary file object, or a dictionary with "path" and/or "bytes".
         indices: frame numbers in presentation order, in any order and with repeats, or a function that is called with
-            `metadata=VideoMetadata` and returns them (again, if the number of frames turns out to be another than
-            the file says). Default: all frames.
+            `metadata=SeekableMetadata` and returns them (again, if the number of frames or the key frames turn out to
+            be others than the file says). Default: all frames.
         short_side: scale frames down (bilinear, antialiased) while they are converted to RGB so that the shorter side
             has this many pixels; smaller frames are left as they are. Default: native size.
         threads: decoder threads; 0 lets libav choose. Default: 1 inside DataLoader and other worker processes, else 0.
@@ -42,8 +56,8 @@ def read_video(source, indices=None, *, short_side: int | None = None, threads: 
     with opened_video(source, threads) as video:
         for timeline in timelines(video):
             metadata = _metadata(video, timeline)
-            numbers = _frame_numbers(indices, metadata)
-            if numbers.max() < timeline.readable:
+            numbers = _frame_numbers(indices, SeekableMetadata(**metadata, key_frames=timeline.key_frames))
+            if numbers.max() < timeline.readable and key_frames_hold(video, timeline, numbers):
                 frames = _FrameWriter(numbers, short_side, video.threads)
                 if _decode(video, timeline, np.unique(numbers), frames):
                     metadata.update(
@@ -101,7 +115,7 @@ def _decode(video: VideoFile, timeline: Timeline, wanted: np.ndarray, frames: "_
     if timeline.pts is None:
         video.restart()
         return _decode_counting(video, wanted, frames)
-    for jump_to in (lambda n: int(timeline.pts[n]), lambda n: timeline.key_before(n)[1], None):
+    for jump_to in (lambda n: _presented(video, timeline, n), lambda n: timeline.key_before(n)[1], None):
         if jump_to is None:
             video.restart()
         wanted = wanted[_decode_by_time(video, timeline, wanted, frames, jump_to) :]
@@ -122,26 +136,52 @@ def _decode_counting(video: VideoFile, wanted: np.ndarray, frames: "_FrameWriter
 
 
 def _decode_by_time(video: VideoFile, timeline: Timeline, wanted: np.ndarray, frames: "_FrameWriter", jump_to) -> int:
-    """How many of `wanted` were found before one was not. `jump_to`: frame number -> where to seek for it, or None."""
+    """How many of `wanted` were found before one was not. `jump_to`: frame number -> where to seek for it; None reads
+    on without jumps."""
+    done = 0
+    for run in _runs(timeline, wanted) if jump_to else [wanted]:
+        if jump_to and not (video.fresh and timeline.key_before(int(run[0]))[0] == 0):
+            if not video.seek(jump_to(int(run[0]))):
+                return done
+        found = _decode_run(video, timeline, run, frames, to_end=jump_to is None)
+        done += found
+        if found < len(run):
+            return done
+    return done
+
+
+def _presented(video: VideoFile, timeline: Timeline, number: int) -> int:
+    """Presentation time of the frame, in mp4 of one half way to the next key frame: there it is compared to decoding
+    times moved by a constant, which where the pace is uneven misses a key frame that is close."""
+    if is_mov(video):
+        number = (number + timeline.key_after(number)) // 2
+    return int(timeline.pts[number])
+
+
+def _runs(timeline: Timeline, wanted: np.ndarray) -> list[np.ndarray]:
+    """`wanted` cut wherever a jump to a key frame leaves out frames."""
+    starts = [
+        place for place in range(1, len(wanted)) if timeline.key_before(int(wanted[place]))[0] > wanted[place - 1] + 1
+    ]
+    return np.split(wanted, starts)
+
+
+def _decode_run(video: VideoFile, timeline: Timeline, run: np.ndarray, frames: "_FrameWriter", to_end: bool) -> int:
+    """How many frames of `run` come from the current position on, before one is missing. Unless `to_end`, nothing is
+    fed to the decoder after what they are made from."""
     context = video.stream.codec_context
     leave_out = context.name in SKIPPING_DECODERS
-    stamps = set(timeline.pts[wanted].tolist())
-    fed = -1 if video.fresh else None
+    stamps = set(timeline.pts[run].tolist())
+    awaited = set(stamps)
 
-    def before(packet):
-        nonlocal fed
-        number = timeline.number(packet.pts)
-        fed = max(-1 if fed is None else fed, -1 if number is None else number)
+    def before(packet) -> bool:
+        awaited.discard(packet.pts)
         if leave_out:
             context.skip_frame = "DEFAULT" if packet.pts in stamps or packet.pts is None else "NONREF"
+        return not awaited and not to_end
 
-    reader = None
-    for done, number in enumerate(wanted.tolist()):
-        if jump_to and (fed is None or timeline.key_before(number)[0] > fed + 1):
-            if not video.seek(jump_to(number)):
-                return done
-            reader, fed = None, None
-        reader = reader or video.frames(before)
+    reader = video.frames(before)
+    for done, number in enumerate(run.tolist()):
         shown = None
         for frame in reader:
             shown = timeline.number(frame.pts)
@@ -150,7 +190,7 @@ def _decode_by_time(video: VideoFile, timeline: Timeline, wanted: np.ndarray, fr
         if shown != number:
             return done
         frames.write(number, frame)
-    return len(wanted)
+    return len(run)
 
 
 def _unreachable(numbers: np.ndarray, timeline: Timeline) -> str:

@@ -19,10 +19,9 @@ from transformers.utils import logging
 from transformers.video_processing_utils import BaseVideoProcessor
 from transformers.video_utils import VideoMetadata, get_video_size, infer_channel_dimension_format
 
-from .frame_sampling_fluxvit import segment_middles
+from .frame_sampling_fluxvit import DECODING_MODES, sample_segments
 from .grid_fluxvit import check_patch_multiple, choose_grid, fit_grid, normalize_grids
 from .video_batch_fluxvit import batched_metadata, flat_videos
-from .video_decoding_fluxvit import probe_video, read_video
 from .video_source_fluxvit import is_video_source
 
 logger = logging.get_logger(__name__)
@@ -63,6 +62,11 @@ def _grid_table(value):
         normalize_grids(value)
 
 
+def _decoding_mode(value):
+    if isinstance(value, str) and value not in DECODING_MODES:
+        raise ValueError(f"it must be one of {', '.join(DECODING_MODES)}, got {value!r}")
+
+
 class FluxVideoProcessorKwargs(VideosKwargs, total=False):
     """Options of `FluxVideoProcessor` beside those of every video processor; see there.
 
@@ -73,6 +77,7 @@ class FluxVideoProcessorKwargs(VideosKwargs, total=False):
         fit_source (`bool`, *optional*): cut the grid down to the frames and the size of the video.
         num_frames (`int`, *optional*): number of frames, in place of the grid's.
         fps (`int` or `float`, *optional*): frames per second of video, in place of a number of frames.
+        decoding (`str`, *optional*): "fast" or "exact", which frame of each segment to take.
         size, crop_size (`int` or `dict`, *optional*): positive numbers of pixels.
     """
 
@@ -82,6 +87,7 @@ class FluxVideoProcessorKwargs(VideosKwargs, total=False):
     fit_source: bool | None
     num_frames: Annotated[int | None, _at_least_one]
     fps: Annotated[int | float | None, _above_zero]
+    decoding: Annotated[str | None, _decoding_mode]
     size: Annotated[int | list[int] | tuple[int, ...] | dict[str, int] | None, _positive_size]
     crop_size: Annotated[int | list[int] | tuple[int, ...] | dict[str, int] | None, _positive_size]
 
@@ -90,7 +96,7 @@ class FluxVideoProcessor(BaseVideoProcessor):
     """Decodes, samples, resizes, crops and normalises videos for FluxViT.
 
     The token budget chooses the grid, (number of frames, size), from `grids` or a default table (`choose_grid`). Frames
-    are taken sparsely, the middle one of each of equally long segments; the shorter side is resized to the grid's size
+    are taken sparsely, one from each of equally long segments; the shorter side is resized to the grid's size
     (bilinear, antialiased) and the middle square cut out. All videos of one call come out on one grid, whatever their
     lengths and sizes. A clip with fewer frames than the grid repeats frames evenly.
 
@@ -105,6 +111,10 @@ class FluxVideoProcessor(BaseVideoProcessor):
         num_frames: wins over the grid's number of frames. Asked for in a call, more than a clip has is an error; as the
             processor's own setting it repeats frames.
         fps: frames per second of video to take, wins over the grid, excludes `num_frames`.
+        decoding: which frame of a segment is taken from a video that has to be decoded. "fast", the default: the one
+            that is cheapest to reach (`cheapest_in_segments`), so that a long video takes no longer than a short one.
+            "exact": the middle one. Both give the same frames every time, and each of them as it was encoded. From
+            arrays and lists of frames it is always the middle one.
         size: wins over the grid's size. `n` or `{"shortest_edge": n}`: the square n x n; `{"height": h, "width": w}`:
             exactly that, without keeping the aspect ratio.
         crop_size: what is cut out of the resized frame, default the square of `size`.
@@ -127,6 +137,7 @@ class FluxVideoProcessor(BaseVideoProcessor):
     fit_source = False
     num_frames = None
     fps = None
+    decoding = "fast"
     do_sample_frames = True
     do_convert_rgb = True
     do_resize = True
@@ -193,7 +204,7 @@ class FluxVideoProcessor(BaseVideoProcessor):
             ValueError: clips that cannot be stacked; more `num_frames` asked for in the call than a clip has.
         """
         self._check_options(kwargs)
-        for name in ("token_budget", "grids", "patch_size", "num_frames", "fps", "size", "crop_size"):
+        for name in ("token_budget", "grids", "patch_size", "num_frames", "fps", "decoding", "size", "crop_size"):
             if name in kwargs and kwargs[name] is None:
                 del kwargs[name]
         if "fps" in kwargs or "num_frames" in kwargs:  # the one asked for now wins over the other as a setting
@@ -213,14 +224,22 @@ class FluxVideoProcessor(BaseVideoProcessor):
         return super().preprocess(videos, **kwargs)
 
     def sample_frames(
-        self, metadata: VideoMetadata, num_frames=None, fps=None, fitted_frames: int | None = None, **kwargs
+        self,
+        metadata: VideoMetadata,
+        num_frames=None,
+        fps=None,
+        fitted_frames: int | None = None,
+        decoding: str | None = None,
+        **kwargs,
     ) -> np.ndarray:
-        """Which frames to take of a video: the middles of equally long segments.
+        """Which frames to take of a video: one from each of equally long segments.
 
         Args:
-            metadata: `total_num_frames` of the video, and `fps` if frames per second are asked for.
+            metadata: `total_num_frames` of the video, and `fps` if frames per second are asked for. Without
+                `key_frames` (`SeekableMetadata`) the middles of the segments are taken.
             num_frames, fps: how many frames, at most one of them. Default: the processor's own, else the grid's.
             fitted_frames: frames of a grid that was cut down to the video, in place of the grid's.
+            decoding: "fast" or "exact", default the processor's own.
             **kwargs: `token_budget`, `grids` and `patch_size` for the grid; others are ignored.
 
         Returns:
@@ -245,12 +264,14 @@ class FluxVideoProcessor(BaseVideoProcessor):
             num_frames = fitted_frames or self._grid(**kwargs)[0]
         if asked and num_frames > total:
             raise ValueError(f"num_frames={num_frames} is more than the {total} frames of the video")
-        return segment_middles(total, num_frames)
+        return sample_segments(metadata, num_frames, decoding or self.decoding)
 
     def fetch_videos(self, video_url_or_urls, sample_indices_fn=None):
         """(frames, metadata) of one video to decode, or for a list two lists; without a function all frames."""
         if isinstance(video_url_or_urls, list):
             return list(zip(*[self.fetch_videos(video, sample_indices_fn) for video in video_url_or_urls], strict=True))
+        from .video_decoding_fluxvit import read_video  # PyAV is imported when the first video is decoded
+
         return read_video(video_url_or_urls, sample_indices_fn)
 
     def _check_options(self, options: dict):
@@ -283,6 +304,8 @@ class FluxVideoProcessor(BaseVideoProcessor):
             return fit_grid(self._grid(**options), budget, longest, max(sides), patch_size)
 
         if len(videos) > 1:
+            from .video_decoding_fluxvit import probe_video
+
             grid = fitted(
                 [
                     probe_video(video) if is_video_source(video) else entry

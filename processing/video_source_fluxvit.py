@@ -1,18 +1,15 @@
 """Where a video comes from: local paths, http(s) URLs, bytes, file objects and `{"path", "bytes"}` dictionaries.
 
-Only local files and bytes ever reach libav. A URL is downloaded into memory first: libav's own http client needs a
-server that answers range requests when an mp4 keeps its index at the end, and any other string would let libav open
-playlists, devices and further protocols.
+Only local files and file objects ever reach libav. URLs are read by ranges where the server answers those, else
+whole: libav's own http client needs a server that does when an mp4 keeps its index at the end, and any other string
+would let libav open playlists, devices and further protocols.
 """
 
 import io
 import os
 from contextlib import contextmanager
 
-from huggingface_hub.utils import httpx
-
-DOWNLOAD_TIMEOUT = 30.0
-"""Seconds without an answer or new data after which a download is given up."""
+from .video_ranges_fluxvit import DownloadError, open_url
 
 
 class VideoDecodeError(ValueError):
@@ -78,7 +75,10 @@ def opened_source(source):
         if source is None:
             raise VideoDecodeError(name, 'the dictionary holds neither "path" nor "bytes"')
     if is_url(source):
-        yield _not_empty(_download(source, name), name)
+        try:
+            yield _not_empty(open_url(source), name)
+        except DownloadError as error:
+            raise VideoDecodeError(name, str(error)) from error
     elif isinstance(source, (str, os.PathLike)):
         path = os.fsdecode(source)
         _check_file(path, name)
@@ -131,15 +131,3 @@ def _not_empty(file, name: str):
         raise VideoDecodeError(name, "there are no bytes to read")
     file.seek(0)
     return file
-
-
-def _download(url: str, name: str) -> io.BytesIO:
-    try:
-        response = httpx.get(url, follow_redirects=True, timeout=DOWNLOAD_TIMEOUT)
-        response.raise_for_status()
-    except httpx.HTTPStatusError as error:
-        status = error.response
-        raise VideoDecodeError(name, f"the server answered {status.status_code} {status.reason_phrase}") from error
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise VideoDecodeError(name, f"the download failed: {error or type(error).__name__}") from error
-    return io.BytesIO(response.content)

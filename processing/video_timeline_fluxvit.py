@@ -16,10 +16,18 @@ class Timeline:
         keys: ascending list of (frame number, decoding time stamp) of the frames at which decoding can start.
         readable: number of frames that are in the file.
         total: number of frames the video has; more than `readable` in a truncated file whose header counts them.
+        in_decoding_order: the numbers in `keys` count in decoding order. In an open GOP, frames that are decoded after
+            a key frame are shown before it; its number is then larger than `keys` says.
     """
 
-    def __init__(self, pts, keys, readable: int, total: int):
+    def __init__(self, pts, keys, readable: int, total: int, in_decoding_order: bool = False):
         self.pts, self.keys, self.readable, self.total = pts, keys, readable, total
+        self.in_decoding_order = in_decoding_order
+
+    @property
+    def key_frames(self) -> list[int]:
+        """Ascending numbers of the frames at which decoding can start; none where frames are never sought."""
+        return [] if self.pts is None else [number for number, _ in self.keys]
 
     def number(self, pts) -> int | None:
         """Number of the frame with this time stamp, None when there is none."""
@@ -33,6 +41,11 @@ class Timeline:
         position = bisect_right(self.keys, number, key=lambda entry: entry[0])
         return self.keys[position - 1] if position else (0, int(self.pts[0]))
 
+    def key_after(self, number: int) -> int:
+        """The number of the first of `keys` after frame `number`, that of the last frame when there is none."""
+        position = bisect_right(self.keys, number, key=lambda entry: entry[0])
+        return self.keys[position][0] if position < len(self.keys) else len(self.pts) - 1
+
 
 def timelines(video: VideoFile):
     """Timelines of the video, the cheapest first; the next one is tried when frames are not where one says they are."""
@@ -42,10 +55,27 @@ def timelines(video: VideoFile):
     counted = _timeline_from_packets(video)
     if counted.readable:
         yield counted
-    yield _timeline_from_frames(video, counted.total if _is_mov(video) else 0)
+    yield _timeline_from_frames(video, counted.total if is_mov(video) else 0)
 
 
-def _is_mov(video: VideoFile) -> bool:
+def key_frames_hold(video: VideoFile, timeline: Timeline, numbers) -> bool:
+    """Whether those of `numbers` that `timeline` takes for key frames are: looks at one packet each, without decoding.
+
+    Only where the timeline's numbers may be off; a frame taken for a key frame would otherwise be sought in vain.
+    """
+    if not timeline.in_decoding_order:
+        return True
+    for number in sorted(set(timeline.key_frames).intersection(map(int, numbers)) - {0}):
+        if not video.seek(int(timeline.pts[number])):
+            return False
+        packet = next(iter(video.packets()), None)
+        if packet is None or packet.pts != timeline.pts[number]:
+            return False
+    return True
+
+
+def is_mov(video: VideoFile) -> bool:
+    """Whether it is an mp4 or one of its relatives."""
     return "mov" in video.container.format.name.split(",")
 
 
@@ -55,7 +85,7 @@ def _timeline_from_index(video: VideoFile) -> Timeline | None:
     The table holds decoding times. At an even pace the presentation times are the same, moved to the stream's start.
     """
     stream = video.stream
-    if not _is_mov(video) or stream.start_time is None or not stream.duration:
+    if not is_mov(video) or stream.start_time is None or not stream.duration:
         return None
     entries = list(stream.index_entries)
     if len(entries) != stream.frames or len(entries) < 2 or any(entry.is_discard for entry in entries):
@@ -68,7 +98,9 @@ def _timeline_from_index(video: VideoFile) -> Timeline | None:
     if step <= 0 or (steps != step).any() or abs(step * len(entries) - stream.duration) > step:
         return None
     keys = [(number, times[number]) for number, entry in enumerate(entries) if entry.is_keyframe]
-    return Timeline(stream.start_time + step * np.arange(len(entries)), keys, len(entries), len(entries))
+    pts = stream.start_time + step * np.arange(len(entries))
+    reorders = bool(stream.codec_context.has_b_frames)
+    return Timeline(pts, keys, len(entries), len(entries), in_decoding_order=reorders)
 
 
 def _timeline_from_packets(video: VideoFile) -> Timeline:
@@ -95,7 +127,7 @@ def _timeline_from_packets(video: VideoFile) -> Timeline:
 
 def _announced(video: VideoFile, found: int, dropped: int) -> int:
     """Number of frames: the header's where it is a table of all frames (mp4, mov), else what was found."""
-    return max(found, video.stream.frames - dropped) if _is_mov(video) else found
+    return max(found, video.stream.frames - dropped) if is_mov(video) else found
 
 
 def _in_decoding_order(video: VideoFile, pts: list[int]) -> bool:

@@ -6,7 +6,6 @@ rate of matrix products that the same machine reaches in the same run.
 
 import json
 import shutil
-import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
@@ -42,9 +41,7 @@ def main(argv: list[str] | None = None) -> None:
         make_dataset(MotionClipOptions(str(folder / "clips"), train=options.num_videos, validation=0, test=0))
         videos = load_video_dataset(folder / "clips", "train")
         cached = cache_clips(videos, folder / "cache", num_frames=16, size=options.cached_size)
-        result = provenance(["flux-hf", "benchmark-training", *(sys.argv[1:] if argv is None else argv)]) | {
-            "options": vars(options)
-        }
+        result = provenance("benchmark-training", argv) | {"options": vars(options)}
         result["loader"] = [
             {"source": name, "workers": workers, "clips_per_second": _loading(options, data, workers, folder)}
             for name, data in (("decoded clips", cached), ("video files", videos))

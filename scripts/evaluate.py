@@ -13,6 +13,7 @@ from flux_hf.evaluation import evaluate, markdown_table, plot_accuracy
 from flux_hf.evaluation.processes import process_state
 from flux_hf.evaluation.views import CLIP_SAMPLINGS
 from flux_hf.options import parse_options
+from flux_hf.processing.frame_sampling_fluxvit import DECODING_MODES
 from flux_hf.provenance import provenance
 
 
@@ -31,6 +32,14 @@ class EvaluateOptions:
     clip_sampling: str = field(
         default="middles",
         metadata={"help": "Frames of a clip: middles (as on Kinetics), ticks (SSv2).", "choices": CLIP_SAMPLINGS},
+    )
+    decoding: str = field(
+        default="fast",
+        metadata={
+            "help": "Frames of one clip: fast takes from each segment the cheapest to decode, exact the middle one. "
+            "Several clips are exact.",
+            "choices": DECODING_MODES,
+        },
     )
     batch_size: int = field(default=32, metadata={"help": "Views per forward."})
     num_workers: int = field(default=0, metadata={"help": "Decoding processes beside each main one."})
@@ -54,7 +63,7 @@ def main(argv: list[str] | None = None) -> None:
         result = evaluate(
             load_video_dataset(options.dataset, options.split),
             model,
-            AutoVideoProcessor.from_pretrained(options.checkpoint),
+            AutoVideoProcessor.from_pretrained(options.checkpoint, decoding=options.decoding),
             options.token_budgets or model.config.head_token_budgets,
             num_clips=options.num_clips,
             num_crops=options.num_crops,
@@ -66,9 +75,8 @@ def main(argv: list[str] | None = None) -> None:
     except ValueError as error:
         raise SystemExit(f"error: {error}") from error
     if state.is_main_process:
-        command = ["flux-hf", "evaluate", *(sys.argv[1:] if argv is None else argv)]
         result |= {"dataset": options.dataset, "split": options.split, "checkpoint": str(options.checkpoint)}
-        _write(result | provenance(command), output)
+        _write(result | provenance("evaluate", argv), output)
     state.wait_for_everyone()
 
 

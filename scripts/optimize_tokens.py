@@ -58,12 +58,12 @@ def main(argv: list[str] | None = None) -> None:
     if not Path(options.checkpoint).is_dir():
         raise SystemExit(f"checkpoint must be a local folder, its processor is written; got {options.checkpoint}")
     try:
-        _run(options, ["flux-hf", "optimize-tokens", *(sys.argv[1:] if argv is None else argv)])
+        _run(options, argv)
     except ValueError as error:
         raise SystemExit(f"error: {error}") from error
 
 
-def _run(options: OptimizeTokensOptions, command: list[str]):
+def _run(options: OptimizeTokensOptions, argv: list[str] | None):
     state = process_state()
     output = Path(options.output_dir)
     model = AutoModelForVideoClassification.from_pretrained(options.checkpoint).eval().to(state.device)
@@ -97,7 +97,7 @@ def _run(options: OptimizeTokensOptions, command: list[str]):
     if state.is_main_process:
         maps = [heat_map(budget, found) for budget, found in result["budgets"].items()]
         result |= {"heat_maps": maps, "front": accuracy_cost_front(result), "dataset": options.dataset}
-        (output / "result.json").write_text(json.dumps(result | provenance(command), indent=1) + "\n")
+        (output / "result.json").write_text(json.dumps(result | provenance("optimize-tokens", argv), indent=1) + "\n")
         (output / "result.md").write_text(markdown_table(result))
         print(markdown_table(result))
         try:

@@ -103,6 +103,7 @@ def test_options_are_checked(classify, make_video, option, value):
 
 
 def test_sources_of_every_kind(classify, make_video):
+    classify.video_processor.decoding = "exact"
     path = make_video("clip.mp4")
     content, frames = path.read_bytes(), read_video(path)[0]
     expected = by_label(classify(str(path)))
@@ -114,6 +115,7 @@ def test_sources_of_every_kind(classify, make_video):
 
 
 def test_clips_take_other_frames_of_the_same_segments(classify, seen, model, processor, make_video):
+    classify.video_processor.decoding = "exact"
     clip = make_video("clip.mp4", frames=60)
     answer = classify(str(clip), num_clips=3, token_budget=48)
     assert seen == [((3, 6, 3, 56, 56), 48)]
@@ -126,6 +128,7 @@ def test_clips_take_other_frames_of_the_same_segments(classify, seen, model, pro
 
 @pytest.mark.parametrize(("width", "height"), [(200, 80), (80, 200)])
 def test_crops_lie_along_the_longer_side(classify, seen, model, processor, make_video, width, height):
+    classify.video_processor.decoding = "exact"
     clip = make_video("clip.avi", frames=20, width=width, height=height)
     answer = classify(str(clip), num_crops=3, num_clips=2, token_budget=48)
     assert seen == [((6, 6, 3, 56, 56), 48)]

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from flux_hf import FluxViTConfig, FluxViTForVideoClassification, FluxViTModel
+from flux_hf.modeling.modeling_fluxvit import _take
 
 SIZES = {
     "hidden_size": 32,
@@ -255,3 +256,31 @@ def test_compiles_into_one_graph(model, budget):
         torch.testing.assert_close(
             compiled(clip, token_budget=budget).logits, model(clip, token_budget=budget).logits, atol=1e-4, rtol=1e-4
         )
+
+
+@pytest.mark.parametrize("gradients", [False, True])
+def test_every_norm_is_fused_under_autocast(gradients, recwarn):
+    """Mixed types have no fused kernel, of which PyTorch warns; the choice of tokens stays that of float32 norms."""
+    torch.manual_seed(0)
+    model = FluxViTModel(FluxViTConfig(**SIZES)).eval()
+    clip = video(2, 4, 56, 56)
+    norms = []
+    for module in model.modules():
+        if isinstance(module, torch.nn.RMSNorm):
+            module.register_forward_hook(lambda module, args, output: norms.append((args[0].dtype, output.dtype)))
+    with torch.set_grad_enabled(gradients), torch.autocast("cpu", torch.bfloat16):
+        embedded = model.embeddings.patch_embedding(clip)
+        model(clip, token_budget=20)
+    assert embedded.dtype == torch.float32
+    assert norms and all(taken == given for taken, given in norms)
+    assert not [str(w.message) for w in recwarn if "fused" in str(w.message)]
+
+
+def test_rows_are_taken_as_gather_takes_them():
+    tokens, positions = torch.randn(3, 7, 5, requires_grad=True), torch.tensor([[0, 2, 6], [1, 1, 3], [4, 5, 6]])
+    taken = _take(tokens, positions)
+    expected = tokens.gather(1, positions[..., None].expand(-1, -1, 5))
+    assert torch.equal(taken, expected)
+    (ours,) = torch.autograd.grad(taken.square().sum(), tokens)
+    (theirs,) = torch.autograd.grad(expected.square().sum(), tokens)
+    assert torch.equal(ours, theirs)

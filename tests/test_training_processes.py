@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests import tiny_training
+from tests import tiny_pretraining, tiny_training
 
 pytestmark = pytest.mark.slow
 
@@ -122,6 +122,28 @@ def test_two_ranks_resume_in_the_middle_of_an_epoch(run, tmp_path):
 def test_flux_single_trains_on_two_ranks_although_heads_stay_idle(run):
     ranks = run("single", processes=2, token_budgets=[12], num_train_epochs=1)
     assert len(ranks[0]["losses"]) == 3
+
+
+def test_pretraining_on_two_ranks_equals_one_with_twice_the_batch(run, tmp_path):
+    settings = {"teacher": str(tiny_pretraining.teacher_folder(tmp_path / "teacher")), "num_train_epochs": 1}
+    settings |= {"optim": "sgd", "learning_rate": 1e-3}
+    (alone,) = run("alone", per_device_train_batch_size=4, **settings)
+    ranks = run("ranks", processes=2, per_device_train_batch_size=2, **settings)
+    assert_equal_weights(run.weights("alone"), run.weights("ranks"))
+    assert not [name for name in run.weights("ranks") if "teacher" in name]
+    for (_, one), (_, both) in zip(alone["losses"], ranks[0]["losses"], strict=True):
+        assert one == pytest.approx(both, rel=1e-4)
+    assert len(alone["losses"]) == 3
+
+
+def test_a_killed_pretraining_goes_on_bit_for_bit(run, tmp_path):
+    settings = {"teacher": str(tiny_pretraining.teacher_folder(tmp_path / "teacher")), "drop_path_rate": 0.5}
+    (whole,) = run("whole", **settings)
+    saving = settings | {"save_strategy": "steps", "save_steps": 2}
+    run("killed", kill_at=8, expect=-signal.SIGKILL, **saving)
+    (resumed,) = run("killed", resume=str(tmp_path / "killed" / "checkpoint-8"), **saving)
+    assert resumed["losses"] == whole["losses"]
+    assert resumed["hash"] == whole["hash"]
 
 
 def test_a_sharded_step_equals_one_process(tmp_path):

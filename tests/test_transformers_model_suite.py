@@ -7,9 +7,13 @@ from unittest.mock import patch
 import torch
 from transformers import VideoMAEConfig, VideoMAEForVideoClassification, VideoMAEModel
 from transformers.modeling_outputs import ModelOutput
-from transformers.models.auto.modeling_auto import MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING_NAMES, MODEL_MAPPING_NAMES
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_PRETRAINING_MAPPING_NAMES,
+    MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING_NAMES,
+    MODEL_MAPPING_NAMES,
+)
 
-from flux_hf import FluxViTConfig, FluxViTForVideoClassification, FluxViTModel
+from flux_hf import FluxViTConfig, FluxViTForPreTraining, FluxViTForVideoClassification, FluxViTModel
 from flux_hf.modeling.modeling_fluxvit import FluxViTPreTrainedModel
 from tests import transformers_suite
 
@@ -58,7 +62,7 @@ class FluxViTModelTester:
 
 
 class TestFluxViTModels(ModelTesterMixin, unittest.TestCase):
-    all_model_classes = (FluxViTModel, FluxViTForVideoClassification)
+    all_model_classes = (FluxViTModel, FluxViTForVideoClassification, FluxViTForPreTraining)
     pipeline_model_mapping = {
         "video-feature-extraction": FluxViTModel,
         "video-classification": FluxViTForVideoClassification,
@@ -77,12 +81,22 @@ class TestFluxViTModels(ModelTesterMixin, unittest.TestCase):
         for names, model in (
             (MODEL_MAPPING_NAMES, FluxViTModel),
             (MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING_NAMES, FluxViTForVideoClassification),
+            (MODEL_FOR_PRETRAINING_MAPPING_NAMES, FluxViTForPreTraining),
         ):
             cls.enterClassContext(patch.dict(names, fluxvit=model.__name__))
 
     def setUp(self):
         self.model_tester = FluxViTModelTester(self)
         self.config_tester = ConfigTester(self, config_class=FluxViTConfig, has_text_modality=False, hidden_size=48)
+
+    def _prepare_for_class(self, inputs_dict, model_class, return_labels=False):
+        """Overridden: what pre-training compares with comes from a teacher, not from labels."""
+        if model_class is not FluxViTForPreTraining or not return_labels:
+            return super()._prepare_for_class(inputs_dict, model_class, return_labels)
+        generator, batch = torch.Generator().manual_seed(1), self.model_tester.batch_size
+        shape = (batch, self.model_tester.token_budget, self.model_tester.hidden_size)
+        features, pooled = torch.randn(shape, generator=generator), torch.randn(batch, 24, generator=generator)
+        return inputs_dict | {"target_features": [features], "target_pooled": pooled}
 
     def test_config(self):
         self.config_tester.run_common_tests()
@@ -98,11 +112,17 @@ class TestFluxViTModels(ModelTesterMixin, unittest.TestCase):
     def test_model_outputs_equivalence(self):
         """Overridden: the mixin subtracts outputs from each other, which torch refuses for the bool `keep_mask`."""
 
+        def numbers(value):
+            if isinstance(value, tuple):
+                return tuple(map(numbers, value))
+            return value.long() if getattr(value, "dtype", None) == torch.bool else value
+
         def count_instead(module, inputs, outputs):
-            if isinstance(outputs, ModelOutput) and outputs.get("keep_mask") is not None:
-                outputs["keep_mask"] = outputs["keep_mask"].long()
+            if isinstance(outputs, ModelOutput):
+                for name in {"keep_mask", "keep_masks"} & outputs.keys():
+                    outputs[name] = numbers(outputs[name])
             elif isinstance(outputs, tuple) and isinstance(module, FluxViTPreTrainedModel):
-                outputs = tuple(x.long() if getattr(x, "dtype", None) == torch.bool else x for x in outputs)
+                outputs = numbers(outputs)
             return outputs
 
         with torch.nn.modules.module.register_module_forward_hook(count_instead):

@@ -1,6 +1,7 @@
 """A training run in a process of its own: python -m tests.train_tiny OPTIONS.json [name=value ...]
 
-Writes what it saw of every batch and, at the end, its losses to files beside the options, one per process.
+With a teacher it pre-trains. Writes what it saw of every batch and, at the end, its losses to files beside the options,
+one per process.
 """
 
 import hashlib
@@ -13,7 +14,7 @@ from pathlib import Path
 import torch
 from transformers import TrainerCallback, set_seed
 
-from tests import tiny_training
+from tests import tiny_pretraining, tiny_training
 
 
 class KillItself(TrainerCallback):
@@ -33,7 +34,11 @@ def main(options: Path) -> None:
     set_seed(0)
     train = tiny_training.clips(settings.pop("num_clips", 12))
     changes = {"drop_path_rate": drop_path} if drop_path else None
-    trainer = tiny_training.trainer(settings.pop("output_dir"), train=train, changes=changes, **settings)
+    folder, teacher = settings.pop("output_dir"), settings.pop("teacher", None)
+    if teacher is None:
+        trainer = tiny_training.trainer(folder, train=train, changes=changes, **settings)
+    else:
+        trainer = tiny_pretraining.trainer(folder, teacher, train=train, changes=changes, **settings)
     if kill_at is not None:
         trainer.add_callback(KillItself(kill_at))
     rank = trainer.args.process_index

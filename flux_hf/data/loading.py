@@ -20,8 +20,9 @@ def load_video_dataset(
     streaming: bool = False,
     video_root: str | Path | None = None,
     label_names: Sequence[str] | str | Path | None = None,
+    labelled: bool = True,
 ) -> Dataset | IterableDataset:
-    """Load one split of a labelled video data set.
+    """Load one split of a video data set.
 
     Args:
         name_or_path: id of a data set on the Hub, or a local folder with one of
@@ -38,9 +39,11 @@ def load_video_dataset(
             JSON). Needed where the set has none: streamed sets without a ClassLabel. Default: the ClassLabel's names;
             sorted, where labels are strings; the numbers, where they are numbers.
 
+        labelled: whether labels are wanted; without, the set need not have any.
+
     Returns:
-        Data set with the columns `video` ({"path", "bytes"}, not decoded), `label` (ClassLabel), `start` and `end`
-        where the set has times (seconds, None for the whole video), and whatever else the set has.
+        Data set with the columns `video` ({"path", "bytes"}, not decoded), `label` (ClassLabel, where wanted), `start`
+        and `end` where the set has times (seconds, None for the whole video), and whatever else the set has.
 
     Raises:
         ValueError: naming the columns that are missing, the files that would be left out, or the labels without a name.
@@ -56,7 +59,9 @@ def load_video_dataset(
     else:
         dataset = load_dataset(str(name_or_path), split=split, streaming=streaming)
     where = f"{name_or_path} ({split})"
-    dataset = _with_video_column(dataset, where)
+    dataset = _with_times(_with_video_column(dataset, where))
+    if not labelled:
+        return dataset
     return _with_class_labels(_with_label_column(dataset, where), names, where)
 
 
@@ -99,11 +104,15 @@ def _with_video_column(dataset, where: str):
     return dataset if column == "video" else dataset.rename_column(column, "video")
 
 
+def _with_times(dataset):
+    for name, wanted in TIME_COLUMNS.items():
+        if name in dataset.features and wanted not in dataset.features:
+            dataset = dataset.rename_column(name, wanted)
+    return dataset
+
+
 def _with_label_column(dataset, where: str):
     columns = _columns(dataset, where)
-    for name, wanted in TIME_COLUMNS.items():
-        if name in columns and wanted not in columns:
-            dataset = dataset.rename_column(name, wanted)
     column = next((name for name in LABEL_COLUMNS if name in columns), None)
     if column == "json":
         fields = dataset.features["json"]

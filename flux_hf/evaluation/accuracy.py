@@ -48,9 +48,9 @@ def evaluate(
 
     Returns:
         `num_videos`, `unreadable` (list of {"video", "reason"}; they are in no figure), `label_names`,
-        `files` (sha256 of the list of files), `model` (sha256 of the weights), `views`, `speed` of this run, and
-        `budgets`: for each budget `grid`, `grids_used` (with how many videos), `gmacs` (of one view, the mean over
-        videos), `gmacs_x_views`, `top1`, `top1_interval` (95 %), `top5`, `mean_class`, `per_class` and `confusion`.
+        `files` (sha256 of the list of files), `model` (sha256 of the weights), `views`, `decoding`, `speed` of this
+        run, and `budgets`: for each budget `grid`, `grids_used` (with how many videos), `gmacs` (of one view, the mean
+        over videos), `gmacs_x_views`, `top1`, `top1_interval` (95 %), `top5`, `mean_class`, `per_class`, `confusion`.
 
     Raises:
         ValueError: the data set has labels the model does not know, a setting is not accepted, or `records_dir` holds
@@ -91,6 +91,7 @@ def evaluate(
         "files": files,
         "model": settings["model"],
         "views": vars(views),
+        "decoding": processor.decoding,
         "speed": speed,
         "budgets": {
             budget: _figures(scored, place, budget, model, processor, views)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from transformers.image_utils import SizeDict
 
-from flux_hf.processing.frame_sampling_fluxvit import segment_middles
+from flux_hf.processing.frame_sampling_fluxvit import sample_segments, segment_middles
 from flux_hf.processing.video_decoding_fluxvit import read_video
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
 
@@ -24,8 +24,8 @@ class Views:
         num_clips: temporal clips. Kinetics: 4, Something-Something: 2.
         num_crops: spatial crops, squares evenly along the longer side; 1 is the central one. The paper takes 3.
         clip_sampling: "middles" takes the same place in each segment (`segment_middles`; the official evaluation on
-            Kinetics), "ticks" takes every S-th of frames * S even steps, from the first frame on (the official
-            evaluation on Something-Something).
+            Kinetics; one clip is what the processor takes), "ticks" takes every S-th of frames * S even steps, from
+            the first frame on (the official evaluation on Something-Something).
     """
 
     num_clips: int = 1
@@ -54,6 +54,14 @@ def clip_frames(total: int, num_frames: int, views: Views) -> np.ndarray:
     # In whole numbers: c * t / S + t * i = total * (c + i * S) / (num_frames * S).
     steps = np.arange(views.num_clips)[:, None] + np.arange(num_frames) * views.num_clips
     return total * steps // (num_frames * views.num_clips)
+
+
+def frames_to_decode(metadata, num_frames: int, views: Views, decoding: str) -> np.ndarray:
+    """Frame numbers (clips, num_frames): one clip of "middles" is what the processor takes with `decoding`,
+    several clips and "ticks" are those of the protocol, see `clip_frames`."""
+    if views.num_clips == 1 and views.clip_sampling == "middles":
+        return sample_segments(metadata, num_frames, decoding)[None]
+    return clip_frames(metadata.total_num_frames, num_frames, views)
 
 
 def crop_offsets(length: int, window: int, num_crops: int) -> list[int]:
@@ -95,10 +103,9 @@ def read_views(
     grids, numbers = [], {}
 
     def wanted(metadata) -> np.ndarray:
-        total = metadata.total_num_frames
-        grids[:] = choose_grids((total, min(metadata.height, metadata.width)))
+        grids[:] = choose_grids((metadata.total_num_frames, min(metadata.height, metadata.width)))
         numbers.clear()
-        numbers.update({grid: clip_frames(total, grid[0], views) for grid in set(grids)})
+        numbers.update({grid: frames_to_decode(metadata, grid[0], views, processor.decoding) for grid in set(grids)})
         return np.unique(np.concatenate([clips.ravel() for clips in numbers.values()]))
 
     frames, metadata = read_video(source, wanted)

@@ -8,12 +8,15 @@ import numpy as np
 import torch
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2.functional import resized_crop
 from torchvision.tv_tensors import Video
 
-from flux_hf.training.arguments import FluxTrainingArguments
+from flux_hf.training.arguments import ClipTrainingArguments
 
 GREY = 128
 MAGNITUDES = 101
+# In quarters of the room that the crop leaves.
+CROP_PLACES = [(row, column) for row in range(5) for column in range(5) if row % 2 == column % 2]
 ERASED_AREA, ERASED_ASPECT = (0.02, 1 / 3), (0.3, 1 / 0.3)
 
 
@@ -28,7 +31,7 @@ def random_state(*key) -> Iterator[np.random.Generator]:
 
 
 class ClipAugmentation:
-    """Makes a training view: random resized crop, flip, RandAugment, random colours, normalisation, random erasing.
+    """Makes a training view: random crop, flip, RandAugment, random colours, normalisation, random erasing.
 
     As the official `kinetics_sparse_o4a.py`, but for the order: it applies RandAugment to whole frames, here the crop
     comes first, so that there are fewer pixels to change. Operations of RandAugment are done one by one with
@@ -37,11 +40,20 @@ class ClipAugmentation:
     Args:
         args: which of it, and how strong.
         image_mean, image_std: of the processor, per channel for values in 0..1.
+        flip: mirror half of the clips; default as `args` says.
     """
 
-    def __init__(self, args: FluxTrainingArguments, image_mean: list[float], image_std: list[float]):
+    def __init__(
+        self,
+        args: ClipTrainingArguments,
+        image_mean: list[float],
+        image_std: list[float],
+        *,
+        flip: bool | None = None,
+    ):
         self.min_crop_area, self.max_crop_aspect = args.min_crop_area, args.max_crop_aspect
-        self.flip = v2.RandomHorizontalFlip(0.5 if args.flip else 0.0)
+        self.crop_scales = args.multi_scale_crop
+        self.flip = v2.RandomHorizontalFlip(0.5 if (args.flip if flip is None else flip) else 0.0)
         self.rand_augment = (args.rand_augment_ops, args.rand_augment_magnitude, args.rand_augment_std)
         self.colors = _random_colors() if args.random_colors else None
         self.normalize = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(image_mean, image_std)])
@@ -50,8 +62,11 @@ class ClipAugmentation:
     def __call__(self, frames: np.ndarray, size: int) -> torch.Tensor:
         """uint8 (frames, height, width, 3) -> float32 (frames, 3, size, size)"""
         clip = Video(torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2))
-        aspect = (1 / self.max_crop_aspect, self.max_crop_aspect)
-        clip = v2.RandomResizedCrop(size, (self.min_crop_area, 1.0), aspect, antialias=True)(clip)
+        if self.crop_scales is not None:
+            clip = multi_scale_crop(clip, size, self.crop_scales)
+        else:
+            aspect = (1 / self.max_crop_aspect, self.max_crop_aspect)
+            clip = v2.RandomResizedCrop(size, (self.min_crop_area, 1.0), aspect, antialias=True)(clip)
         clip = self._rand_augment(self.flip(clip))
         if self.colors is not None:
             clip = self.colors(clip)
@@ -70,6 +85,24 @@ class ClipAugmentation:
                     fill=[GREY] * 3,
                 )(clip)
         return clip
+
+
+def multi_scale_crop(clip: torch.Tensor, size: int, scales: list[float]) -> torch.Tensor:
+    """MultiScaleCrop of the paper's pre-training (Table 14): height and width of the crop are two of `scales`,
+    neighbours or the same, times the short side of the clip; it lies at one of 13 places: corners, centre, middles of
+    the sides and of the quarters.
+
+    Args:
+        clip: (..., height, width).
+        size: side of the result in pixels.
+    """
+    height, width = clip.shape[-2:]
+    ordered = sorted(scales)
+    pairs = [(a, b) for i, a in enumerate(ordered) for j, b in enumerate(ordered) if abs(i - j) <= 1]
+    down, across = (round(scale * min(height, width)) for scale in pairs[torch.randint(len(pairs), ()).item()])
+    row, column = CROP_PLACES[torch.randint(len(CROP_PLACES), ()).item()]
+    top, left = round(row / 4 * (height - down)), round(column / 4 * (width - across))
+    return resized_crop(clip, top, left, down, across, [size, size], antialias=True)
 
 
 def _random_colors() -> v2.Transform:

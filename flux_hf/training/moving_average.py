@@ -1,6 +1,6 @@
 """A moving average of the weights beside the trained ones."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,19 +18,18 @@ class MovingAverage(TrainerCallback):
 
     Not for weights in shards (FSDP, DeepSpeed ZeRO-3).
 
-    Attributes:
-        resumed_from: checkpoint folder that training goes on from; set before it begins.
+    Args:
+        resumed_from: gives, when training begins, the checkpoint folder that it goes on from.
     """
 
-    def __init__(self, model: nn.Module, decay: float):
-        self.model, self.decay = model, decay
+    def __init__(self, model: nn.Module, decay: float, resumed_from: Callable[[], str | None]):
+        self.model, self.decay, self.resumed_from = model, decay, resumed_from
         self.average = None
-        self.resumed_from = None
 
     def on_train_begin(self, args, state, control, **kwargs):
         self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(self.decay))
         if state.global_step > 0:
-            self.average.module.load_state_dict(load_file(Path(self.resumed_from) / FILE_NAME), strict=True)
+            self.average.module.load_state_dict(load_file(Path(self.resumed_from()) / FILE_NAME), strict=True)
         self.average.n_averaged.fill_(1)
 
     def on_step_end(self, args, state, control, **kwargs):

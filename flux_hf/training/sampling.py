@@ -1,6 +1,6 @@
 """Batches of one grid each, the same on every process and after a restart."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -32,6 +32,8 @@ class GridBatchSampler(Sampler[list[ClipRequest]]):
         grids: what the grids are drawn from, see [`admissible_grids`].
         batches_per_step: processes x gradient accumulation steps.
         seed: of order and grids.
+        order: epoch -> the videos of that epoch in order, always as many; default all, shuffled.
+        period: epochs after which order, grids and views come again; default never.
 
     Raises:
         ValueError: the data set does not fill one step.
@@ -49,7 +51,10 @@ class GridBatchSampler(Sampler[list[ClipRequest]]):
         *,
         batches_per_step: int = 1,
         seed: int = 0,
+        order: Callable[[int], Sequence[int]] | None = None,
+        period: int | None = None,
     ):
+        self.order, self.period = order or self._shuffled, period
         self.num_videos, self.videos_per_batch, self.grids = num_videos, batch_size, grids
         self.batches_per_step, self.seed, self.epoch = batches_per_step, seed, 0
         if not len(self):
@@ -59,18 +64,21 @@ class GridBatchSampler(Sampler[list[ClipRequest]]):
             )
 
     def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
+        self.epoch = epoch % self.period if self.period else epoch
 
     def __len__(self) -> int:
         return self.num_videos // (self.videos_per_batch * self.batches_per_step) * self.batches_per_step
 
     def __iter__(self) -> Iterator[list[ClipRequest]]:
-        generator = torch.Generator().manual_seed(self.seed + self.epoch)
-        order = torch.randperm(self.num_videos, generator=generator).tolist()
+        order = self.order(self.epoch)
         for batch in range(len(self)):
             grid = grid_of_step(self.grids, self.seed, self.epoch, batch // self.batches_per_step)
             start = batch * self.videos_per_batch
             yield [ClipRequest(index, self.epoch, grid) for index in order[start : start + self.videos_per_batch]]
+
+    def _shuffled(self, epoch: int) -> list[int]:
+        generator = torch.Generator().manual_seed(self.seed + epoch)
+        return torch.randperm(self.num_videos, generator=generator).tolist()
 
 
 class EpochOfSampler(TrainerCallback):

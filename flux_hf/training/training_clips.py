@@ -115,26 +115,29 @@ def too_many_unreadable(unreadable: list[list[str]]) -> RuntimeError:
     )
 
 
-class TrainingCollator:
-    """Stacks [`TrainingItem`]s into a batch, first views first, and mixes it.
+def stack_items(items: list[TrainingItem]) -> dict:
+    """A batch, first views first: `pixel_values_videos` (batch, frames, channels, size, size), `labels` (batch,),
+    `names` of the videos and `unreadable`, [name, reason] of every video that was skipped."""
+    views = range(len(items[0].views))
+    return {
+        "pixel_values_videos": torch.stack([item.views[view] for view in views for item in items]),
+        "labels": torch.tensor([item.labels[view] for view in views for item in items]),
+        "names": [item.name for item in items],
+        "unreadable": [entry for item in items for entry in item.unreadable],
+    }
 
-    The batch: `pixel_values_videos` (batch, frames, channels, size, size), `labels` (batch,) or, mixed, (batch,
-    num_labels), `names` of the videos and `unreadable`, [name, reason] of every video that was skipped.
-    """
+
+class TrainingCollator:
+    """Stacks [`TrainingItem`]s as [`stack_items`] and mixes the batch; then its `labels` are (batch, num_labels)."""
 
     def __init__(self, args: FluxTrainingArguments, num_labels: int):
         self.num_labels = num_labels
         self.alphas = (args.mixup_alpha, args.cutmix_alpha)
 
     def __call__(self, items: list[TrainingItem]) -> dict:
-        views = range(len(items[0].views))
-        clips = torch.stack([item.views[view] for view in views for item in items])
-        labels = torch.tensor([item.labels[view] for view in views for item in items])
+        batch = stack_items(items)
         with random_state("mix", *(item.key for item in items)):
-            clips, labels = mix_batch(clips, labels, self.num_labels, *self.alphas)
-        return {
-            "pixel_values_videos": clips,
-            "labels": labels,
-            "names": [item.name for item in items],
-            "unreadable": [entry for item in items for entry in item.unreadable],
-        }
+            batch["pixel_values_videos"], batch["labels"] = mix_batch(
+                batch["pixel_values_videos"], batch["labels"], self.num_labels, *self.alphas
+            )
+        return batch

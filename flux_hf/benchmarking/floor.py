@@ -1,0 +1,86 @@
+"""The arithmetic floor of a forward, and the parts that are not arithmetic."""
+
+from collections import defaultdict
+from collections.abc import Callable
+
+import torch
+from torch.nn import functional as F
+from torch.profiler import ProfilerActivity, profile
+
+from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification, _take
+from flux_hf.modeling.token_selection_fluxvit import kept_positions, select_tokens, token_importance
+
+GROUPS = {
+    "matmuls": ("aten::addmm", "aten::mm", "aten::bmm", "aten::matmul", "aten::linear", "mkldnn::_linear_pointwise"),
+    "attention": ("aten::scaled_dot_product_attention",),
+    "norms": ("aten::rms_norm", "aten::layer_norm"),
+    "activation": ("aten::gelu",),
+}
+"""Share -> the operators whose time it is, children included."""
+
+
+def matmuls_and_attention(
+    model: FluxViTForVideoClassification, batch: int, grid_tokens: int, num_tokens: int
+) -> Callable[[], object]:
+    """Only the matrix products and attentions of a forward, with its weights, at its shapes: nothing between them."""
+    config, sequence = model.config, num_tokens + 1
+    embedding, pooler = model.fluxvit.embeddings.patch_embedding, model.fluxvit.poolers[0]
+    patches = torch.randn(batch, grid_tokens, embedding.projection.in_features)
+    tokens = torch.randn(batch, sequence, config.hidden_size)
+    hidden = torch.randn(batch, sequence, int(config.hidden_size * config.mlp_ratio))
+    heads = torch.randn(
+        3, batch, config.num_attention_heads, sequence, config.hidden_size // config.num_attention_heads
+    )
+    asking = torch.randn(batch, 1, config.hidden_size)
+    pooled_heads = tokens.unflatten(-1, (pooler.num_heads, -1)).transpose(1, 2)
+    asking_heads = asking.unflatten(-1, (pooler.num_heads, -1)).transpose(1, 2)
+
+    def run():
+        embedding.projection(patches)
+        for layer in model.fluxvit.encoder.layers:
+            layer.attention.qkv(tokens)
+            F.scaled_dot_product_attention(*heads)
+            layer.attention.output(tokens)
+            layer.mlp.up(tokens)
+            layer.mlp.down(hidden)
+        pooler.query(asking)
+        pooler.key(tokens)
+        pooler.value(tokens)
+        F.scaled_dot_product_attention(asking_heads, pooled_heads, pooled_heads)
+        return pooler.output(asking[:, 0])
+
+    return run
+
+
+def selection_and_positions(
+    model: FluxViTForVideoClassification, batch: int, grid: tuple[int, int, int], token_budget: int
+) -> Callable[[], object]:
+    """What a forward does to choose its tokens and to add their positions, on (frames, rows, columns) patches."""
+    tokens = torch.randn(batch, *grid, model.config.hidden_size)
+    embeddings = model.fluxvit.embeddings
+
+    def run():
+        cls, positions = embeddings.position_embedding(*grid)
+        if token_budget < tokens[0, ..., 0].numel():
+            kept = kept_positions(select_tokens(token_importance(tokens), token_budget), token_budget)
+            chosen = _take(tokens.flatten(1, 3), kept) + positions[kept]
+        else:
+            chosen = tokens.flatten(1, 3) + positions
+        return torch.cat([(embeddings.cls_token + cls).expand(batch, -1, -1), chosen], dim=1)
+
+    return run
+
+
+def shares(run: Callable[[], object]) -> dict[str, float]:
+    """Share of a call's time in each of `GROUPS`, from the profiler; the rest is "other"."""
+    with profile(activities=[ProfilerActivity.CPU]) as profiler:
+        run()
+    spent, events = defaultdict(float), profiler.key_averages()
+    whole = sum(event.self_cpu_time_total for event in events)
+    for name, operators in GROUPS.items():
+        # Of nested operators of a group (linear > addmm) only the outer one counts.
+        outer = [event for event in events if event.key in operators]
+        linear = [event for event in outer if event.key in ("aten::linear", "aten::matmul")]
+        spent[name] = sum(event.cpu_time_total for event in (linear or outer))
+    found = {name: seconds / whole for name, seconds in spent.items()}
+    return found | {"other": 1 - sum(found.values())}

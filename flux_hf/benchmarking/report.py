@@ -1,0 +1,106 @@
+"""docs/performance.md from the JSON files of the benchmarks: every figure in it is one of theirs."""
+
+INTRODUCTION = """# Performance
+
+Written by `flux-hf benchmark-report` from what the benchmarks measured; figures are medians, in brackets the fastest
+and the slowest run. Everything in one table ran in one process, taking turns.
+"""
+
+MODES = """
+`exact` takes the middle frame of each segment; `fast`, the default of the processor, takes from each segment the frame
+that is cheapest to reach: the key frame nearest to the middle, else the segment's first frame. Its cost does not grow
+with the length of the video as long as there is a key frame in every segment. Where there is none, all frames since the
+last key frame have to be decoded, because each is made from those before: only frames that no other is made from are
+left out. The loop filter is never left out: frames made from unfiltered ones would come out wrong.
+"""
+
+
+def performance_page(results: list[dict]) -> str:
+    """The page, as Markdown.
+
+    Args:
+        results: contents of the JSON files of benchmark-decoding, benchmark-model and benchmark-end-to-end.
+
+    Raises:
+        ValueError: one of them is none of these.
+    """
+    sections = {"decoding": _decoding, "model": _model, "end_to_end": _end_to_end}
+    parts = [INTRODUCTION]
+    for result in results:
+        kinds = [kind for kind in sections if kind in result]
+        if not kinds:
+            raise ValueError(f"not the result of a benchmark that is reported: it holds {', '.join(sorted(result))}")
+        parts += [sections[kinds[0]](result), _provenance(result)]
+    return "\n".join(parts)
+
+
+def _decoding(result: dict) -> str:
+    rows = result["decoding"]
+    names = list(rows[0]["readers"])
+    head = ["file", "frames", *names, "fast / best peer", "exact / best peer"]
+    table = [
+        [row["file"], str(row["num_frames"]), *(_seconds(row["readers"][name]) for name in names)]
+        + [_times(row.get("fast_speedup")), _times(row.get("exact_speedup"))]
+        for row in rows
+    ]
+    failed = {name: entry["error"] for row in rows for name, entry in row["readers"].items() if "error" in entry}
+    missing = "".join(f"\nNot measured: {name} ({why}).\n" for name, why in (result["missing"] | failed).items())
+    note = "Milliseconds to read frames of a video; the last columns say how many times faster than the best peer."
+    return f"## Decoding\n{MODES}\n{note}\n\n{_table(head, table)}\n{missing}"
+
+
+def _model(result: dict) -> str:
+    head = ["model", "tokens", "clips", "grid", "GMACs", "forward", "floor", "forward / floor", "naive / forward"]
+    others = sorted({name for row in result["model"] for name in row["runs"]} & {"compiled", "bf16"})
+    table, shares = [], []
+    for row in result["model"]:
+        runs, name = row["runs"], [row["model"], str(row["token_budget"]), str(row["batch"])]
+        grid = "x".join(map(str, row["grid"]))
+        table.append([*name, grid, f"{row['gmacs']:.1f}", _seconds(runs["forward"]), _seconds(runs["floor"])])
+        table[-1] += [f"{row['forward_over_floor']:.2f}", f"{row['naive_over_forward']:.2f}"]
+        table[-1] += [_seconds(runs[other]) if other in runs else "" for other in others]
+        shares.append([*name, *(f"{100 * share:.1f}" for share in row["shares"].values())])
+        shares[-1].append(f"{100 * row['selection_share']:.1f}")
+    parts = [*result["model"][0]["shares"], "selection and positions (timed alone)"]
+    return (
+        "## Model\n\nMilliseconds of a forward. The floor is only its matrix products and attentions, with the same "
+        "weights at the same shapes; naive is the official arithmetic without fused kernels.\n\n"
+        f"{_table([*head, *others], table)}\n\nShares of the forward's time in per cent.\n\n"
+        f"{_table([*head[:3], *parts], shares)}\n"
+    )
+
+
+def _end_to_end(result: dict) -> str:
+    rows = result["end_to_end"]
+    names = list(rows[0]["models"])
+    table = [[row["file"], *(_seconds(row["models"][name]) for name in names)] for row in rows]
+    text = '## From a file to its labels\n\nMilliseconds of `pipeline("video-classification")`, random weights.\n\n'
+    text += f"{_table(['file', *names], table)}\n\n"
+    startup = ", ".join(f"{name} {_seconds(entry)}" for name, entry in result["startup"].items())
+    text += f"Milliseconds to start Python and import: {startup}.\n"
+    if "peak_kilobytes" in result:
+        peaks = ", ".join(f"{name} {size // 1024} MiB" for name, size in result["peak_kilobytes"].items())
+        text += f"\nPeak memory of a process that reads a 1080p file: {peaks}.\n"
+    return text
+
+
+def _provenance(result: dict) -> str:
+    machine = ", ".join(f"{name} {value}" for name, value in result["machine"].items())
+    versions = ", ".join(f"{name} {value}" for name, value in result["versions"].items())
+    return f"`{result['command']}`, {result['date']}; {machine}; {versions}.\n"
+
+
+def _seconds(entry: dict) -> str:
+    if "error" in entry:
+        return "failed"
+    slowest = [f"{1000 * value:.0f}" for value in entry["spread"]]
+    return f"{1000 * entry['seconds']:.0f} ({slowest[0]}-{slowest[1]})"
+
+
+def _times(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f}x"
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

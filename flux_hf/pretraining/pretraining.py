@@ -1,0 +1,151 @@
+"""Pre-training a FluxViT on unlabelled videos, from the options to the saved checkpoint."""
+
+from dataclasses import dataclass, field
+
+import torch
+from transformers import set_seed
+
+from flux_hf.data import cache_clips
+from flux_hf.modeling.configuration_fluxvit import FluxViTConfig
+from flux_hf.modeling.modeling_fluxvit_pretraining import FluxViTForPreTraining, default_aligned_layers
+from flux_hf.pretraining.arguments import FluxPreTrainingArguments
+from flux_hf.pretraining.mixture import load_mixture, shares_of
+from flux_hf.pretraining.teacher import Teacher, load_teacher
+from flux_hf.pretraining.trainer import FluxPreTrainer
+from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
+
+
+@dataclass
+class PretrainOptions:
+    """What to train on what, and by whom. How to train is in [`FluxPreTrainingArguments`]."""
+
+    dataset: list[str] = field(
+        metadata={"help": "Data sets, as flux-hf finetune takes them; their labels are not read. Several are mixed."}
+    )
+    teacher: str = field(
+        metadata={"help": "Checkpoint of the teacher: FluxViT, CLIP, SigLIP, DINOv2, VideoMAE or V-JEPA 2."}
+    )
+    model: str | None = field(default=None, metadata={"help": "Checkpoint to start from: folder or Hub id."})
+    model_config: str | None = field(default=None, metadata={"help": "Without model: JSON config, random weights."})
+    dataset_weights: list[float] | None = field(
+        default=None, metadata={"help": "How often clips of each data set come. Default: by size (streamed: equally)."}
+    )
+    dataset_without_flip: list[str] | None = field(
+        default=None, metadata={"help": "Those of the data sets whose clips are never mirrored, whatever flip says."}
+    )
+    train_split: list[str] = field(
+        default_factory=lambda: ["train"], metadata={"help": "Split to train on; one, or one for each data set."}
+    )
+    video_root: list[str] | None = field(
+        default=None, metadata={"help": "Folder of the videos of a list file; one, or one for each data set."}
+    )
+    streaming: bool = field(default=False, metadata={"help": "Read videos as they come; needs max_steps."})
+    cache_dir: str | None = field(
+        default=None,
+        metadata={"help": "Decode all videos once and keep their clips here (uint8, frames x side^2 x 3 bytes each)."},
+    )
+    cached_frames: int = field(default=16, metadata={"help": "Frames kept of each video; training draws from them."})
+    cached_size: int = field(default=256, metadata={"help": "Side of cached clips in pixels."})
+    drop_path_rate: float | None = field(default=None, metadata={"help": "Stochastic depth. Default: the model's."})
+    head_token_budgets: list[int] | None = field(
+        default=None, metadata={"help": "Budgets of the heads of the model, descending. Default: the model's."}
+    )
+    student_layers: list[int] | None = field(
+        default=None, metadata={"help": "Layers to align, from 1. Default: the model's, else the last half."}
+    )
+    teacher_layers: list[int] | None = field(
+        default=None,
+        metadata={"help": "The teacher's layer for each of them. Default: the one at the same depth."},
+    )
+
+
+def pretrain(options: PretrainOptions, training_args: FluxPreTrainingArguments) -> dict[str, float]:
+    """Train, save model and processor to `training_args.output_dir` and return the metrics of training.
+
+    `flux-hf finetune --model` starts from that folder: `FluxViTForVideoClassification` takes the encoder and its
+    pooling heads. Heads that no budget trained are saved as copies of the nearest that one did.
+
+    Raises:
+        ValueError: naming the option that makes no sense.
+    """
+    _check(options, training_args)
+    set_seed(training_args.seed)
+    dataset = load_mixture(
+        options.dataset,
+        options.train_split,
+        video_roots=options.video_root,
+        streaming=options.streaming,
+        weights=options.dataset_weights,
+        seed=training_args.seed,
+    )
+    if options.cache_dir is not None:
+        dataset = cache_clips(dataset, options.cache_dir, num_frames=options.cached_frames, size=options.cached_size)
+    if options.model is None:
+        config = FluxViTConfig.from_json_file(options.model_config)
+        processor = FluxVideoProcessor(patch_size=config.patch_size)
+    else:
+        config = FluxViTConfig.from_pretrained(options.model)
+        processor = FluxVideoProcessor.from_pretrained(options.model)
+    teacher = load_teacher(
+        options.teacher,
+        patch_size=config.patch_size,
+        image_mean=list(processor.image_mean),
+        image_std=list(processor.image_std),
+        bf16=training_args.teacher_bf16,
+    )
+    without_flip = options.dataset_without_flip or []
+    trainer = FluxPreTrainer(
+        model=student(options, config, teacher),
+        args=training_args,
+        train_dataset=dataset,
+        processing_class=processor,
+        teacher=teacher,
+        teacher_layers=options.teacher_layers,
+        flips=[training_args.flip and name not in without_flip for name in options.dataset],
+        weights=options.dataset_weights,
+    )
+    metrics = trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint).metrics
+    copy_to_idle_heads(trainer.accelerator.unwrap_model(trainer.model), trainer.heads)
+    trainer.save_model()
+    trainer.save_state()
+    return metrics
+
+
+def student(options: PretrainOptions, config: FluxViTConfig, teacher: Teacher) -> FluxViTForPreTraining:
+    """The model to train, with decoders for this teacher."""
+    layers = options.student_layers or config.aligned_layers or default_aligned_layers(config.num_hidden_layers)
+    changes = {
+        "drop_path_rate": options.drop_path_rate,
+        "head_token_budgets": options.head_token_budgets,
+        "aligned_layers": layers,
+        "teacher_hidden_size": teacher.width,
+        "teacher_projection_dim": teacher.pooled_width,
+    }
+    changes = {name: value for name, value in changes.items() if value is not None}
+    if options.model is not None:
+        return FluxViTForPreTraining.from_pretrained(options.model, ignore_mismatched_sizes=True, **changes)
+    config.update(changes)
+    config.validate()
+    return FluxViTForPreTraining(config)
+
+
+@torch.no_grad()
+def copy_to_idle_heads(model: FluxViTForPreTraining, trained: list[int]) -> None:
+    """Give every pooling head that is not among the `trained` ones the weights of the nearest of these."""
+    for index, pooler in enumerate(model.fluxvit.poolers):
+        if index not in trained:
+            nearest = min(trained, key=lambda other: abs(other - index))  # noqa: B023 (called at once)
+            pooler.load_state_dict(model.fluxvit.poolers[nearest].state_dict())
+
+
+def _check(options: PretrainOptions, args: FluxPreTrainingArguments) -> None:
+    if options.model is None and options.model_config is None:
+        raise ValueError("give model (a checkpoint) or model_config (a JSON file, random weights)")
+    if options.streaming and options.cache_dir:
+        raise ValueError("streaming reads videos as they come and cannot be combined with cache_dir")
+    if options.streaming and args.view_epochs is not None:
+        raise ValueError("view_epochs repeats the views of videos with numbers, streaming has none")
+    if unknown := sorted(set(options.dataset_without_flip or []) - set(options.dataset)):
+        raise ValueError(f"dataset_without_flip names no data set of dataset: {', '.join(unknown)}")
+    if options.dataset_weights is not None:
+        shares_of(options.dataset_weights, [1] * len(options.dataset))

@@ -1,0 +1,56 @@
+"""Outputs of the teacher on disk, for epochs that show views again."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from flux_hf.pretraining.teacher import Teacher, TeacherOutput
+from flux_hf.provenance import model_hash
+
+
+class TeacherCache:
+    """Keeps outputs of a teacher by the content of a clip, one file each in fp16 (unit vectors lose 3 digits of 7).
+
+    Args:
+        directory: of all caches; each teacher and choice of layers and tokens has a folder in it.
+    """
+
+    def __init__(self, directory: str | Path, teacher: Teacher, layers: list[int], teacher_tokens: int):
+        described = (
+            f"{model_hash(teacher.model)} {teacher.normalization} {teacher.patch_size} {layers} {teacher_tokens}"
+        )
+        self.folder = Path(directory) / hashlib.sha256(described.encode()).hexdigest()[:16]
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def get(self, digests: list[str], device: torch.device) -> TeacherOutput | None:
+        """The outputs of a batch of clips, None unless all are there."""
+        paths = [self._path(digest) for digest in digests]
+        if not all(path.exists() for path in paths):
+            return None
+        clips = [load_file(path) for path in paths]
+        joined = {name: torch.stack([clip[name] for clip in clips]).to(device).float() for name in clips[0]}
+        count = len(joined) - 2
+        return TeacherOutput([joined[f"layer_{i}"] for i in range(count)], joined["pooled"], joined["saliency"])
+
+    def put(self, digests: list[str], output: TeacherOutput) -> None:
+        """Keep the outputs of a batch of clips."""
+        named = {f"layer_{i}": layer for i, layer in enumerate(output.layers)}
+        named |= {"pooled": output.pooled, "saliency": output.saliency}
+        named = {name: value.detach().cpu().half() for name, value in named.items()}
+        for place, digest in enumerate(digests):
+            path = self._path(digest)
+            unfinished = path.with_suffix(f".{os.getpid()}")
+            save_file({name: value[place].contiguous() for name, value in named.items()}, unfinished)
+            unfinished.rename(path)
+
+    def _path(self, digest: str) -> Path:
+        return self.folder / f"{digest}.safetensors"
+
+
+def clip_digest(clip: torch.Tensor) -> str:
+    """sha256 over the values and shape of a float32 clip on the CPU."""
+    content = clip.contiguous()
+    return hashlib.sha256(f"{tuple(content.shape)}".encode() + content.numpy().tobytes()).hexdigest()

@@ -1,0 +1,223 @@
+"""The HF Trainer on video data: grids, clips, streams, resumed runs, skipped videos, parts of the loss in the log."""
+
+import json
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import datasets
+import torch
+from accelerate.data_loader import prepare_data_loader
+from torch.utils.data import DataLoader
+from transformers import Trainer
+from transformers.trainer_utils import get_last_checkpoint
+from transformers.utils import logging
+
+from flux_hf.data import clip_source
+from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
+from flux_hf.training.grids import admissible_grids
+from flux_hf.training.optimizer import parameter_groups
+from flux_hf.training.sampling import EpochOfSampler, GridBatchSampler
+from flux_hf.training.streaming import StreamedBatches
+from flux_hf.training.training_clips import TrainingClips
+
+logger = logging.get_logger(__name__)
+
+
+class ClipTrainer(Trainer):
+    """What [`FluxTrainer`] and [`FluxPreTrainer`] share. A subclass says which views to make (`view_maker`), how to
+    batch them (`collator`) and what the loss is (`compute_loss`, through `finite`).
+
+    Data sets are what `load_video_dataset` or `cache_clips` returns (a streamed one only for training, with
+    `max_steps`); then this class samples grids, decodes and augments. Any other torch data set is used as it is.
+
+    The log holds `data_seconds`, the time that a step waited for its clips, and `step_seconds`, forward and backward;
+    both per optimiser step, mean over the processes.
+    """
+
+    # compute_loss gives means over the batch.
+    loss_is_scaled_for_ga = False
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.model_accepts_loss_kwargs = False
+        config = self.accelerator.unwrap_model(self.model).config
+        if self.processing_class is None:
+            self.processing_class = FluxVideoProcessor(patch_size=config.patch_size)
+        self.token_budgets = sorted(self.args.token_budgets or config.head_token_budgets, reverse=True)
+        self.accelerator.unwrap_model(self.model).fluxvit.resolve_heads(self.token_budgets)
+        self._parts, self._seconds, self._timed_steps = defaultdict(list), defaultdict(float), 0
+        self._unreadable, self._unreadable_count = set(), 0
+        self._resumed_from, self._restore_random_state = None, False
+
+    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs):
+        """As in `Trainer`. A streamed data set goes on at the batch where the checkpoint was written, without decoding
+        what comes before it."""
+        if resume_from_checkpoint is True:
+            resume_from_checkpoint = get_last_checkpoint(self.args.output_dir)
+            if resume_from_checkpoint is None:
+                raise ValueError(f"resume_from_checkpoint: there is no checkpoint in {self.args.output_dir}")
+        self._resumed_from = resume_from_checkpoint or None
+        if isinstance(self.train_dataset, datasets.IterableDataset):
+            self.args.ignore_data_skip = True
+            self._restore_random_state = self._resumed_from is not None
+        return super().train(resume_from_checkpoint=self._resumed_from, **kwargs)
+
+    def grids(self) -> list[tuple[int, int]]:
+        """The (frames, size) pairs that training draws from."""
+        args = self.args
+        return admissible_grids(
+            (args.min_frames, args.max_frames, args.frames_step),
+            (args.min_size, args.max_size, args.size_step),
+            (args.min_pool_tokens, args.max_pool_tokens),
+            self.model.config.patch_size,
+        )
+
+    def view_maker(self, label_names: list[str]):
+        """What makes the views of a decoded video, see [`ViewMaker`]."""
+        raise NotImplementedError
+
+    def collator(self, label_names: list[str]):
+        """What makes a batch of [`TrainingItem`]s."""
+        raise NotImplementedError
+
+    def sampler_options(self, source) -> dict:
+        """Further arguments of [`GridBatchSampler`] for a clip source."""
+        return {}
+
+    def get_train_dataloader(self) -> DataLoader:
+        args = self.args
+        streamed = isinstance(self.train_dataset, datasets.IterableDataset)
+        source = None if streamed else clip_source(self.train_dataset, args.decode_short_side)
+        if not streamed and source is None:
+            return super().get_train_dataloader()
+        names = self.train_dataset.features["label"].names if streamed else source.label_names
+        if args.torch_compile:
+            # One graph for every grid and budget; dynamic shapes are slower than that.
+            torch._dynamo.config.automatic_dynamic_shapes = False
+            torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 4 * len(self.grids()))
+        make_views, collate = self.view_maker(names), self.collator(names)
+        if streamed:
+            return self._streamed_loader(make_views, collate)
+        sampler = GridBatchSampler(
+            len(source),
+            self._train_batch_size,
+            self.grids(),
+            batches_per_step=args.world_size * args.gradient_accumulation_steps,
+            seed=args.seed,
+            **self.sampler_options(source),
+        )
+        if left := len(source) - len(sampler) * self._train_batch_size:
+            logger.info(f"{left} of {len(source)} videos do not fill a step; every epoch leaves out as many, others")
+        clips = TrainingClips(source, make_views, seed=args.seed, max_unreadable=args.max_unreadable_in_a_row)
+        loader = DataLoader(clips, batch_sampler=sampler, collate_fn=collate, **self._loader_options())
+        self.add_callback(EpochOfSampler(sampler))
+        return self.accelerator.prepare(loader)
+
+    def _streamed_loader(self, make_views, collate) -> DataLoader:
+        args, start = self.args, 0
+        if self._resumed_from:
+            state = json.loads((Path(self._resumed_from) / "trainer_state.json").read_text())
+            start = state["global_step"] * args.gradient_accumulation_steps
+        batches = StreamedBatches(
+            self.train_dataset,
+            make_views,
+            batch_size=self._train_batch_size,
+            grids=self.grids(),
+            accumulation=args.gradient_accumulation_steps,
+            rank=args.process_index,
+            world_size=args.world_size,
+            seed=args.seed,
+            shuffle_buffer=args.shuffle_buffer,
+            short_side=args.decode_short_side,
+            max_unreadable=args.max_unreadable_in_a_row,
+            start=start,
+        )
+        loader = DataLoader(batches, batch_size=None, collate_fn=collate, **self._loader_options())
+        # The stream knows its process: accelerate only moves batches to the device.
+        return prepare_data_loader(loader, args.device, num_processes=1, process_index=0, put_on_device=True)
+
+    def get_batch_samples(self, *args, **kwargs):
+        """As in `Trainer`, which in a resumed run sets random numbers back only after batches it has skipped itself."""
+        started = time.perf_counter()
+        samples = super().get_batch_samples(*args, **kwargs)
+        self._seconds["data_seconds"] += time.perf_counter() - started
+        self._timed_steps += 1
+        if self._restore_random_state:
+            self._load_rng_state(self._resumed_from)
+            self._restore_random_state = False
+        return samples
+
+    def training_step(self, *args, **kwargs):
+        """As in `Trainer`, with its time taken."""
+        started = time.perf_counter()
+        loss = super().training_step(*args, **kwargs)
+        self._seconds["step_seconds"] += time.perf_counter() - started
+        return loss
+
+    def _loader_options(self, persistent: bool = True) -> dict:
+        args = self.args
+        return {
+            "num_workers": args.dataloader_num_workers,
+            "pin_memory": args.dataloader_pin_memory,
+            "persistent_workers": args.dataloader_persistent_workers and persistent and args.dataloader_num_workers > 0,
+            "prefetch_factor": args.dataloader_prefetch_factor,
+            "multiprocessing_context": args.dataloader_multiprocessing_context,
+            # Workers take their seeds from here, so that making them draws nothing from the generator of dropout.
+            "generator": torch.Generator().manual_seed(args.seed),
+        }
+
+    def finite(self, loss: torch.Tensor, parts: dict[str, torch.Tensor], inputs: dict) -> torch.Tensor:
+        """The loss, after its parts are noted for the log.
+
+        Raises:
+            FloatingPointError: it is not finite; names step, grid and videos.
+        """
+        if not torch.isfinite(loss):
+            values = {name: part.item() for name, part in parts.items()}
+            pixels = inputs["pixel_values_videos"]
+            raise FloatingPointError(
+                f"the loss is not finite at step {self.state.global_step}: {values}, grid {pixels.shape[1]} frames x "
+                f"{pixels.shape[-1]} pixels, videos {inputs.get('names', 'without names')}"
+            )
+        for name, part in parts.items():
+            self._parts[name].append(part.detach())
+        return loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """As in `Trainer`; a line with the training loss also gets its parts, the number of skipped videos and where
+        the time of a step went."""
+        if "loss" in logs and self._parts:
+            means = torch.stack([torch.stack(values).mean() for values in self._parts.values()])
+            means = self.accelerator.reduce(means, "mean").tolist()
+            logs |= dict(zip(self._parts, means, strict=True))
+            skipped = torch.tensor(self._unreadable_count, device=self.args.device)
+            if skipped := int(self.accelerator.reduce(skipped, "sum")):
+                logs["unreadable_videos"] = skipped
+            seconds = torch.tensor([*self._seconds.values()], device=self.args.device) / max(self._timed_steps, 1)
+            logs |= dict(zip(self._seconds, self.accelerator.reduce(seconds, "mean").tolist(), strict=True))
+            self._seconds.clear()
+            self._timed_steps = 0
+            self._parts.clear()
+        super().log(logs, start_time)
+
+    def _note_unreadable(self, entries) -> None:
+        for name, reason in entries:
+            self._unreadable_count += 1
+            if name not in self._unreadable:
+                self._unreadable.add(name)
+                logger.warning(f"skipped in training: {reason}")
+
+    def create_optimizer(self, model=None) -> torch.optim.Optimizer:
+        if self.optimizer is None:
+            wrapped = self.model if model is None else model
+            optimizer, options = self.get_optimizer_cls_and_kwargs(self.args, wrapped)
+            groups = parameter_groups(
+                wrapped.named_parameters(),
+                num_layers=self.accelerator.unwrap_model(wrapped).config.num_hidden_layers,
+                learning_rate=self.args.learning_rate,
+                weight_decay=self.args.weight_decay,
+                layer_decay=self.args.layer_decay,
+            )
+            self.optimizer = optimizer(groups, **options)
+        return self.optimizer

@@ -1,0 +1,97 @@
+"""Measure seconds from a video file to its labels, and start-up, against other models of Transformers; writes JSON."""
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from flux_hf.options import parse_options
+
+STATEMENTS = {
+    "transformers": "from transformers import AutoModelForVideoClassification, AutoVideoProcessor",
+    "flux_hf": "from transformers import AutoModelForVideoClassification, AutoVideoProcessor; import flux_hf",
+}
+PEAK = """
+import resource, sys, torch
+from flux_hf import FluxVideoProcessor
+FluxVideoProcessor(token_budget=1024)(sys.argv[1], return_tensors="pt")
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@dataclass
+class EndToEndOptions:
+    output: str = field(default="benchmark_end_to_end.json", metadata={"help": "JSON file to write."})
+    files: str = field(default="benchmark_files", metadata={"help": "Folder for the videos; made ones are kept."})
+    configs: str = field(default="scripts/configs/models", metadata={"help": "Folder of fluxvit_small.json."})
+    token_budgets: list[int] = field(default_factory=lambda: [512, 1024, 2048], metadata={"help": "Of FluxViT-S."})
+    repeats: int = field(default=5, metadata={"help": "Counted runs of each, taking turns."})
+    most_seconds: float = field(default=120.0, metadata={"help": "Nothing takes a further turn on a file after that."})
+    quick: bool = field(default=False, metadata={"help": "One file, three repeats, without V-JEPA 2."})
+
+
+def main(argv: list[str] | None = None) -> None:
+    (options,) = parse_options(EndToEndOptions, argv, __doc__)
+    from flux_hf.benchmarking.files import FULL_HD, HD, FileKind, video_file
+    from flux_hf.benchmarking.timing import alternating
+    from flux_hf.provenance import provenance
+
+    kinds = [FileKind(10, *HD), FileKind(60, *HD), FileKind(600, *HD), FileKind(60, *FULL_HD)]
+    if options.quick:
+        kinds, options.repeats, options.most_seconds = [FileKind(60, *HD)], 3, 20.0
+    pipelines, rows = _pipelines(options), []
+    for kind in kinds:
+        path = str(video_file(kind, Path(options.files)))
+        runs = {name: (lambda classify=classify: classify(path)) for name, classify in pipelines.items()}  # noqa: B023
+        rows.append({"file": kind.name, "models": alternating(runs, options.repeats, options.most_seconds)})
+        print(json.dumps(rows[-1]), flush=True)
+    startup = {name: (lambda code=code: _python(code)) for name, code in STATEMENTS.items()}
+    result = provenance("benchmark-end-to-end", argv) | {"options": vars(options), "end_to_end": rows}
+    result["startup"] = alternating(startup, options.repeats, options.most_seconds)
+    long, short = (FileKind(seconds, *FULL_HD) for seconds in (600, 10))
+    if not options.quick:
+        files = {"10 min": long, "10 s": short}
+        result["peak_kilobytes"] = {
+            name: int(_python(PEAK, str(video_file(kind, Path(options.files))))) for name, kind in files.items()
+        }
+    Path(options.output).write_text(json.dumps(result, indent=1) + "\n")
+
+
+def _python(code: str, *arguments: str) -> str:
+    return subprocess.run([sys.executable, "-c", code, *arguments], check=True, capture_output=True, text=True).stdout
+
+
+def _pipelines(options: EndToEndOptions) -> dict:
+    """Name -> pipeline. Models have random weights; each processor is its model's own."""
+    from transformers import (
+        VideoMAEConfig,
+        VideoMAEForVideoClassification,
+        VideoMAEVideoProcessor,
+        VJEPA2Config,
+        VJEPA2ForVideoClassification,
+        VJEPA2VideoProcessor,
+        pipeline,
+    )
+
+    from flux_hf import FluxVideoProcessor, FluxViTConfig, FluxViTForVideoClassification
+
+    def classifier(model, processor):
+        return pipeline("video-classification", model=model.eval(), video_processor=processor)
+
+    config = FluxViTConfig(**json.loads(Path(options.configs, "fluxvit_small.json").read_text()))
+    small = FluxViTForVideoClassification(config)
+    found = {
+        f"FluxViT-S at {budget} tokens": classifier(small, FluxVideoProcessor(token_budget=budget))
+        for budget in options.token_budgets
+    }
+    found["VideoMAE-B"] = classifier(VideoMAEForVideoClassification(VideoMAEConfig()), VideoMAEVideoProcessor())
+    if not options.quick:
+        large = VJEPA2ForVideoClassification(VJEPA2Config())
+        large.config.num_frames = large.config.frames_per_clip
+        found["V-JEPA 2-L"] = classifier(large, VJEPA2VideoProcessor())
+    return found
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""Pre-train students, then fine-tune and probe them with few and many labels, beside the same model from scratch.
+
+Both recipes are used as they are, but for the overrides. Every finished run is written at once; started again, the
+command goes on with the runs that are missing, and an interrupted pre-training at its last checkpoint.
+
+flux-hf compare-pretraining --teacher runs/motion_micro --seeds 0 1 2 --pretrain_overrides max_steps=4000 \
+    --finetune_overrides max_steps=1500 --plot compare_pretraining.png
+"""
+
+import copy
+import json
+import os
+import shlex
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from flux_hf.options import parse_options
+
+RECIPES = "scripts/configs/recipes"
+
+
+@dataclass
+class ComparisonOptions:
+    teacher: str = field(metadata={"help": "Checkpoint of the teacher, as in flux-hf pretrain."})
+    pretrain_recipe: str = field(default=f"{RECIPES}/pretrain_nano.yaml", metadata={"help": "Of the students."})
+    finetune_recipe: str = field(
+        default=f"{RECIPES}/motion_nano.yaml",
+        metadata={"help": "Of the classifiers; needs cache_dir, num_frames and size (the test grid), token_budgets."},
+    )
+    pretrain_overrides: list[str] = field(
+        default_factory=list,
+        metadata={"help": 'name=value of options of the first recipe: max_steps=9 "token_budgets=64 32".'},
+    )
+    finetune_overrides: list[str] = field(
+        default_factory=list, metadata={"help": "The same for the second one, in both modes."}
+    )
+    probe_overrides: list[str] = field(
+        default_factory=list, metadata={"help": "Further ones for probes, for instance learning_rate=0.004."}
+    )
+    seeds: list[int] = field(default_factory=lambda: [0, 1, 2], metadata={"help": "One run of everything per seed."})
+    shares: list[float] = field(
+        default_factory=lambda: [0.01, 0.1, 1.0], metadata={"help": "Shares of the labels to train on."}
+    )
+    starts: list[str] | None = field(
+        default=None, metadata={"help": "Some of scratch, Flux-Multi and Flux-Single. Default: all."}
+    )
+    modes: list[str] | None = field(default=None, metadata={"help": "Some of finetune and probe. Default: both."})
+    test_split: str = field(default="test", metadata={"help": "Split to test on."})
+    students: str = field(default="runs/compare_pretraining", metadata={"help": "Folder of the pre-trained students."})
+    output: str = field(default="compare_pretraining.json", metadata={"help": "JSON file to write and to go on from."})
+    plot: str | None = field(default=None, metadata={"help": "Picture to draw (.png, .svg); needs flux_hf[plot]."})
+
+
+def main(argv: list[str] | None = None) -> None:
+    (comparison,) = parse_options(ComparisonOptions, argv, __doc__)
+    from flux_hf.data import cache_clips, load_video_dataset
+    from flux_hf.pretraining import FluxPreTrainingArguments, PretrainOptions
+    from flux_hf.pretraining.comparison import MODES, STARTS, plot, pretrained_student, summary, table, train_and_test
+    from flux_hf.provenance import provenance
+    from flux_hf.training import FinetuneOptions, FluxTrainingArguments
+
+    starts, modes = comparison.starts or list(STARTS), comparison.modes or list(MODES)
+    for name, chosen, known in (("starts", starts, STARTS), ("modes", modes, MODES)):
+        if unknown := sorted(set(chosen) - set(known)):
+            raise SystemExit(f"compare-pretraining: {name} must be of {', '.join(known)}, not {', '.join(unknown)}")
+    if not all(0 < share <= 1 for share in comparison.shares):
+        raise SystemExit(f"compare-pretraining: shares must be above 0 and at most 1, got {comparison.shares}")
+    student_options, student_args = _read(
+        (PretrainOptions, FluxPreTrainingArguments),
+        comparison.pretrain_recipe,
+        [*comparison.pretrain_overrides, f"teacher={comparison.teacher}"],
+    )
+    recipe, types = comparison.finetune_recipe, (FinetuneOptions, FluxTrainingArguments)
+    by_mode = {
+        "finetune": _read(types, recipe, comparison.finetune_overrides),
+        "probe": _read(types, recipe, [*comparison.finetune_overrides, *comparison.probe_overrides]),
+    }
+    options, args = by_mode["finetune"]
+    if not (options.cache_dir and options.num_frames and options.model_config and args.token_budgets):
+        raise SystemExit(
+            f"compare-pretraining: {recipe} must give cache_dir, model_config, token_budgets, num_frames and size"
+        )
+    train, test = (
+        cache_clips(
+            load_video_dataset(options.dataset, split, video_root=options.video_root, label_names=options.labels_file),
+            options.cache_dir,
+            num_frames=options.cached_frames,
+            size=options.cached_size,
+        )
+        for split in (options.train_split, comparison.test_split)
+    )
+    output, settings = Path(comparison.output), _settings(comparison)
+    runs = json.loads(output.read_text())["runs"] if output.exists() else []
+    if other := [run for run in runs if run["settings"] != settings]:
+        raise SystemExit(
+            f"compare-pretraining: {comparison.output} holds {len(other)} runs with other settings; name another output"
+        )
+    done = {(run["seed"], run["start"], run["mode"], run["share"]) for run in runs}
+    for seed in comparison.seeds:
+        for start in starts:
+            missing = [
+                (mode, share) for mode in modes for share in comparison.shares if (seed, start, mode, share) not in done
+            ]
+            if not missing:
+                continue
+            student = pretrained_student(
+                start, seed, student_options, copy.deepcopy(student_args), Path(comparison.students)
+            )
+            for mode, share in missing:
+                run_args = copy.deepcopy(by_mode[mode][1])
+                run_args.seed, run_args.eval_strategy, run_args.save_strategy = seed, "no", "no"
+                grid = (options.num_frames, options.size)
+                run = {"seed": seed, "start": start, "mode": mode, "share": share}
+                run |= train_and_test(mode, share, student, options.model_config, train, test, run_args, grid)
+                print(json.dumps(run))
+                runs.append(run | {"settings": settings})
+                result = provenance("compare-pretraining", argv) | {"summary": summary(runs)}
+                result |= {"students": _speed(Path(comparison.students)), "runs": runs}
+                unfinished = Path(f"{comparison.output}.unfinished")
+                unfinished.write_text(json.dumps(result, indent=1) + "\n")
+                os.replace(unfinished, comparison.output)
+    print(table(summary(runs)))
+    if comparison.plot:
+        plot(summary(runs), comparison.plot)
+
+
+def _read(types, recipe: str, overrides: list[str]) -> tuple:
+    if wrong := [entry for entry in overrides if "=" not in entry]:
+        raise SystemExit(f"compare-pretraining: overrides must be name=value, got {', '.join(wrong)}")
+    named = [(name, shlex.split(values)) for name, _, values in (entry.partition("=") for entry in overrides)]
+    return parse_options(types, [recipe, *(part for name, values in named for part in (f"--{name}", *values))], __doc__)
+
+
+def _settings(comparison: ComparisonOptions) -> dict:
+    """What all runs of one file must share."""
+    free = ("seeds", "shares", "starts", "modes", "output", "plot", "students")
+    return {name: value for name, value in asdict(comparison).items() if name not in free}
+
+
+def _speed(students: Path) -> dict:
+    """Of every student the last loss, and mean seconds of a step and of what it waited for: clips, teacher."""
+    found = {}
+    for path in sorted(students.glob("*/trainer_state.json")):
+        entries = [entry for entry in json.loads(path.read_text())["log_history"] if "loss" in entry]
+        means = {
+            name: sum(entry[name] for entry in entries) / len(entries)
+            for name in ("data_seconds", "teacher_seconds", "step_seconds")
+        }
+        found[path.parent.name] = means | {"loss": entries[-1]["loss"]}
+    return found
+
+
+if __name__ == "__main__":
+    main()

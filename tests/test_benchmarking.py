@@ -1,0 +1,155 @@
+"""What benchmarks measure with: their files are what their names say, everything takes turns, reports hold the JSON."""
+
+import json
+
+import av
+import numpy as np
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from flux_hf import FluxViTConfig, FluxViTForVideoClassification
+from flux_hf.benchmarking.files import FileKind, video_file
+from flux_hf.benchmarking.floor import matmuls_and_attention, selection_and_positions
+from flux_hf.benchmarking.naive import NaiveForward
+from flux_hf.benchmarking.readers import available_readers, opencv, ours, transformers_pyav
+from flux_hf.benchmarking.timing import alternating
+from flux_hf.costs import forward_macs
+from flux_hf.modeling.modeling_fluxvit import ChannelAffine
+from flux_hf.processing.frame_sampling_fluxvit import segment_middles
+from flux_hf.processing.video_decoding_fluxvit import read_video
+from tests.test_modeling import SIZES
+
+KINDS = [FileKind(3, 128, 96, 12), FileKind(2, 128, 96, 250), FileKind(3, 128, 96, 20, "libvpx-vp9")]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_files_are_what_they_say(kind, tmp_path):
+    path = video_file(kind, tmp_path)
+    seen = []
+    frames, metadata = read_video(path, lambda metadata: seen.extend(metadata.key_frames) or range(kind.seconds * 30))
+    assert frames.shape == (kind.seconds * 30, kind.height, kind.width, 3) and metadata.fps == pytest.approx(
+        30, rel=0.02
+    )
+    assert seen == list(range(0, kind.seconds * 30, kind.key_every))
+    assert np.abs(np.diff(frames[:20].astype(int), axis=0)).mean((1, 2, 3)).min() > 1
+    changed = path.stat().st_mtime_ns
+    assert video_file(kind, tmp_path) == path and path.stat().st_mtime_ns == changed
+    with av.open(str(path)) as container:
+        assert sum(1 for _ in container.decode(video=0)) == kind.seconds * 30
+
+
+def test_everything_takes_turns():
+    order = []
+    runs = {"a": lambda: order.append("a"), "b": lambda: order.append("b"), "c": lambda: 1 / 0}
+    result = alternating(runs, 3)
+    assert order == ["a", "b"] * 4
+    assert (
+        result["a"]["repeats"] == 3 and result["a"]["spread"][0] <= result["a"]["seconds"] <= result["a"]["spread"][1]
+    )
+    assert result["c"] == {"error": "ZeroDivisionError: division by zero"}
+    order.clear()
+    result = alternating(runs, 3, most_seconds=0)
+    assert order == ["a", "b"] and result["a"]["repeats"] == 0 and result["a"]["seconds"] > 0
+
+
+def test_readers_read_the_same_frames(tmp_path):
+    path = str(video_file(KINDS[0], tmp_path))
+    readers, missing = available_readers()
+    assert {"exact", "fast", "transformers pyav"} <= set(readers) and not set(readers) & set(missing)
+    exact = ours("exact")(path, 6)
+    assert np.array_equal(exact, read_video(path, segment_middles(90, 6))[0])
+    assert np.array_equal(exact, transformers_pyav(path, 6))
+    if "OpenCV" in readers:
+        assert np.abs(opencv(path, 6).astype(int) - exact).mean() < 4
+
+
+def test_decoding_command(tmp_path, monkeypatch):
+    from flux_hf.benchmarking import files
+    from flux_hf.scripts.benchmark_decoding import main
+
+    monkeypatch.setattr(files, "QUICK_FILES", KINDS[:1])
+    output = tmp_path / "decoding.json"
+    main(["--quick", "--output", str(output), "--files", str(tmp_path)])
+    result = json.loads(output.read_text())
+    assert {"command", "date", "machine", "versions", "options", "missing"} <= set(result)
+    (row,) = result["decoding"]
+    assert row["file"] == KINDS[0].name and row["num_frames"] == 8
+    assert row["fast_speedup"] == pytest.approx(
+        row["readers"][row["best_peer"]]["seconds"] / row["readers"]["fast"]["seconds"]
+    )
+
+
+@pytest.mark.parametrize("budget", [24, 64])
+@torch.no_grad()
+def test_naive_forward_computes_the_same(budget):
+    torch.manual_seed(0)
+    model = FluxViTForVideoClassification(FluxViTConfig(**SIZES)).eval()
+    for module in model.modules():
+        if isinstance(module, torch.nn.RMSNorm | ChannelAffine):
+            module.weight.add_(0.2 * torch.randn_like(module.weight))
+    video = torch.randn(2, 4, 3, 56, 56)
+    torch.testing.assert_close(
+        NaiveForward(model)(video, budget), model(video, token_budget=budget).logits, atol=1e-5, rtol=1e-4
+    )
+
+
+@torch.no_grad()
+def test_the_floor_does_all_matrix_products():
+    """As many multiply-accumulates as a forward, but for the classifier."""
+    model = FluxViTForVideoClassification(FluxViTConfig(**SIZES)).eval()
+    run = matmuls_and_attention(model, 2, 64, 24)
+    with FlopCounterMode(display=False) as counter:
+        run()
+    classifier = SIZES["projection_dim"] * SIZES["num_labels"]
+    assert counter.get_total_flops() == 2 * 2 * (forward_macs(model.config, 24, 64) - classifier)
+    chosen = selection_and_positions(model, 2, (4, 4, 4), 24)()
+    assert chosen.shape == (2, 25, 32)
+
+
+def test_model_command(tmp_path):
+    from flux_hf.scripts.benchmark_model import main
+
+    (tmp_path / "fluxvit_small.json").write_text(json.dumps(SIZES))
+    output = tmp_path / "model.json"
+    main(["--quick", "--output", str(output), "--configs", str(tmp_path)])
+    rows = json.loads(output.read_text())["model"]
+    assert [row["token_budget"] for row in rows] == [512, 2048]
+    for row in rows:
+        assert sum(row["shares"].values()) == pytest.approx(1) and all(share > -0.1 for share in row["shares"].values())
+        assert row["difference_to_naive"] < 1e-3
+        assert row["forward_over_floor"] == pytest.approx(
+            row["runs"]["forward"]["seconds"] / row["runs"]["floor"]["seconds"]
+        )
+
+
+def test_report_holds_the_figures(tmp_path):
+    from flux_hf.scripts.benchmark_report import main
+
+    base = {"command": "flux-hf x", "date": "2026-01-02", "machine": {"cores": 2}, "versions": {"torch": "9.9"}}
+    timed = {"seconds": 0.1234, "spread": [0.1, 0.2], "repeats": 3}
+    readers = {"exact": timed, "fast": timed | {"seconds": 0.011}, "other": {"error": "ValueError: no"}}
+    row = {"file": "a file", "num_frames": 8, "readers": readers, "fast_speedup": 12.34}
+    decoding = base | {"decoding": [row], "missing": {"peer": "ImportError: gone"}}
+    models = {"FluxViT-S": timed | {"seconds": 0.777}}
+    end_to_end = base | {"end_to_end": [{"file": "b", "models": models}], "startup": {"flux_hf": timed}}
+    files = []
+    for number, content in enumerate((decoding, end_to_end, base | {"else": 1})):
+        files.append(tmp_path / f"{number}.json")
+        files[-1].write_text(json.dumps(content))
+    page = tmp_path / "page.md"
+    main(["--results", *map(str, files[:2]), "--output", str(page)])
+    text = page.read_text()
+    for figure in (
+        "123 (100-200)",
+        "11 (100-200)",
+        "12.3x",
+        "failed",
+        "777 (100-200)",
+        "ImportError: gone",
+        "other (ValueError: no)",
+        "torch 9.9",
+    ):
+        assert figure in text
+    with pytest.raises(SystemExit, match="not the result of a benchmark"):
+        main(["--results", str(files[2]), "--output", str(page)])

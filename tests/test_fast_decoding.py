@@ -1,0 +1,195 @@
+"""Fast decoding: a frame of each segment that takes little to reach, the same every time, however long the video is."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from huggingface_hub.errors import StrictDataclassFieldValidationError
+
+from flux_hf.evaluation.views import Views, read_views
+from flux_hf.processing.frame_sampling_fluxvit import (
+    cheapest_in_segments,
+    sample_segments,
+    segment_bounds,
+    segment_middles,
+)
+from flux_hf.processing.pipeline_fluxvit import FluxVideoClassificationPipeline
+from flux_hf.processing.video_container_fluxvit import VideoFile
+from flux_hf.processing.video_decoding_fluxvit import read_video
+from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
+from tests.test_video_decoding import FILES, UNEVEN
+from tests.video_files import encode_video, read_numbers
+
+OPEN_GOP = {"options": {"x264-params": "open-gop=1:keyint=12:min-keyint=12:scenecut=0:bframes=3"}}
+
+
+@pytest.fixture
+def fed(monkeypatch):
+    """Counts the packets that the decoder gets, and those of them it may not leave out."""
+    counted = Counter()
+    original = VideoFile.frames
+
+    def frames(self, before=None):
+        def counting(packet):
+            last = before(packet) if before else False
+            counted["packets"] += packet.size > 0
+            counted["whole"] += packet.size > 0 and self.stream.codec_context.skip_frame != "NONREF"
+            return last
+
+        return original(self, counting)
+
+    monkeypatch.setattr(VideoFile, "frames", frames)
+    return counted
+
+
+def fast(num_frames: int, clip: int = 0, num_clips: int = 1):
+    return lambda metadata: sample_segments(metadata, num_frames, "fast", clip, num_clips)
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("num_frames", [1, 5, 8, 24])
+def test_every_frame_lies_in_its_segment(name, num_frames):
+    data = encode_video(**FILES[name])
+    frames, metadata = read_video(data, fast(num_frames))
+    numbers = read_numbers(frames)
+    assert numbers == metadata.frames_indices and metadata.total_num_frames == 100
+    first, last = segment_bounds(100, num_frames)
+    assert (first <= numbers).all() and (numbers <= last).all()
+    again, _ = read_video(data, fast(num_frames))
+    assert np.array_equal(frames, again)
+    assert np.array_equal(frames, read_video(data, numbers)[0])
+
+
+@pytest.mark.parametrize("container, codec", [("mp4", "libx264"), ("webm", "libvpx-vp9"), ("avi", "mpeg4")])
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_short_clips_repeat_frames_as_ever(container, codec, count):
+    frames, _ = read_video(encode_video(count, container, codec), fast(8))
+    assert read_numbers(frames) == segment_middles(count, 8).tolist()
+
+
+def test_key_frames_are_preferred_and_the_first_frame_else():
+    assert cheapest_in_segments(100, 4, [0, 40, 44]).tolist() == [0, 40, 50, 75]
+    assert cheapest_in_segments(100, 4, range(100)).tolist() == [12, 37, 62, 87]
+    assert cheapest_in_segments(100, 4, []).tolist() == [0, 25, 50, 75]
+    assert cheapest_in_segments(100, 1, [30, 67]).tolist() == [67]
+    assert cheapest_in_segments(100, 1, [30, 69]).tolist() == [30]
+    assert cheapest_in_segments(3, 4, [0]).tolist() == [0, 0, 1, 2]
+    for numbers in ((0, 4), (10, 0)):
+        with pytest.raises(ValueError, match="at least one frame"):
+            cheapest_in_segments(*numbers, [0])
+    with pytest.raises(ValueError, match="clip must be"):
+        cheapest_in_segments(10, 4, [0], 2, 2)
+
+
+@pytest.mark.parametrize("num_clips", [1, 2, 4])
+def test_clips_share_out_the_segments(num_clips):
+    first, last = segment_bounds(301, 8)
+    clips = np.stack([cheapest_in_segments(301, 8, [0, 77, 160, 161, 290], c, num_clips) for c in range(num_clips)])
+    assert (first <= clips).all() and (clips <= last).all()
+    assert len(np.unique(clips)) == clips.size and (np.diff(clips, axis=0) > 0).all()
+
+
+KEYED = {
+    "mp4, B-frames": {"options": {"bf": "3", "g": "10", "sc_threshold": "0"}},
+    "mp4, variable frame rate": {"milliseconds": True, "options": {"bf": "3", "g": "10", "sc_threshold": "0"}},
+    "mp4, open GOP": {"options": {"x264-params": "open-gop=1:keyint=10:min-keyint=10:scenecut=0:bframes=3"}},
+    "mp4, hevc": {"codec": "libx265", "options": {"x265-params": "log-level=none:keyint=10:min-keyint=10:scenecut=0"}},
+    "mkv, no frame count": {"container": "matroska", "options": {"bf": "2", "g": "10", "sc_threshold": "0"}},
+    "webm, vp9": {
+        "container": "webm",
+        "codec": "libvpx-vp9",
+        "options": {"cpu-used": "8", "deadline": "realtime", "g": "10"},
+    },
+}
+
+
+def keyed(name: str, count: int) -> bytes:
+    options = dict(KEYED[name])
+    if options.pop("milliseconds", False):
+        steps = np.resize(np.diff(UNEVEN, prepend=0), count)
+        options["milliseconds"] = np.cumsum(steps).tolist()
+    return encode_video(count, height=64, width=96, **options)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("name", KEYED)
+def test_what_is_decoded_does_not_grow_with_length(name, threads, fed):
+    """With a key frame in every segment, one packet per frame asked for is decoded."""
+    packets = []
+    for count in (120, 480):
+        data = keyed(name, count)
+        fed.clear()
+        frames, _ = read_video(data, fast(6), threads=threads)
+        packets.append(fed["packets"])
+        assert len(set(read_numbers(frames))) == 6
+    assert packets == [6, 6]
+
+
+def test_frames_no_other_is_made_from_are_left_out(fed):
+    data = encode_video(200, options={"bf": "3", "g": "200", "sc_threshold": "0", "b-pyramid": "none", "b-adapt": "0"})
+    frames, _ = read_video(data, fast(4))
+    assert read_numbers(frames) == [0, 50, 100, 150]
+    assert fed["packets"] <= 154
+    fed.clear()
+    exact, _ = read_video(data, [0, 50, 100, 150])
+    assert np.array_equal(frames, exact)
+
+
+def test_exact_frames_need_no_more_than_what_they_are_made_from(fed):
+    data = encode_video(100, options={"bf": "2", "g": "20", "sc_threshold": "0"})
+    frames, _ = read_video(data, [45, 85])
+    assert read_numbers(frames) == [45, 85] and fed["packets"] <= 16
+
+
+def test_the_mode_of_the_processor():
+    data = encode_video(100, height=56, width=56, options={"g": "10", "sc_threshold": "0"})
+
+    def taken(**options):
+        batch = FluxVideoProcessor(num_frames=4, size=56)(data, return_metadata=True, **options)
+        return list(batch["video_metadata"][0].frames_indices)
+
+    assert taken() == taken(decoding="fast") == taken(decoding=None) == [10, 40, 60, 90]
+    assert taken(decoding="exact") == segment_middles(100, 4).tolist()
+    array = torch.zeros(100, 56, 56, 3, dtype=torch.uint8)
+    batch = FluxVideoProcessor(num_frames=4, size=56)(array, return_metadata=True)
+    assert list(batch["video_metadata"][0].frames_indices) == segment_middles(100, 4).tolist()
+    with pytest.raises(StrictDataclassFieldValidationError, match="fast, exact"):
+        FluxVideoProcessor(decoding="quick")
+
+
+def test_the_mode_is_saved(tmp_path):
+    FluxVideoProcessor(decoding="exact").save_pretrained(tmp_path)
+    assert FluxVideoProcessor.from_pretrained(tmp_path).decoding == "exact"
+    assert FluxVideoProcessor.from_pretrained(tmp_path, decoding="fast").decoding == "fast"
+
+
+def test_metadata_can_be_handed_in_again():
+    """What comes back are the fields that every processor knows."""
+    data = encode_video(30)
+    metadata = FluxVideoProcessor(num_frames=4, size=56)(data, return_metadata=True)["video_metadata"][0]
+    frames, _ = read_video(data)
+    FluxVideoProcessor(num_frames=4, size=56)(frames, video_metadata=dict(metadata))
+
+
+def test_one_decoding_serves_all_grids_and_crops_of_an_evaluation(fed):
+    data = encode_video(240, height=60, width=120, options={"g": "10", "sc_threshold": "0"})
+    processor = FluxVideoProcessor(patch_size=8)
+    _, pixels = read_views(data, processor, lambda source: [(4, 40), (6, 32)], Views(num_crops=3))
+    assert {grid: tuple(views.shape) for grid, views in pixels.items()} == {
+        (4, 40): (3, 4, 3, 40, 40),
+        (6, 32): (3, 6, 3, 32, 32),
+    }
+    assert fed["packets"] <= 4 + 6
+
+
+def test_clips_of_the_pipeline(tiny_checkpoint, fed):
+    from flux_hf import FluxViTForVideoClassification
+
+    classify = FluxVideoClassificationPipeline(
+        model=FluxViTForVideoClassification.from_pretrained(tiny_checkpoint).eval(),
+        video_processor=FluxVideoProcessor.from_pretrained(tiny_checkpoint),
+    )
+    data = encode_video(240, height=60, width=60, options={"g": "10", "sc_threshold": "0"})
+    assert len(classify(data, num_clips=3, token_budget=48)) == 4
+    assert fed["packets"] <= 18

@@ -1,0 +1,131 @@
+"""The proof in miniature: students, probes and fine-tuning on part of the labels."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from flux_hf.data import CachedClips
+from flux_hf.motion_clips import LABELS, render_clip
+from flux_hf.pretraining.comparison import STARTS, labelled_part, plot, summary, table
+from flux_hf.scripts import benchmark_pretraining, compare_pretraining
+from tests import tiny_pretraining
+from tests.test_recipes import CONFIGS, OVERRIDES, shrunk_config
+
+
+@pytest.fixture
+def command(tmp_path):
+    for split in ("train", "test"):
+        for number, label in enumerate(LABELS):
+            (tmp_path / "clips" / split / label).mkdir(parents=True)
+            for clip in range(2):
+                path = tmp_path / "clips" / split / label / f"{number}{clip}.mp4"
+                render_clip(path, label=label, seed=(number, clip))
+    config = shrunk_config(tmp_path, "fluxvit_nano.json")
+    recipes = {}
+    for name in ("pretrain_nano", "motion_nano"):
+        written = yaml.safe_load((CONFIGS / "recipes" / f"{name}.yaml").read_text()) | OVERRIDES
+        written |= {"cache_dir": str(tmp_path / "cache"), "model_config": str(config)}
+        written["dataset"] = [str(tmp_path / "clips")] if name == "pretrain_nano" else str(tmp_path / "clips")
+        written["output_dir"] = str(tmp_path / "run")
+        recipes[name] = tmp_path / f"{name}.yaml"
+        recipes[name].write_text(yaml.safe_dump(written))
+    teacher = tiny_pretraining.teacher_folder(tmp_path / "teacher")
+
+    def run(*more):
+        compare_pretraining.main(
+            [
+                *("--teacher", str(teacher), "--students", str(tmp_path / "students")),
+                *("--pretrain_recipe", str(recipes["pretrain_nano"])),
+                *("--finetune_recipe", str(recipes["motion_nano"])),
+                *("--output", str(tmp_path / "out.json"), "--plot", str(tmp_path / "out.png"), *more),
+            ]
+        )
+        return json.loads((tmp_path / "out.json").read_text())
+
+    return run
+
+
+@pytest.mark.slow
+def test_students_once_and_only_the_missing_runs(command, tmp_path, capsys):
+    first = command("--seeds", "0", "--shares", "0.5", "--modes", "probe", "--starts", "scratch", "Flux-Multi")
+    settings = [(run["seed"], run["start"], run["mode"], run["share"]) for run in first["runs"]]
+    assert settings == [(0, "scratch", "probe", 0.5), (0, "Flux-Multi", "probe", 0.5)]
+    assert [run["clips"] for run in first["runs"]] == [9, 9]
+    assert first["runs"][0]["top1"].keys() == {"256", "128", "64"}
+    student = tmp_path / "students" / "Flux-Multi_0" / "model.safetensors"
+    trained = student.stat().st_mtime_ns
+    capsys.readouterr()
+    both = command("--seeds", "0", "--shares", "0.5", "1")
+    assert student.stat().st_mtime_ns == trained
+    assert both["runs"][:2] == first["runs"]
+    assert len(both["runs"]) == 3 * 2 * 2
+    assert both["students"].keys() == {"Flux-Multi_0", "Flux-Single_0"}
+    assert 0 < both["students"]["Flux-Multi_0"]["teacher_seconds"] < both["students"]["Flux-Multi_0"]["step_seconds"]
+    printed = capsys.readouterr().out
+    assert "| probe | 50 % | 256 |" in printed
+    assert (tmp_path / "out.png").stat().st_size > 1000
+    single = json.loads((tmp_path / "students" / "Flux-Single_0" / "trainer_state.json").read_text())["log_history"]
+    assert {name for name in single[0] if name.startswith("pooled")} == {"pooled_128"}
+    with pytest.raises(SystemExit, match="other settings"):
+        command("--seeds", "0", "--finetune_overrides", "max_steps=3")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--starts", "nothing"), "starts must be of scratch"),
+        (("--shares", "2"), "shares"),
+        (("--pretrain_overrides", "max_steps"), "name=value"),
+    ],
+)
+def test_options_that_make_no_sense(options, message):
+    with pytest.raises(SystemExit, match=message):
+        compare_pretraining.main(["--teacher", "any", *options])
+
+
+def test_part_of_the_labels_of_every_class():
+    labels = np.array([0] * 20 + [1] * 10 + [2])
+    pixels = np.arange(31, dtype=np.uint8)[:, None, None, None, None]
+    clips = CachedClips(pixels, labels, ["a", "b", "c"], [f"clip {number}" for number in range(31)])
+    parts = {share: labelled_part(clips, share, seed=3) for share in (0.01, 0.1, 1.0)}
+    assert np.bincount(parts[0.01].labels).tolist() == [1, 1, 1]
+    assert np.bincount(parts[0.1].labels).tolist() == [2, 1, 1]
+    assert parts[1.0].video_names == clips.video_names
+    assert set(parts[0.01].video_names) <= set(parts[0.1].video_names)
+    assert labelled_part(clips, 0.1, seed=4).video_names != parts[0.1].video_names
+    for part in parts.values():
+        assert [int(name.split()[1]) for name in part.video_names] == part.clips.flatten().tolist()
+        assert labels[part.clips.flatten()].tolist() == part.labels.tolist()
+
+
+def test_summary_table_and_plot_by_hand(tmp_path):
+    runs = [
+        {"seed": seed, "start": start, "mode": "probe", "share": 0.1, "top1": {"64": top1}}
+        for start, values in (("scratch", (0.2, 0.4)), ("Flux-Multi", (0.5, 0.9)))
+        for seed, top1 in enumerate(values)
+    ]
+    scratch, multi = summary(runs)
+    assert (scratch["start"], multi["start"]) == STARTS[:2]
+    assert scratch["top1"] == {"mean": pytest.approx(0.3), "std": pytest.approx(0.02**0.5), "seeds": 2}
+    assert "gain" not in scratch
+    assert multi["gain"] == {"mean": pytest.approx(0.4), "std": pytest.approx(0.02**0.5), "seeds": 2}
+    assert table(summary(runs)).splitlines()[-1] == "| probe | 10 % | 64 | 30.0 ± 14.1 | 70.0 ± 28.3 (+40.0) |"
+    plot(summary(runs), tmp_path / "plot.svg")
+    assert Path(tmp_path / "plot.svg").read_text().count("<use ") >= 2
+
+
+@pytest.mark.slow
+def test_the_benchmark_writes_what_it_measured(tmp_path):
+    config, output = shrunk_config(tmp_path, "fluxvit_nano.json"), tmp_path / "benchmark.json"
+    options = {"model_config": config, "teacher_config": config, "output": output, "batch_size": 2, "steps": 2}
+    options |= {"num_frames": 4, "size": 48, "teacher_tokens": 80}
+    listed = [f"--{name}={value}" for name, value in options.items()]
+    benchmark_pretraining.main([*listed, "--token_budgets", "64", "32"])
+    result = json.loads(output.read_text())
+    assert 0 < result["teacher_share"] < 1
+    assert result["time_over_floor"] == pytest.approx(result["step_seconds"] / result["floor_seconds"])
+    assert result["time_over_floor"] > 1
+    assert {"command", "date", "machine", "versions"} <= result.keys()

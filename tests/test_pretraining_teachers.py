@@ -1,0 +1,232 @@
+"""Teachers of every family: what they see, and that their answers are those of the models themselves."""
+
+import json
+
+import pytest
+import torch
+from torch.nn import functional as F
+from transformers import (
+    CLIPConfig,
+    CLIPModel,
+    CLIPVisionConfig,
+    CLIPVisionModel,
+    Dinov2Config,
+    Dinov2Model,
+    Dinov2WithRegistersConfig,
+    Dinov2WithRegistersModel,
+    SiglipVisionConfig,
+    SiglipVisionModel,
+    VideoMAEConfig,
+    VideoMAEModel,
+    ViTConfig,
+    ViTModel,
+    VJEPA2Config,
+    VJEPA2Model,
+)
+
+from flux_hf import FluxViTModel
+from flux_hf.pretraining.resampling import renormalize, resample_frames, resample_tokens, resize_frames
+from flux_hf.pretraining.teacher import CLS_ATTENTION, likeness, load_teacher, matching_layers
+from tests import tiny_pretraining
+
+SIZES = {"hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32}
+IMAGE = SIZES | {"image_size": 24, "patch_size": 8}
+CLIP = CLIPVisionConfig(**IMAGE)
+MODELS = {
+    "clip": lambda: CLIPModel(
+        CLIPConfig(
+            text_config={**SIZES, "vocab_size": 9, "max_position_embeddings": 5, "eos_token_id": 1, "bos_token_id": 0},
+            vision_config=CLIP.to_dict(),
+        )
+    ),
+    "clip_vision": lambda: CLIPVisionModel(CLIP),
+    "siglip": lambda: SiglipVisionModel(SiglipVisionConfig(**IMAGE)),
+    "dinov2": lambda: Dinov2Model(Dinov2Config(**IMAGE, mlp_ratio=2)),
+    "registers": lambda: Dinov2WithRegistersModel(Dinov2WithRegistersConfig(**IMAGE, mlp_ratio=2)),
+    "videomae": lambda: VideoMAEModel(VideoMAEConfig(**IMAGE, num_frames=4, tubelet_size=2)),
+    "vjepa2": lambda: VJEPA2Model(
+        VJEPA2Config(
+            hidden_size=24, num_hidden_layers=3, num_attention_heads=2, patch_size=8, crop_size=24, frames_per_clip=8,
+            pred_hidden_size=24, pred_num_attention_heads=2, pred_num_hidden_layers=1,
+        )
+    ),
+}  # fmt: skip
+IMAGE_MODELS = ["clip", "clip_vision", "siglip", "dinov2", "registers"]
+OWN_MEAN, OWN_STD = [0.4, 0.5, 0.6], [0.2, 0.25, 0.3]
+
+
+def saved(model, folder):
+    model.save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(json.dumps({"image_mean": OWN_MEAN, "image_std": OWN_STD}))
+    return str(folder)
+
+
+def teacher_of(name, folder):
+    torch.manual_seed(0)
+    mean, std = tiny_pretraining.MEAN, tiny_pretraining.STD
+    return load_teacher(saved(MODELS[name](), folder), patch_size=14, image_mean=mean, image_std=std)
+
+
+def clips(frames: int = 4, size: int = 42) -> torch.Tensor:
+    return torch.randn(2, frames, 3, size, size, generator=torch.Generator().manual_seed(1))
+
+
+def seen(tokens: int, kept: int) -> torch.Tensor:
+    order = torch.rand(2, tokens, generator=torch.Generator().manual_seed(2)).argsort(1).argsort(1)
+    return order < kept
+
+
+def for_teacher(pixels: torch.Tensor) -> torch.Tensor:
+    """By hand: back to 0..1, then as the teacher's processor does it."""
+    mean, std, own_mean, own_std = (
+        torch.tensor(values)[:, None, None]
+        for values in (tiny_pretraining.MEAN, tiny_pretraining.STD, OWN_MEAN, OWN_STD)
+    )
+    return (pixels * std + mean - own_mean) / own_std
+
+
+def unit(values: torch.Tensor) -> torch.Tensor:
+    return values / values.norm(dim=-1, keepdim=True)
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("frames", [4, 6])
+def test_every_family_answers_on_the_students_grid(name, frames, tmp_path):
+    teacher = teacher_of(name, tmp_path)
+    assert (teacher.depth, teacher.width, teacher.pooled_width) == (3, 24, 24)
+    output = teacher(clips(frames), seen(frames * 9, 20), [1, 3])
+    assert [tuple(layer.shape) for layer in output.layers] == [(2, 20, 24)] * 2
+    assert output.pooled.shape == (2, 24)
+    assert output.saliency.shape == (2, 20)
+    for vectors in (*output.layers, output.pooled):
+        torch.testing.assert_close(vectors.norm(dim=-1), torch.ones(vectors.shape[:-1]))
+    assert output.saliency.isfinite().all()
+    assert not [parameter for parameter in teacher.model.parameters() if parameter.requires_grad]
+
+
+@pytest.mark.parametrize("name", IMAGE_MODELS)
+def test_image_models_answer_as_for_each_frame_alone(name, tmp_path):
+    teacher = teacher_of(name, tmp_path)
+    pixels, everything = clips(size=56), torch.ones(2, 4 * 16, dtype=torch.bool)
+    output = teacher(pixels, everything, [2])
+    frame = resize_frames(for_teacher(pixels[1:, 2:3]), 32, 32)[:, 0]
+    options = {} if name in ("dinov2", "registers") else {"interpolate_pos_encoding": True}
+    model = teacher.model
+    alone = model(pixel_values=frame, output_hidden_states=True, output_attentions=True, **options)
+    others = alone.last_hidden_state.shape[1] - 16
+    assert others == {"siglip": 0, "registers": 5}.get(name, 1)
+    torch.testing.assert_close(output.layers[0][1, 32:48], unit(alone.hidden_states[2][0, others:]))
+    pooled = torch.stack(
+        [
+            model(pixel_values=resize_frames(for_teacher(pixels[1:, t : t + 1]), 32, 32)[:, 0], **options).pooler_output
+            for t in range(4)
+        ]
+    )
+    torch.testing.assert_close(output.pooled[1], unit(pooled[:, 0].mean(0)))
+    if others:
+        model.set_attn_implementation("eager")
+        weights = model(pixel_values=frame, output_attentions=True, **options).attentions[-1]
+        model.set_attn_implementation(CLS_ATTENTION)
+        torch.testing.assert_close(output.saliency[1, 32:48].exp(), weights[0].mean(0)[0, others:])
+    else:
+        torch.testing.assert_close(output.saliency[1:, 32:48], likeness(alone.last_hidden_state, alone.pooler_output))
+
+
+def test_what_is_not_seen_is_left_out(tmp_path):
+    teacher = teacher_of("dinov2", tmp_path)
+    mask = seen(36, 11)
+    part, whole = (teacher(clips(), each, [3]) for each in (mask, torch.ones_like(mask)))
+    torch.testing.assert_close(part.layers[0], whole.layers[0][mask].view(2, 11, 24))
+    torch.testing.assert_close(part.saliency, whole.saliency[mask].view(2, 11))
+
+
+def test_videomae_on_its_own_grid_is_the_model_itself(tmp_path):
+    teacher = teacher_of("videomae", tmp_path)
+    pixels, everything = clips(), torch.ones(2, 36, dtype=torch.bool)
+    output = teacher(pixels, everything, [2])
+    with torch.no_grad():
+        direct = teacher.model(resize_frames(for_teacher(pixels), 24, 24), output_hidden_states=True)
+    # Two frames to a token: the student's frames 0 and 3 lie outside the middles of the first and last token.
+    tokens = direct.hidden_states[2].view(2, 2, 9, 24)
+    torch.testing.assert_close(output.layers[0].view(2, 4, 9, 24)[:, 0], unit(tokens[:, 0]))
+    torch.testing.assert_close(output.layers[0].view(2, 4, 9, 24)[:, 3], unit(tokens[:, 1]))
+    between = 0.75 * tokens[:, 0] + 0.25 * tokens[:, 1]
+    torch.testing.assert_close(output.layers[0].view(2, 4, 9, 24)[:, 1], unit(between))
+    torch.testing.assert_close(output.pooled, unit(direct.last_hidden_state.mean(1)))
+
+
+def test_another_fluxvit_sees_the_kept_tokens_alone(tmp_path):
+    folder = str(tiny_pretraining.teacher_folder(tmp_path))
+    mean, std = tiny_pretraining.MEAN, tiny_pretraining.STD
+    teacher = load_teacher(folder, patch_size=14, image_mean=mean, image_std=std)
+    mask = seen(36, 13)
+    output = teacher(clips(), mask, [2, 4])
+    model = FluxViTModel.from_pretrained(folder).eval()
+    own = (clips() * torch.tensor(std)[:, None, None] + torch.tensor(mean)[:, None, None] - 0.5) / 0.25
+    with torch.no_grad():
+        direct = model(resize_frames(own, 21, 21), keep_mask=mask, output_hidden_states=True)
+        attention = model.poolers[1].attention(direct.last_hidden_state)[:, 1:]
+    for number, layer in zip((2, 4), output.layers, strict=True):
+        torch.testing.assert_close(layer, unit(direct.hidden_states[number][:, 1:]))
+    torch.testing.assert_close(output.pooled, unit(direct.pooler_output))
+    torch.testing.assert_close(output.saliency.exp(), attention)
+
+
+def test_a_teacher_in_bf16_is_close(tmp_path):
+    exact = teacher_of("dinov2", tmp_path)
+    options = {"patch_size": 14, "image_mean": tiny_pretraining.MEAN, "image_std": tiny_pretraining.STD}
+    short = load_teacher(str(tmp_path), **options, bf16=True)
+    assert {parameter.dtype for parameter in short.model.parameters()} == {torch.bfloat16}
+    one, other = (each(clips(), seen(36, 20), [3]) for each in (exact, short))
+    assert one.layers[0].dtype == other.layers[0].dtype == torch.float32
+    assert F.cosine_similarity(one.layers[0], other.layers[0], dim=-1).min() > 0.99
+
+
+def test_models_that_are_no_teachers(tmp_path):
+    options = {"patch_size": 14, "image_mean": tiny_pretraining.MEAN, "image_std": tiny_pretraining.STD}
+    folder = saved(ViTModel(ViTConfig(**IMAGE)), tmp_path / "vit")
+    with pytest.raises(ValueError, match="is a vit; there are: fluxvit, videomae"):
+        load_teacher(folder, **options)
+    MODELS["dinov2"]().save_pretrained(tmp_path / "bare")
+    with pytest.raises(ValueError, match="image_mean"):
+        load_teacher(str(tmp_path / "bare"), **options)
+
+
+@pytest.mark.parametrize(
+    ("layers", "student", "teacher", "expected"),
+    [
+        ([7, 8, 9, 10, 11, 12], 12, 40, [23, 27, 30, 33, 37, 40]),
+        ([3, 4, 5], 5, 8, [5, 6, 8]),
+        ([1], 1, 3, [3]),
+        ([1, 2], 12, 3, [1, 1]),
+    ],
+)
+def test_layers_at_the_same_depth(layers, student, teacher, expected):
+    assert matching_layers(layers, student, teacher) == expected
+
+
+def test_renormalised_pixels():
+    raw = torch.rand(2, 3, 4, 4)
+    mean, std = torch.tensor([0.1, 0.2, 0.3])[:, None, None], torch.tensor([0.5, 0.6, 0.7])[:, None, None]
+    own_mean, own_std = torch.tensor(OWN_MEAN)[:, None, None], torch.tensor(OWN_STD)[:, None, None]
+    found = renormalize((raw - mean) / std, [0.1, 0.2, 0.3], [0.5, 0.6, 0.7], OWN_MEAN, OWN_STD)
+    torch.testing.assert_close(found, (raw - own_mean) / own_std)
+
+
+@pytest.mark.parametrize(
+    ("frames", "count", "expected"), [(4, 4, [0, 1, 2, 3]), (4, 2, [1, 3]), (2, 4, [0, 0, 1, 1]), (6, 4, [0, 2, 3, 5])]
+)
+def test_frames_of_another_number(frames, count, expected):
+    pixels = torch.arange(frames).view(1, frames, 1, 1, 1).float()
+    assert resample_frames(pixels, count).flatten().tolist() == expected
+
+
+def test_tokens_on_another_grid():
+    times, rows, columns = torch.meshgrid(torch.arange(2.0), torch.arange(4.0), torch.arange(4.0), indexing="ij")
+    tokens = torch.stack([times, rows, columns], -1).view(1, 32, 3)
+    same = resample_tokens(tokens, (2, 4, 4), (2, 4, 4))
+    torch.testing.assert_close(same, tokens)
+    coarse = resample_tokens(tokens, (2, 4, 4), (1, 2, 2)).view(2, 2, 3)
+    assert coarse[:, :, 0].unique().tolist() == [0.5]
+    assert coarse[:, 0, 1].tolist() == [0.5, 2.5]
+    assert coarse[0, :, 2].tolist() == [0.5, 2.5]
