@@ -139,7 +139,7 @@ class FluxViTPatchEmbedding(nn.Module):
     def embed(self, patches: torch.Tensor) -> torch.Tensor:
         """(..., patch_size**2 * channels) -> (..., hidden_size)"""
         embedded = self.projection(self.norm_before(patches))
-        return self.norm_after(embedded.to(self.norm_after.weight.dtype))
+        return self.norm_after(embedded.to(self.projection.weight.dtype))
 
     def forward(self, pixel_values_videos: torch.Tensor) -> torch.Tensor:
         """(batch, frames, channels, height, width) -> (batch, frames, rows, columns, hidden_size)"""

@@ -75,9 +75,13 @@ def main(argv: list[str] | None = None) -> None:
     except ValueError as error:
         raise SystemExit(f"error: {error}") from error
     if state.is_main_process:
-        result |= {"dataset": options.dataset, "split": options.split, "checkpoint": str(options.checkpoint)}
+        result |= {"dataset": options.dataset, "split": options.split, "checkpoint": _name(options.checkpoint)}
         _write(result | provenance("evaluate", argv), output)
     state.wait_for_everyone()
+
+
+def _name(checkpoint: str) -> str:
+    return Path(checkpoint).name if checkpoint == default_checkpoint() else checkpoint
 
 
 def _write(result: dict, output: Path | None):

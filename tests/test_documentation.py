@@ -1,0 +1,44 @@
+"""Figures in README and docs are those of docs/results."""
+
+import json
+from pathlib import Path
+
+from flux_hf import default_checkpoint
+from flux_hf.benchmarking.report import performance_page
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def result(name: str) -> dict:
+    return json.loads((ROOT / "docs" / "results" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def test_accuracy_of_the_default_checkpoint():
+    card = (Path(default_checkpoint()) / "README.md").read_text(encoding="utf-8")
+    rendered, photos = (result(name)["budgets"] for name in ("motion_test", "motion_photos"))
+    for budget in ("256", "128", "64"):
+        gmacs, *top1 = (rendered[budget]["gmacs"], *(100 * each[budget]["top1"] for each in (rendered, photos)))
+        assert f"| {budget} of 1152 | {gmacs:.3f} | {top1[0]:.1f} | {top1[1]:.1f} |" in README
+        line = next(line for line in card.splitlines() if line.startswith(f"| {budget} |"))
+        assert f"| {gmacs:.3f} | {top1[0]:.1f} (" in line and f"| {top1[1]:.1f} (" in line
+
+
+def test_the_page_on_performance_is_made_of_the_benchmarks():
+    names = ("benchmark_decoding", "benchmark_model", "benchmark_end_to_end")
+    page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    assert page == performance_page([result(name) for name in names])
+
+
+def test_speed_in_the_readme():
+    film = "60 s 1280x720 H.264, key frame every 250"
+    (decoding,) = (row for row in result("benchmark_decoding")["decoding"] if row["file"] == film)
+    (labels,) = (row for row in result("benchmark_end_to_end")["end_to_end"] if row["file"] == film)
+    best = decoding["best_peer"]
+    for entry in (
+        decoding["readers"]["fast"],
+        decoding["readers"][best],
+        labels["models"]["FluxViT-S at 512 tokens"],
+        labels["models"]["VideoMAE-B"],
+    ):
+        assert f" {1000 * entry['seconds']:.0f} ms" in README
