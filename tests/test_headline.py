@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from flux_hf import FluxViTConfig, FluxViTForVideoClassification, training
+from flux_hf import FluxViTConfig, FluxViTForVideoClassification
 from flux_hf.costs import forward_macs
 from flux_hf.headline.experiment import HeadlineOptions, budgets_of, planned_runs, smaller_grids
 from flux_hf.headline.models import build_model, load_model
@@ -119,7 +119,6 @@ def test_report():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not hasattr(training, "FluxTrainer"), reason="this version has no FluxTrainer")
 def test_miniature(tmp_path, capsys):
     """Everything once, tiny: the files are there, the budgets are met, and a second call trains nothing."""
     from flux_hf.scripts.reproduce_headline import main
