@@ -14,8 +14,8 @@ from flux_hf.processing.video_source_fluxvit import VideoDecodeError
 class EvaluationClips(Dataset):
     """index -> the central clip of a video on each of several grids, decoded once.
 
-    Frames and pixels are those of `FluxVideoProcessor` with `decoding="exact"`: middles of segments, short side resized, central square,
-    normalised. A video that cannot be read gives zeros, the label -100 and the reason.
+    Frames and pixels are those of `FluxVideoProcessor` with `decoding="exact"`: middles of segments, short side
+    resized, central square, normalised. A video that cannot be read gives zeros, the label -100 and the reason.
 
     Args:
         source: a clip source.
