@@ -1,6 +1,5 @@
 """The arithmetic floor of a forward, and the parts that are not arithmetic."""
 
-from collections import defaultdict
 from collections.abc import Callable
 
 import torch
@@ -16,7 +15,7 @@ GROUPS = {
     "norms": ("aten::rms_norm", "aten::layer_norm"),
     "activation": ("aten::gelu",),
 }
-"""Share -> the operators whose time it is, children included."""
+"""Share -> the operators whose time it is, children included; one inside another counts once."""
 
 
 def matmuls_and_attention(
@@ -75,12 +74,16 @@ def shares(run: Callable[[], object]) -> dict[str, float]:
     """Share of a call's time in each of `GROUPS`, from the profiler; the rest is "other"."""
     with profile(activities=[ProfilerActivity.CPU]) as profiler:
         run()
-    spent, events = defaultdict(float), profiler.key_averages()
+    group_of = {operator: name for name, operators in GROUPS.items() for operator in operators}
+    spent, events = dict.fromkeys(GROUPS, 0.0), profiler.events()
     whole = sum(event.self_cpu_time_total for event in events)
-    for name, operators in GROUPS.items():
-        # Of nested operators of a group (linear > addmm) only the outer one counts.
-        outer = [event for event in events if event.key in operators]
-        linear = [event for event in outer if event.key in ("aten::linear", "aten::matmul")]
-        spent[name] = sum(event.cpu_time_total for event in (linear or outer))
+    for event in events:
+        if event.key in group_of and not any(parent.key in group_of for parent in _parents(event)):
+            spent[group_of[event.key]] += event.cpu_time_total
     found = {name: seconds / whole for name, seconds in spent.items()}
     return found | {"other": 1 - sum(found.values())}
+
+
+def _parents(event):
+    while (event := event.cpu_parent) is not None:
+        yield event
