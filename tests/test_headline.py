@@ -8,7 +8,14 @@ import torch
 
 from flux_hf import FluxViTConfig, FluxViTForVideoClassification
 from flux_hf.costs import forward_macs
-from flux_hf.headline.experiment import HeadlineOptions, budgets_of, planned_runs, smaller_grids
+from flux_hf.headline.experiment import (
+    HeadlineOptions,
+    budgets_of,
+    planned_arms,
+    planned_runs,
+    smaller_grids,
+    starting_config,
+)
 from flux_hf.headline.models import build_model, load_model
 from flux_hf.headline.report import markdown_table, over_seeds, verdict
 from flux_hf.headline.selection import dynamic_mask, random_mask, tube_mask, with_mask
@@ -59,6 +66,56 @@ def test_plain_model_has_no_flux_modules_left(config, tmp_path):
         build_model("other", config)
 
 
+def test_plain_model_from_a_checkpoint_takes_what_it_has_a_place_for(config, tmp_path):
+    """Scales of the patch norms and of the positions are folded in: only the division by the norm is gone."""
+    torch.manual_seed(0)
+    start = FluxViTForVideoClassification(config).eval()
+    patches, positions = start.fluxvit.embeddings.patch_embedding, start.fluxvit.embeddings.position_embedding
+    with torch.no_grad():
+        for parameter in (patches.norm_before.weight, patches.norm_after.weight, positions.weight, positions.bias):
+            parameter.copy_(torch.rand_like(parameter) + 0.5)
+    start.save_pretrained(tmp_path)
+    plain = build_model("plain", FluxViTConfig.from_pretrained(tmp_path), str(tmp_path)).eval()
+    video = torch.randn(2, 4, 3, 32, 32)
+    with torch.no_grad():
+        cut = patches.patchify(video) * patches.norm_before.weight
+        expected = patches.projection(cut) * patches.norm_after.weight
+        torch.testing.assert_close(plain.fluxvit.embeddings.patch_embedding(video), expected)
+        for mine, its in zip(plain.fluxvit.embeddings.position_embedding(2, 3, 3), positions(2, 3, 3), strict=True):
+            torch.testing.assert_close(mine, its)
+    flux = build_model("flux_multi", FluxViTConfig.from_pretrained(tmp_path), str(tmp_path))
+    for name, parameter in start.state_dict().items():
+        assert torch.equal(flux.state_dict()[name], parameter)
+
+
+def test_configuration_of_the_start(tmp_path):
+    (tmp_path / "model.json").write_text(json.dumps(SIZES))
+    drawn = HeadlineOptions("d", "c", model_config=str(tmp_path / "model.json"), num_frames=6, size=48)
+    config = starting_config(drawn)
+    assert (config.position_frames, config.position_size, config.hidden_size) == (6, 48, 32)
+    FluxViTForVideoClassification(FluxViTConfig(**SIZES)).save_pretrained(tmp_path / "start")
+    config = starting_config(HeadlineOptions("d", "c", start=str(tmp_path / "start"), num_frames=6, size=48))
+    assert (config.position_frames, config.position_size) == (4, 32)
+
+
+def test_one_start_is_needed(tmp_path):
+    from flux_hf.headline import reproduce_headline
+    from flux_hf.training import FluxTrainingArguments
+
+    args = FluxTrainingArguments(output_dir=str(tmp_path), use_cpu=True)
+    for options in (HeadlineOptions("d", "c"), HeadlineOptions("d", "c", model_config="m", start="s")):
+        with pytest.raises(ValueError, match="give model_config or start, got"):
+            reproduce_headline(options, args)
+
+
+def test_arms():
+    arms = planned_arms((8, 96), {288: (12, 96), 144: (8, 64)}, 8)
+    assert len(arms) == 2 * 7
+    assert arms["token_optimization", 144].grid == (8, 64) and arms["frames", 288].grid == (2, 96)
+    assert {arms[saving, 144].grid for saving in ("selector", "random", "tube", "dynamic")} == {(8, 96)}
+    assert len({arms[saving, 144].forward for saving in ("selector", "random", "tube", "dynamic")}) == 4
+
+
 def test_selections_keep_as_many_as_asked(config):
     model = FluxViTForVideoClassification(config).eval()
     video = torch.randn(2, 4, 3, 32, 32)
@@ -90,7 +147,7 @@ def test_smaller_grids():
 
 
 def test_runs_and_budgets(config):
-    options = HeadlineOptions("d", "c", "m", num_frames=4, size=32, seeds=[0, 1])
+    options = HeadlineOptions("d", "c", model_config="m", num_frames=4, size=32, seeds=[0, 1])
     assert budgets_of(options, config) == [64, 32, 16, 8]
     assert [run.name for run in planned_runs(options)][:5] == [
         "plain-same_clips-seed0",
@@ -136,9 +193,11 @@ def test_miniature(tmp_path, capsys):
     command += ["--model_config", str(tmp_path / "model.json"), "--num_frames", "4", "--size", "32", "--seeds", "0"]
     command += ["--output_dir", str(tmp_path / "runs"), "--max_steps", "4", "--per_device_train_batch_size", "4"]
     command += ["--rand_augment_ops", "0", "--use_cpu", "true", "--save_strategy", "no"]
+    command += ["--validation_videos", "5", "--test_videos", "4"]
     main(command)
     result = json.loads((tmp_path / "runs" / "headline.json").read_text())
     assert len(result["rows"]) == 5 * 7 * 4
+    assert {row["videos"] for row in result["rows"]} == {4} and all(row["ms"] > 0 for row in result["rows"])
     assert {row["budget"] for row in result["rows"]} == {64, 32, 16, 8}
     by_clips, by_compute = (result["runs"][f"flux_multi-same_{same}-seed0"]["steps"] for same in ("clips", "compute"))
     config = FluxViTConfig(**SIZES, num_labels=3)

@@ -8,7 +8,7 @@ from datasets import Dataset
 from flux_hf.costs import forward_macs
 from flux_hf.evaluation.figures import classification_figures, wilson_interval
 from flux_hf.evaluation.processes import complete_records, open_records
-from flux_hf.evaluation.scoring import Arm, Forward, logits_at_budget, score_videos
+from flux_hf.evaluation.scoring import Arm, score_videos
 from flux_hf.evaluation.views import Views, check_processor
 from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
@@ -27,7 +27,6 @@ def evaluate(
     batch_size: int = 32,
     num_workers: int = 0,
     records_dir: str | Path | None = None,
-    forward: Forward = logits_at_budget,
 ) -> dict:
     """Classify every video at every budget: softmax for each view, mean over clips x crops, highest class.
 
@@ -43,8 +42,6 @@ def evaluate(
         num_workers: decoding processes beside each main one.
         records_dir: folder for per-video results, shared by all processes. A run that was interrupted goes on from
             there. Default: nothing is kept.
-        forward: what computes the logits, for other token selections than the model's own. Not part of the settings
-            that are compared when a run goes on.
 
     Returns:
         `num_videos`, `unreadable` (list of {"video", "reason"}; they are in no figure), `label_names`,
@@ -70,7 +67,7 @@ def evaluate(
         "views": vars(views),
     }
     arms = [Arm(budget) for budget in token_budgets]
-    options = {"label_ids": label_ids, "batch_size": batch_size, "num_workers": num_workers, "forward": forward}
+    options = {"label_ids": label_ids, "batch_size": batch_size, "num_workers": num_workers}
     folder, done = open_records(records_dir, settings)
     records, speed = complete_records(
         list(range(len(dataset))),

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from datasets import Dataset
@@ -20,12 +20,19 @@ Forward = Callable[[FluxViTForVideoClassification, torch.Tensor, int], torch.Ten
 """(model, pixels (clips, frames, channels, height, width), token budget) -> logits (clips, labels)"""
 
 
+def logits_at_budget(model: FluxViTForVideoClassification, pixels: torch.Tensor, token_budget: int) -> torch.Tensor:
+    """The model's own selection of `token_budget` tokens."""
+    return model(pixels, token_budget=token_budget).logits
+
+
 @dataclass(frozen=True)
 class Arm:
-    """One way to look at a video: a token budget and a grid; no grid is the processor's choice for the budget."""
+    """One way to look at a video: a token budget, a grid (none is the processor's choice for the budget) and what
+    computes the logits, for other token selections than the model's own."""
 
     token_budget: int
     grid: Grid | None = None
+    forward: Forward = logits_at_budget
 
     def grid_for(self, processor: FluxVideoProcessor, source: tuple[int, int]) -> Grid:
         """The grid for a video of `source` (frames, short side): cut down to it where the processor says so."""
@@ -34,11 +41,6 @@ class Arm:
         if processor.fit_source:
             return fit_grid(self.grid, self.token_budget, *source, processor.patch_size)
         return self.grid
-
-
-def logits_at_budget(model: FluxViTForVideoClassification, pixels: torch.Tensor, token_budget: int) -> torch.Tensor:
-    """The model's own selection of `token_budget` tokens."""
-    return model(pixels, token_budget=token_budget).logits
 
 
 @torch.inference_mode()
@@ -53,7 +55,6 @@ def score_videos(
     label_ids: list[int],
     batch_size: int,
     num_workers: int,
-    forward: Forward = logits_at_budget,
 ) -> Iterator[dict]:
     """Yields one record for each of `rows`, decoding every video once for all arms and views.
 
@@ -73,7 +74,7 @@ def score_videos(
     batches = DataLoader(videos, max(1, batch_size // views.count), num_workers=num_workers, collate_fn=list)
     for items in batches:
         readable = [item for item in items if "reason" not in item]
-        probabilities = _probabilities(readable, arms, model, batch_size, forward)
+        probabilities = _probabilities(readable, arms, model, batch_size)
         for item in items:
             if "reason" in item:
                 yield {"row": item["row"], "reason": item["reason"]}
@@ -83,7 +84,7 @@ def score_videos(
                 "row": item["row"],
                 "label": label,
                 "arms": [
-                    _answer(probabilities[item["row"], arm.token_budget, grid], grid, label)
+                    _answer(probabilities[item["row"], replace(arm, grid=grid)], grid, label)
                     for arm, grid in zip(arms, item["grids"], strict=True)
                 ],
             }
@@ -99,21 +100,21 @@ def _answer(probabilities: torch.Tensor, grid: Grid, label: int) -> dict:
     }
 
 
-def _probabilities(items: list[dict], arms: list[Arm], model, batch_size: int, forward: Forward) -> dict:
-    """(row, budget, grid) -> probabilities (labels,) float64, the mean over the video's views."""
+def _probabilities(items: list[dict], arms: list[Arm], model, batch_size: int) -> dict:
+    """(row, arm with the video's grid) -> probabilities (labels,) float64, the mean over the video's views."""
     wanted = defaultdict(list)
     for item in items:
-        for arm, grid in dict.fromkeys(zip((arm.token_budget for arm in arms), item["grids"], strict=True)):
-            wanted[arm, grid].append(item)
+        for arm in {replace(arm, grid=grid): None for arm, grid in zip(arms, item["grids"], strict=True)}:
+            wanted[arm].append(item)
     found = {}
-    for (budget, grid), group in wanted.items():
-        pixels = torch.cat([item["pixels"][grid] for item in group])
+    for arm, group in wanted.items():
+        pixels = torch.cat([item["pixels"][arm.grid] for item in group])
         chunks = [
-            forward(model, chunk.to(model.device, model.dtype), budget).float().softmax(-1).double().cpu()
+            arm.forward(model, chunk.to(model.device, model.dtype), arm.token_budget).float().softmax(-1).double().cpu()
             for chunk in pixels.split(batch_size)
         ]
         means = torch.cat(chunks).unflatten(0, (len(group), -1)).mean(1)
-        found |= {(item["row"], budget, grid): mean for item, mean in zip(group, means, strict=True)}
+        found |= {(item["row"], arm): mean for item, mean in zip(group, means, strict=True)}
     return found
 
 

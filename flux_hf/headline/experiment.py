@@ -9,17 +9,20 @@ from pathlib import Path
 
 import torch
 from datasets import Dataset
+from tqdm import tqdm
 
 from flux_hf.costs import forward_macs
 from flux_hf.data import cache_clips, load_video_dataset
-from flux_hf.evaluation import evaluate
-from flux_hf.evaluation.scoring import logits_at_budget
+from flux_hf.evaluation.accuracy import model_labels, view_gmacs
+from flux_hf.evaluation.scoring import Arm, logits_at_budget, score_videos
+from flux_hf.evaluation.views import Grid, Views
 from flux_hf.headline.models import METHODS, build_model, load_model
 from flux_hf.headline.selection import SELECTIONS
 from flux_hf.modeling.configuration_fluxvit import FluxViTConfig
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
 from flux_hf.token_optimization import search_grids
 from flux_hf.token_optimization.candidates import default_axes
+from flux_hf.token_optimization.search import balanced_order
 
 SHARES = (1, 2, 4, 8)
 """Budgets: all tokens of the fixed grid divided by these."""
@@ -34,12 +37,23 @@ class HeadlineOptions:
 
     dataset: str = field(metadata={"help": "Folder in videofolder layout, with train, validation and test."})
     cache_dir: str = field(metadata={"help": "Where decoded clips are kept."})
-    model_config: str = field(metadata={"help": "JSON config of the model; its heads are set by the experiment."})
+    model_config: str | None = field(
+        default=None, metadata={"help": "JSON config of models with random weights; the experiment sets their heads."}
+    )
+    start: str | None = field(
+        default=None, metadata={"help": "FluxViT checkpoint that all models start from, in place of model_config."}
+    )
     num_frames: int = field(default=8, metadata={"help": "Frames of the fixed grid."})
     size: int = field(default=96, metadata={"help": "Side of the fixed grid in pixels."})
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2], metadata={"help": "One training of each for each."})
     methods: list[str] = field(
         default_factory=lambda: list(METHODS), metadata={"help": "Some of plain, flux_fixed, flux_single, flux_multi."}
+    )
+    validation_videos: int | None = field(
+        default=None, metadata={"help": "Videos of the validation split to search grids on. Default: all."}
+    )
+    test_videos: int | None = field(
+        default=None, metadata={"help": "Videos of the test split to test on. Default: all."}
     )
     eval_batch_size: int = field(default=64, metadata={"help": "Clips per forward when measuring."})
     eval_workers: int = field(default=0, metadata={"help": "Decoding processes when measuring."})
@@ -67,20 +81,40 @@ def reproduce_headline(options: HeadlineOptions, training_args) -> dict:
     Raises:
         ValueError: an option is not accepted.
     """
+    if (options.model_config is None) == (options.start is None):
+        raise ValueError(f"give model_config or start, got {options.model_config} and {options.start}")
     if unknown := sorted(set(options.methods) - set(METHODS)):
         raise ValueError(f"methods must be some of {', '.join(METHODS)}, got {unknown}")
     output = Path(training_args.output_dir)
-    config = FluxViTConfig.from_json_file(options.model_config)
+    config = starting_config(options)
     if options.size % config.patch_size:
         raise ValueError(f"size must be a multiple of patch_size={config.patch_size}, got {options.size}")
     budgets = budgets_of(options, config)
-    validation, test = (load_video_dataset(options.dataset, split) for split in ("validation", "test"))
+    validation, test = (
+        balanced_part(load_video_dataset(options.dataset, split), count)
+        for split, count in (("validation", options.validation_videos), ("test", options.test_videos))
+    )
     rows, steps = [], {}
     for run in planned_runs(options):
         folder = output / run.name
         steps[run.name] = train(run, options, training_args, config, folder)
-        rows += measure(run, options, budgets, folder, validation, test)
+        rows += measured(run, options, budgets, folder, validation, test)
+    add_times(rows, output)
     return {"rows": rows, "budgets": budgets, "config": config.to_diff_dict(), "runs": steps}
+
+
+def balanced_part(videos: Dataset, count: int | None) -> Dataset:
+    """`count` of the videos, the classes in turn; None for all."""
+    return videos if count is None else videos.select(balanced_order(videos["label"][:], seed=0)[:count])
+
+
+def starting_config(options: HeadlineOptions) -> FluxViTConfig:
+    """That of `start`, or of `model_config` with a position table of the fixed grid."""
+    if options.start is not None:
+        return FluxViTConfig.from_pretrained(options.start)
+    config = FluxViTConfig.from_json_file(options.model_config)
+    config.position_frames, config.position_size = options.num_frames, options.size
+    return config
 
 
 def planned_runs(options: HeadlineOptions) -> list[Run]:
@@ -116,7 +150,7 @@ def train(run: Run, options: HeadlineOptions, training_args, config: FluxViTConf
         load_video_dataset(options.dataset, "train"),
         options.cache_dir,
         num_frames=2 * options.num_frames,
-        size=round(args.max_size * CROP_MARGIN),
+        size=round(flux_sizes(options, config)[1] * CROP_MARGIN),
     )
     config = copy.deepcopy(config)
     config.head_token_budgets = list(args.token_budgets)
@@ -130,7 +164,10 @@ def train(run: Run, options: HeadlineOptions, training_args, config: FluxViTConf
         grids=dict.fromkeys(budgets_of(options, config), grid),
     )
     trainer = FluxTrainer(
-        model=build_model(run.method, config), args=args, train_dataset=clips, processing_class=processor
+        model=build_model(run.method, config, options.start),
+        args=args,
+        train_dataset=clips,
+        processing_class=processor,
     )
     last = get_last_checkpoint(str(folder)) if folder.exists() else None
     started = time.perf_counter()
@@ -160,9 +197,8 @@ def run_arguments(run: Run, options: HeadlineOptions, training_args, config: Flu
         return args
     args.token_budgets = budgets[1:2] if run.method == "flux_single" else budgets[:3]
     args.min_frames, args.max_frames = max(2, options.num_frames // 2), 2 * options.num_frames
-    patches, args.size_step = options.size // config.patch_size, config.patch_size
-    args.min_size = max(1, round(patches * 2 / 3)) * config.patch_size
-    args.max_size = max(1, round(patches * 7 / 6)) * config.patch_size
+    args.size_step = config.patch_size
+    args.min_size, args.max_size = flux_sizes(options, config)
     args.min_pool_tokens, args.max_pool_tokens = budgets[0] * 2 // 3, budgets[0] * 4 // 3
     if run.same == "compute":
         plain = forward_macs(config, budgets[0])
@@ -170,58 +206,72 @@ def run_arguments(run: Run, options: HeadlineOptions, training_args, config: Flu
     return args
 
 
+def flux_sizes(options: HeadlineOptions, config: FluxViTConfig) -> tuple[int, int]:
+    """Smallest and largest size in pixels of the grids of Flux training."""
+    patches = options.size / config.patch_size
+    return tuple(max(1, round(patches * share)) * config.patch_size for share in (2 / 3, 7 / 6))
+
+
+def measured(
+    run: Run, options: HeadlineOptions, budgets: list[int], folder: Path, validation: Dataset, test: Dataset
+) -> list[dict]:
+    """The rows of `measure`, kept in the folder of the run."""
+    file = folder / "measured.json"
+    if not file.exists():
+        rows = measure(run, options, budgets, folder, validation, test)
+        file.write_text(json.dumps(rows) + "\n")
+    return json.loads(file.read_text())
+
+
 def measure(
     run: Run, options: HeadlineOptions, budgets: list[int], folder: Path, validation: Dataset, test: Dataset
 ) -> list[dict]:
-    """Accuracy on the test split for every way of saving tokens at every budget.
+    """Accuracy on the test split for every way of saving tokens at every budget; one decoding of a video serves all.
 
     Returns:
-        rows with `method`, `same`, `seed`, `saving`, `budget`, `grid`, `top1`, `gmacs`, `ms` (a forward with one clip).
-        `saving` is "selector" (the model's own on the fixed grid), "token_optimization" (the same on grids searched on
-        the validation split), "random", "tube", "dynamic" (other selections on the fixed grid), "frames" or "pixels"
-        (a smaller grid kept whole: fewer frames, or a smaller size, with at most as many tokens as the budget).
+        rows with `method`, `same`, `seed`, `saving`, `budget`, `grid`, `top1`, `gmacs`, `videos`. `saving` is
+        "selector" (the model's own on the fixed grid), "token_optimization" (the same on grids searched on the
+        validation split), "random", "tube", "dynamic" (other selections on the fixed grid), "frames" or "pixels" (a
+        smaller grid kept whole: fewer frames, or a smaller size, with at most as many tokens as the budget).
     """
     model = load_model(run.method, folder)
     processor = FluxVideoProcessor.from_pretrained(folder)
     shared = {"batch_size": options.eval_batch_size, "num_workers": options.eval_workers}
-    fixed = (options.num_frames, options.size)
     axes = default_axes(model.config)
     found = search_grids(validation, model, processor, budgets, *axes, records_dir=folder / "search", **shared)
-    smaller = [smaller_grids(fixed, budget, model.config.patch_size) for budget in budgets]
-    ways = {
-        "selector": (dict.fromkeys(budgets, fixed), logits_at_budget),
-        "token_optimization": ({b: tuple(found["budgets"][b]["grid"]) for b in budgets}, logits_at_budget),
-        **{name: (dict.fromkeys(budgets, fixed), forward) for name, forward in SELECTIONS.items()},
-        "frames": ({b: grids[0] for b, grids in zip(budgets, smaller, strict=True)}, logits_at_budget),
-        "pixels": ({b: grids[1] for b, grids in zip(budgets, smaller, strict=True)}, logits_at_budget),
-    }
-    rows = []
-    for saving, (grids, forward) in ways.items():
-        chosen = copy.deepcopy(processor)
-        chosen.grids = grids
-        result = evaluate(
-            test, model, chosen, budgets, records_dir=folder / f"test_{saving}", forward=forward, **shared
-        )
-        for budget in budgets:
-            figures = result["budgets"][budget]
-            rows.append(
-                {
-                    "method": run.method,
-                    "same": run.same,
-                    "seed": run.seed,
-                    "saving": saving,
-                    "budget": budget,
-                    "grid": figures["grid"],
-                    "top1": figures["top1"],
-                    "gmacs": figures["gmacs"],
-                    "ms": forward_ms(model, budget, figures["grid"], forward),
-                    "videos": result["num_videos"],
-                }
-            )
-    return rows
+    grids = {budget: tuple(found["budgets"][budget]["grid"]) for budget in budgets}
+    arms = planned_arms((options.num_frames, options.size), grids, model.config.patch_size)
+    rows, label_ids = list(range(len(test))), model_labels(test, model)
+    records = score_videos(test, rows, model, processor, [*arms.values()], Views(), label_ids=label_ids, **shared)
+    answers = [[answer["top"][0] == r["label"] for answer in r["arms"]] for r in records if "reason" not in r]
+    return [
+        {
+            **vars(run),
+            "saving": saving,
+            "budget": budget,
+            "grid": list(arm.grid),
+            "top1": statistics.mean(right),
+            "gmacs": view_gmacs(model.config, processor, budget, arm.grid),
+            "videos": len(answers),
+        }
+        for ((saving, budget), arm), right in zip(arms.items(), zip(*answers, strict=True), strict=True)
+    ]
 
 
-def smaller_grids(grid: tuple[int, int], budget: int, patch_size: int) -> tuple[tuple[int, int], tuple[int, int]]:
+def planned_arms(fixed: Grid, optimised: dict[int, Grid], patch_size: int) -> dict[tuple[str, int], Arm]:
+    """(way of saving tokens, budget) -> what to score."""
+    arms = {}
+    for budget, grid in optimised.items():
+        fewer_frames, fewer_pixels = smaller_grids(fixed, budget, patch_size)
+        arms["selector", budget] = Arm(budget, fixed)
+        arms["token_optimization", budget] = Arm(budget, grid)
+        arms |= {(name, budget): Arm(budget, fixed, forward) for name, forward in SELECTIONS.items()}
+        arms["frames", budget] = Arm(budget, fewer_frames)
+        arms["pixels", budget] = Arm(budget, fewer_pixels)
+    return arms
+
+
+def smaller_grids(grid: Grid, budget: int, patch_size: int) -> tuple[Grid, Grid]:
     """The grid with fewer frames, and with a smaller size: as large as fits into the budget, at least one frame and one
     patch."""
     frames, patches = grid[0], grid[1] // patch_size
@@ -231,12 +281,23 @@ def smaller_grids(grid: tuple[int, int], budget: int, patch_size: int) -> tuple[
 
 
 @torch.inference_mode()
-def forward_ms(model, token_budget: int, grid: list[int], forward) -> float:
-    """Median milliseconds of a forward with one clip of noise on this machine, after two that are not counted."""
-    pixels = torch.randn(1, grid[0], model.config.num_channels, grid[1], grid[1], device=model.device)
-    times = []
-    for _ in range(2 + TIMED_FORWARDS):
-        started = time.perf_counter()
-        forward(model, pixels, token_budget)
-        times.append(1000 * (time.perf_counter() - started))
-    return statistics.median(times[2:])
+def add_times(rows: list[dict], output: Path) -> None:
+    """Adds `ms` to every row: median milliseconds of a forward with one clip of noise on this machine. All rows take
+    turns, after one round that is not counted."""
+    methods = {_run_of(row): row["method"] for row in rows}
+    models = {run: load_model(method, output / run.name) for run, method in methods.items()}
+    times = [[] for _ in rows]
+    for _ in tqdm(range(1 + TIMED_FORWARDS), desc="timing"):
+        for row, seconds in zip(rows, times, strict=True):
+            model, (frames, size) = models[_run_of(row)], row["grid"]
+            forward = SELECTIONS.get(row["saving"], logits_at_budget)
+            pixels = torch.randn(1, frames, model.config.num_channels, size, size)
+            started = time.perf_counter()
+            forward(model, pixels, row["budget"])
+            seconds.append(time.perf_counter() - started)
+    for row, seconds in zip(rows, times, strict=True):
+        row["ms"] = 1000 * statistics.median(seconds[1:])
+
+
+def _run_of(row: dict) -> Run:
+    return Run(row["method"], row["same"], row["seed"])

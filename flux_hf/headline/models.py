@@ -19,28 +19,36 @@ class NoLocalPosition(nn.Module):
         return torch.zeros_like(value)
 
 
+@torch.no_grad()
 def without_flux_modules(model: FluxViTForVideoClassification) -> FluxViTForVideoClassification:
     """The model as a plain ViT, changed in place: no norms around the patch projection (dual patch norm), no local
     position embedding in the attention, and a position table without scale and shift (global position embedding).
 
     Everything else, the RMS norms of the layers and the attention pooling, is the same as in FluxViT, so that a
-    comparison is about the Flux modules alone. Checkpoints of such a model load only into such a model.
+    comparison is about the Flux modules alone. The scales of the norms go into the patch projection, those of the
+    position table into the table. Checkpoints of such a model load only into such a model.
     """
-    embedding = model.fluxvit.embeddings
-    embedding.patch_embedding.norm_before = nn.Identity()
-    embedding.patch_embedding.norm_after = nn.Identity()
-    for parameter in (embedding.position_embedding.weight, embedding.position_embedding.bias):
-        parameter.requires_grad_(False)  # 1 and 0
+    patches, positions = model.fluxvit.embeddings.patch_embedding, model.fluxvit.embeddings.position_embedding
+    patches.projection.weight.mul_(patches.norm_before.weight * patches.norm_after.weight[:, None])
+    patches.projection.bias.mul_(patches.norm_after.weight)
+    patches.norm_before = patches.norm_after = nn.Identity()
+    positions.table.mul_(positions.weight).add_(positions.bias)
+    for parameter, value in ((positions.weight, 1.0), (positions.bias, 0.0)):
+        parameter.requires_grad_(False).fill_(value)
     for layer in model.fluxvit.encoder.layers:
         layer.attention.local_position = NoLocalPosition()
     return model
 
 
-def build_model(method: str, config: FluxViTConfig) -> FluxViTForVideoClassification:
-    """An untrained model of one of `METHODS`."""
+def build_model(method: str, config: FluxViTConfig, start: str | None = None) -> FluxViTForVideoClassification:
+    """The model of one of `METHODS` before training: random, or with the weights of the FluxViT checkpoint `start`,
+    each head those of the same place."""
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
-    model = FluxViTForVideoClassification(config)
+    if start is None:
+        model = FluxViTForVideoClassification(config)
+    else:
+        model = FluxViTForVideoClassification.from_pretrained(start, config=config)
     return without_flux_modules(model) if method == "plain" else model
 
 

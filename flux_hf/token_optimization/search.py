@@ -79,8 +79,9 @@ def search_grids(
         objective: what grids cost, see `grid_cost`; decides between grids that are equally accurate.
         max_cost: grids that cost more are left out.
         rounds: R of the rule; 1 tries every grid on every video.
-        records_dir, batch_size, num_workers, forward: as in `evaluate`. A search that was interrupted goes on from
-            `records_dir` and comes to the same result.
+        records_dir, batch_size, num_workers: as in `evaluate`. A search that was interrupted goes on from `records_dir`
+            and comes to the same result.
+        forward: what computes the logits. Not part of the settings that are compared when a search goes on.
 
     Returns:
         `rule` (settings of the search), `budgets`: for each `grid` (the winner), `cost` and `grids`, a list of what is
@@ -93,13 +94,17 @@ def search_grids(
     """
     _check(processor, objective, rounds, token_budgets)
     patch_size = model.config.patch_size
-    candidates = {budget: candidate_grids(budget, frames, sizes, patch_size) for budget in token_budgets}
+    candidates = [
+        Arm(budget, grid, forward)
+        for budget in token_budgets
+        for grid in candidate_grids(budget, frames, sizes, patch_size)
+    ]
     rule = {"objective": objective, "max_cost": max_cost, "rounds": rounds, "seed": seed}
     settings = {
         "files": file_list_hash(calibration),
         "model": model_hash(model),
         "processor": processor.to_dict(),
-        "grids": [[budget, *grid] for budget, grids in candidates.items() for grid in grids],
+        "grids": [[arm.token_budget, *arm.grid] for arm in candidates],
         "rule": rule,
     }
     folder, done = open_records(records_dir, settings)
@@ -113,7 +118,7 @@ def search_grids(
             )
     label_ids = model_labels(calibration, model)
     order = balanced_order(calibration["label"][:], seed)
-    options = {"label_ids": label_ids, "batch_size": batch_size, "num_workers": num_workers, "forward": forward}
+    options = {"label_ids": label_ids, "batch_size": batch_size, "num_workers": num_workers}
 
     left, tried, seen = list(arms), {arm: [] for arm in arms}, 0
     unreadable, rounds_in = 0, dict.fromkeys(arms, 0)
@@ -170,10 +175,9 @@ def search_grids(
     }
 
 
-def _costs(candidates: dict, objective: str, model, processor, calibration, folder) -> dict[Arm, float]:
+def _costs(arms: list[Arm], objective: str, model, processor, calibration, folder) -> dict[Arm, float]:
     """Cost of every candidate. Milliseconds are others in every process and at every time: those of the first process
     count in all, and a search that goes on takes those it began with."""
-    arms = [Arm(budget, grid) for budget, grids in candidates.items() for grid in grids]
     file = folder.folder / "costs.json" if folder else None
     if file and file.exists():
         costs = json.loads(file.read_text())
