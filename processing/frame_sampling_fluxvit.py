@@ -84,14 +84,7 @@ def cheapest_in_segments(
     if total <= num_frames:
         return repeat_evenly(total, num_frames)
     first, last = (edges[clip::num_clips] for edges in segment_bounds(total, num_frames * num_clips))
-    keys = np.asarray(key_frames, dtype=np.int64)
-    if keys.size == 0:
-        return first
-    middle = (first + last) // 2
-    before = keys[np.maximum(np.searchsorted(keys, middle, side="right") - 1, 0)]
-    after = keys[np.minimum(np.searchsorted(keys, middle), keys.size - 1)]
-    nearest = np.where(abs(before - middle) <= abs(after - middle), before, after)
-    return np.where((first <= nearest) & (nearest <= last), nearest, first)
+    return _nearest_key_frames((first + last) // 2, first, last, key_frames, otherwise=first)
 
 
 def sample_segments(metadata, num_frames: int, decoding: str, clip: int = 0, num_clips: int = 1) -> np.ndarray:
@@ -111,6 +104,36 @@ def random_in_segments(total: int, num_frames: int, generator: np.random.Generat
     """
     first, last = segment_bounds(total, num_frames)
     return generator.integers(first, last, endpoint=True)
+
+
+def snap_to_key_frames(drawn: np.ndarray, total: int, key_frames: Sequence[int]) -> np.ndarray:
+    """Frame numbers for training that are cheap to decode: those of `random_in_segments`, each moved to the key frame
+    of its segment that is nearest, the earlier of two. In a segment without one it stays as drawn.
+
+    Args:
+        drawn: frame numbers (num_frames,), one from each segment of `segment_bounds(total, num_frames)`.
+        total: number of frames that the segments share out.
+        key_frames: ascending numbers of the frames at which decoding can start; those outside of 0 to `total` - 1 are
+            in no segment.
+
+    Returns:
+        int array (num_frames,), ascending. `snap_to_key_frames([20, 30, 60, 99], 100, [0, 40, 44])` is 0, 40, 60, 99.
+    """
+    drawn = np.asarray(drawn, dtype=np.int64)
+    first, last = segment_bounds(total, len(drawn))
+    return _nearest_key_frames(drawn, first, last, key_frames, otherwise=drawn)
+
+
+def _nearest_key_frames(places, first, last, key_frames: Sequence[int], otherwise) -> np.ndarray:
+    """The key frame from `first` to `last` that is nearest to each of `places`, between them too; else `otherwise`."""
+    keys = np.asarray(key_frames, dtype=np.int64)
+    if keys.size == 0:
+        return otherwise
+    before = keys[np.maximum(np.searchsorted(keys, places, side="right") - 1, 0)]
+    after = keys[np.minimum(np.searchsorted(keys, places), keys.size - 1)]
+    has_before, has_after = ((first <= key) & (key <= last) for key in (before, after))
+    nearer = has_before & (~has_after | (abs(before - places) <= abs(after - places)))
+    return np.where(nearer, before, np.where(has_after, after, otherwise))
 
 
 def _check(total: int, num_frames: int):

@@ -39,7 +39,7 @@ def read_video(source, indices=None, *, short_side: int | None = None, threads: 
         indices: frame numbers in presentation order, in any order and with repeats, or a function that is called with
             `metadata=SeekableMetadata` and returns them (again, if the number of frames or the key frames turn out to
             be others than the file says). Default: all frames.
-        short_side: scale frames down (bilinear, antialiased) while they are converted to RGB so that the shorter side
+        short_side: scale frames down (bilinear, antialiased) before they are converted to RGB so that the shorter side
             has this many pixels; smaller frames are left as they are. Default: native size.
         threads: decoder threads; 0 lets libav choose. Default: 1 inside DataLoader and other worker processes, else 0.
 
@@ -204,7 +204,7 @@ class _FrameWriter:
 
     def __init__(self, numbers: np.ndarray, short_side: int | None, threads: int):
         self._numbers, self._short_side, self._threads = numbers, short_side, threads
-        self._reformatter = av.video.reformatter.VideoReformatter()
+        self._scaler, self._converter = av.video.reformatter.VideoReformatter(), av.video.reformatter.VideoReformatter()
         self._stored_size = None
         self.array = None
 
@@ -214,9 +214,11 @@ class _FrameWriter:
             self.height, self.width = (frame.width, frame.height) if self._turn[0] else (frame.height, frame.width)
             self._stored_size = _scaled(frame.width, frame.height, self._short_side)
         width, height = self._stored_size
-        rgb = self._reformatter.reformat(
-            frame, width, height, "rgb24", interpolation="BILINEAR", threads=self._threads
-        ).to_ndarray()
+        options = {"interpolation": "BILINEAR", "threads": self._threads}
+        if (frame.width, frame.height) != self._stored_size:
+            # In one step with the conversion to RGB, libswscale is slower and drops half of the columns of colour.
+            frame = self._scaler.reformat(frame, width, height, "yuv444p", **options)
+        rgb = self._converter.reformat(frame, width, height, "rgb24", **options).to_ndarray()
         transpose, flip_rows, flip_columns = self._turn
         if transpose:
             rgb = rgb.transpose(1, 0, 2)

@@ -1,4 +1,4 @@
-"""Measure the decoding of a few frames of short and long files, against other readers; writes JSON."""
+"""Measure the decoding of a few frames of short and long files, against other readers, and its memory; writes JSON."""
 
 import json
 from dataclasses import dataclass, field
@@ -14,12 +14,13 @@ class DecodingOptions:
     num_frames: list[int] = field(default_factory=lambda: [8, 24], metadata={"help": "Frames that are read."})
     repeats: int = field(default=7, metadata={"help": "Counted runs of each reader, taking turns."})
     most_seconds: float = field(default=60.0, metadata={"help": "A reader takes no further turn on a file after that."})
-    quick: bool = field(default=False, metadata={"help": "Fewer files, 8 frames, three repeats: about two minutes."})
+    quick: bool = field(default=False, metadata={"help": "Fewer files, 8 frames, three repeats: about three minutes."})
 
 
 def main(argv: list[str] | None = None) -> None:
     (options,) = parse_options(DecodingOptions, argv, __doc__)
-    from flux_hf.benchmarking.files import FILES, QUICK_FILES, video_file
+    from flux_hf.benchmarking.files import FILES, MEMORY_FILES, QUICK_FILES, video_file
+    from flux_hf.benchmarking.memory import memory_of_length
     from flux_hf.benchmarking.readers import available_readers
     from flux_hf.benchmarking.timing import alternating
     from flux_hf.provenance import provenance
@@ -35,7 +36,12 @@ def main(argv: list[str] | None = None) -> None:
             timed = alternating(runs, options.repeats, options.most_seconds)
             rows.append({"file": kind.name, "num_frames": frames, "readers": timed} | _ratios(timed))
             print(json.dumps(rows[-1]), flush=True)
+    paths = [str(video_file(kind, Path(options.files))) for kind in MEMORY_FILES]
+    memory = {"short": MEMORY_FILES[0].name, "long": MEMORY_FILES[1].name}
+    memory["rows"] = [row for frames in options.num_frames for row in memory_of_length(*paths, frames)]
+    print(json.dumps(memory), flush=True)
     result = provenance("benchmark-decoding", argv) | {"options": vars(options), "missing": missing, "decoding": rows}
+    result["memory"] = memory
     Path(options.output).write_text(json.dumps(result, indent=1) + "\n")
 
 

@@ -12,12 +12,6 @@ STATEMENTS = {
     "transformers": "from transformers import AutoModelForVideoClassification, AutoVideoProcessor",
     "flux_hf": "from transformers import AutoModelForVideoClassification, AutoVideoProcessor; import flux_hf",
 }
-PEAK = """
-import resource, sys, torch
-from flux_hf import FluxVideoProcessor
-FluxVideoProcessor(token_budget=1024)(sys.argv[1], return_tensors="pt")
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-"""
 
 
 @dataclass
@@ -49,17 +43,11 @@ def main(argv: list[str] | None = None) -> None:
     startup = {name: (lambda code=code: _python(code)) for name, code in STATEMENTS.items()}
     result = provenance("benchmark-end-to-end", argv) | {"options": vars(options), "end_to_end": rows}
     result["startup"] = alternating(startup, options.repeats, options.most_seconds)
-    long, short = (FileKind(seconds, *FULL_HD) for seconds in (600, 10))
-    if not options.quick:
-        files = {"10 min": long, "10 s": short}
-        result["peak_kilobytes"] = {
-            name: int(_python(PEAK, str(video_file(kind, Path(options.files))))) for name, kind in files.items()
-        }
     Path(options.output).write_text(json.dumps(result, indent=1) + "\n")
 
 
-def _python(code: str, *arguments: str) -> str:
-    return subprocess.run([sys.executable, "-c", code, *arguments], check=True, capture_output=True, text=True).stdout
+def _python(code: str) -> None:
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
 def _pipelines(options: EndToEndOptions) -> dict:

@@ -1,6 +1,7 @@
 """What benchmarks measure with: their files are what their names say, everything takes turns, reports hold the JSON."""
 
 import json
+import resource
 
 import av
 import numpy as np
@@ -11,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from flux_hf import FluxViTConfig, FluxViTForVideoClassification
 from flux_hf.benchmarking.files import FileKind, video_file
 from flux_hf.benchmarking.floor import matmuls_and_attention, selection_and_positions
+from flux_hf.benchmarking.memory import peak_kilobytes
 from flux_hf.benchmarking.naive import NaiveForward
 from flux_hf.benchmarking.readers import available_readers, opencv, ours, transformers_pyav
 from flux_hf.benchmarking.timing import alternating
@@ -69,6 +71,7 @@ def test_decoding_command(tmp_path, monkeypatch):
     from flux_hf.scripts.benchmark_decoding import main
 
     monkeypatch.setattr(files, "QUICK_FILES", KINDS[:1])
+    monkeypatch.setattr(files, "MEMORY_FILES", (FileKind(1, 128, 96, 12), KINDS[0]))
     output = tmp_path / "decoding.json"
     main(["--quick", "--output", str(output), "--files", str(tmp_path)])
     result = json.loads(output.read_text())
@@ -78,6 +81,19 @@ def test_decoding_command(tmp_path, monkeypatch):
     assert row["fast_speedup"] == pytest.approx(
         row["readers"][row["best_peer"]]["seconds"] / row["readers"]["fast"]["seconds"]
     )
+    memory = result["memory"]
+    assert (memory["short"], memory["long"]) == ("1 s 128x96 H.264, key frame every 12", KINDS[0].name)
+    assert [(row["decoding"], row["num_frames"]) for row in memory["rows"]] == [("exact", 8), ("fast", 8)]
+    for row in memory["rows"]:
+        assert row["ratio"] == row["long_kilobytes"] / row["short_kilobytes"] and row["short_kilobytes"] > 2**15
+
+
+def test_the_peak_of_a_process_is_its_own():
+    """Not that of this one, which holds torch; and what is given back before the end counts."""
+    nothing = peak_kilobytes("pass")
+    assert nothing < 2**16 < resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    held = peak_kilobytes("import sys; held = b'x' * (int(sys.argv[1]) << 20); del held", "200")
+    assert nothing + 190 * 2**10 < held < nothing + 260 * 2**10
 
 
 @pytest.mark.parametrize("budget", [24, 64])
@@ -130,7 +146,9 @@ def test_report_holds_the_figures(tmp_path):
     timed = {"seconds": 0.1234, "spread": [0.1, 0.2], "repeats": 3}
     readers = {"exact": timed, "fast": timed | {"seconds": 0.011}, "other": {"error": "ValueError: no"}}
     row = {"file": "a file", "num_frames": 8, "readers": readers, "fast_speedup": 12.34}
-    decoding = base | {"decoding": [row], "missing": {"peer": "ImportError: gone"}}
+    peaks = {"decoding": "fast", "num_frames": 8, "short_kilobytes": 2**20, "long_kilobytes": 3 * 2**19, "ratio": 1.5}
+    memory = {"short": "a short file", "long": "a long file", "rows": [peaks]}
+    decoding = base | {"decoding": [row], "missing": {"peer": "ImportError: gone"}, "memory": memory}
     models = {"FluxViT-S": timed | {"seconds": 0.777}}
     end_to_end = base | {"end_to_end": [{"file": "b", "models": models}], "startup": {"flux_hf": timed}}
     files = []
@@ -148,6 +166,8 @@ def test_report_holds_the_figures(tmp_path):
         "777 (100-200)",
         "ImportError: gone",
         "other (ValueError: no)",
+        "| a short file | a long file | long / short |",
+        "| fast | 8 | 1024 | 1536 | 1.50 |",
         "torch 9.9",
     ):
         assert figure in text

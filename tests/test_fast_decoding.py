@@ -74,6 +74,8 @@ def test_key_frames_are_preferred_and_the_first_frame_else():
     assert cheapest_in_segments(100, 4, []).tolist() == [0, 25, 50, 75]
     assert cheapest_in_segments(100, 1, [30, 67]).tolist() == [67]
     assert cheapest_in_segments(100, 1, [30, 69]).tolist() == [30]
+    # 9 is as near to the middle of 10 to 13 as 13 is, but in the segment before
+    assert cheapest_in_segments(40, 10, [0, 11, 17])[3:5].tolist() == [12, 17]
     assert cheapest_in_segments(3, 4, [0]).tolist() == [0, 0, 1, 2]
     for numbers in ((0, 4), (10, 0)):
         with pytest.raises(ValueError, match="at least one frame"):

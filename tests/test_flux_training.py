@@ -11,17 +11,21 @@ from huggingface_hub import ModelCard
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 from transformers import set_seed
+from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from transformers.utils import logging as transformers_logging
 
 from flux_hf import FluxViTForVideoClassification
 from flux_hf.data import load_video_dataset
+from flux_hf.processing.frame_sampling_fluxvit import segment_bounds, snap_to_key_frames
 from flux_hf.training.augmentation import ClipAugmentation, mix_batch, random_state
+from flux_hf.training.finetuning import FinetuneOptions, finetune
 from flux_hf.training.moving_average import FILE_NAME
 from flux_hf.training.objective import flux_loss_parts
 from flux_hf.training.optimizer import parameter_groups
 from flux_hf.training.sampling import ClipRequest
 from flux_hf.training.training_clips import TrainingClips, ViewMaker
 from tests import tiny_training, video_datasets
+from tests.video_files import read_numbers
 
 MEAN, STD = [0.5] * 3, [0.25] * 3
 PARTS = ["loss_16", "loss_12", "loss_8", "alignment_12", "alignment_8"]
@@ -208,6 +212,60 @@ def test_a_random_frame_of_each_segment():
     for epoch in range(60):
         clips[ClipRequest(0, epoch, (4, 28))]
     assert taken == {(place, number) for place in range(4) for number in range(3 * place, 3 * place + 3)}
+
+
+# Key frames
+
+
+def numbers_seen(trainer, count: int) -> dict[tuple, list[int]]:
+    """(place in the run, name of a video) -> the numbers of its frames, for the first `count` batches."""
+    mean, std = (torch.tensor(value)[:, None, None] for value in (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD))
+    loader, seen = iter(trainer.get_train_dataloader()), {}
+    for place in range(count):
+        batch = next(loader)
+        for name, clip in zip(batch["names"], batch["pixel_values_videos"], strict=True):
+            frames = (255 * (clip * std + mean)).permute(0, 2, 3, 1).numpy()
+            seen[place, name] = [number % 100 for number in read_numbers(frames)]
+    return seen
+
+
+@pytest.mark.parametrize("container", ["mp4", "webm"])
+@pytest.mark.parametrize("streaming", [False, True])
+def test_random_frames_snap_to_key_frames(tmp_path, streaming, container):
+    codec = {"mp4": {"sc_threshold": "0", "bf": "2"}, "webm": {"deadline": "realtime", "keyint_min": "7"}}[container]
+    for number in range(6):
+        path = tmp_path / f"{number}.{container}"
+        video_datasets.write_video(path, number, height=48, width=48, options={"g": "7", **codec})
+    (tmp_path / "train.csv").write_text("".join(f"{number}.{container} {number % 3}\n" for number in range(6)))
+    plain = {
+        "min_crop_area": 1.0,
+        "max_crop_aspect": 1.0,
+        "flip": False,
+        "rand_augment_ops": 0,
+        "min_size": 42,
+        "shuffle_buffer": 3,
+    }
+
+    def seen(**options):
+        train = load_video_dataset(tmp_path, "train", streaming=streaming, label_names=tiny_training.NAMES)
+        return numbers_seen(tiny_training.trainer(tmp_path / "run", train=train, **plain, **options), 3)
+
+    drawn, snapped = seen(), seen(snap_to_keyframes=True)
+    assert len(drawn) == 6 and snapped == seen(snap_to_keyframes=True) and snapped != drawn
+    for key, numbers in drawn.items():
+        assert snapped[key] == snap_to_key_frames(numbers, 30, [0, 7, 14, 21, 28]).tolist()
+        first, last = segment_bounds(30, len(numbers))
+        assert (first <= snapped[key]).all() and (snapped[key] <= last).all()
+    assert any(number % 7 for numbers in snapped.values() for number in numbers)
+    assert snapped != seen(snap_to_keyframes=True, seed=5)
+
+
+def test_snapping_in_cached_clips_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="snap_to_keyframes needs video files"):
+        tiny_training.trainer(tmp_path, snap_to_keyframes=True)
+    options = FinetuneOptions(dataset="missing", cache_dir=str(tmp_path / "cache"))
+    with pytest.raises(ValueError, match="snap_to_keyframes .* cache_dir"):
+        finetune(options, tiny_training.arguments(tmp_path, snap_to_keyframes=True))
 
 
 # Unreadable videos

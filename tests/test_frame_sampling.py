@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from flux_hf.processing.frame_sampling_fluxvit import random_in_segments, repeat_evenly, segment_bounds, segment_middles
+from flux_hf.processing.frame_sampling_fluxvit import (
+    random_in_segments,
+    repeat_evenly,
+    segment_bounds,
+    segment_middles,
+    snap_to_key_frames,
+)
 
 
 def test_official_kinetics_numbers():
@@ -61,6 +67,29 @@ def test_random_frames_stay_in_their_segments(total, num_frames):
 def test_random_frames_follow_the_generator():
     draws = [random_in_segments(300, 8, np.random.default_rng(seed)).tolist() for seed in (1, 1, 2)]
     assert draws[0] == draws[1] != draws[2]
+
+
+def test_draws_snap_to_the_nearest_key_frame_of_their_segment():
+    assert snap_to_key_frames([20, 30, 60, 99], 100, [0, 40, 44]).tolist() == [0, 40, 60, 99]
+    assert snap_to_key_frames([42, 60], 100, [40, 44, 49, 51]).tolist() == [40, 51]
+    # 24 is nearer to 25 than 40 is, but in another segment
+    assert snap_to_key_frames([3, 25], 50, [24, 40]).tolist() == [24, 40]
+    assert snap_to_key_frames([3, 25], 50, []).tolist() == [3, 25]
+    assert snap_to_key_frames([3, 25], 50, [-4, 60]).tolist() == [3, 25]
+    assert snap_to_key_frames([0, 0, 1, 2], 3, [0, 1]).tolist() == [0, 0, 1, 2]
+
+
+@pytest.mark.parametrize("total, num_frames", [(300, 8), (17, 16), (100, 3), (16, 16), (5, 12)])
+def test_snapped_draws_are_the_best_of_their_segments(total, num_frames):
+    first, last = segment_bounds(total, num_frames)
+    generator = np.random.default_rng(0)
+    for _ in range(200):
+        keys = np.flatnonzero(generator.random(total) < 0.1)
+        drawn = random_in_segments(total, num_frames, generator)
+        snapped = snap_to_key_frames(drawn, total, keys)
+        for low, high, before, after in zip(first, last, drawn, snapped, strict=True):
+            inside = keys[(low <= keys) & (keys <= high)]
+            assert after == (min(inside, key=lambda key: abs(key - before)) if inside.size else before)  # noqa: B023
 
 
 @pytest.mark.parametrize("total", range(1, 40))

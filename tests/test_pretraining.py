@@ -343,11 +343,13 @@ def test_pretrain_streams_several_sets(tmp_path, teacher):
     [
         ({"model_config": None}, "model_config"),
         ({"streaming": True, "cache_dir": "x"}, "cache_dir"),
+        ({"cache_dir": "x", "snap_to_keyframes": True}, "snap_to_keyframes .* cache_dir"),
         ({"dataset_without_flip": ["b"]}, "dataset_without_flip names no data set of dataset: b"),
         ({"dataset_weights": [1.0, 2.0]}, "dataset_weights"),
     ],
 )
 def test_options_that_make_no_sense(tmp_path, changes, message):
     settings = {"dataset": ["a"], "teacher": "t", "model_config": "c"} | changes
+    training = {name: settings.pop(name) for name in ("snap_to_keyframes",) if name in settings}
     with pytest.raises(ValueError, match=message):
-        run_pretraining(PretrainOptions(**settings), tiny_pretraining.arguments(tmp_path))
+        run_pretraining(PretrainOptions(**settings), tiny_pretraining.arguments(tmp_path, **training))

@@ -66,6 +66,21 @@ def test_one_time_alone_and_times_beyond_the_end(tmp_path, start, end, numbers):
     assert read_numbers(read_clip(row, np.arange)) == expected
 
 
+def test_key_frames_count_from_the_start_time(tmp_path):
+    path = video_datasets.write_video(tmp_path / "a.mp4", 0, options={"g": "7", "sc_threshold": "0"})
+    row = {"video": {"path": str(path), "bytes": None}, "start": 0.2, "end": 1.0}
+    seen = []
+
+    def choose(total: int) -> list[int]:
+        seen.append(total)
+        return [1, 9, 19]
+
+    frames = read_clip(row, choose, snap_to_keyframes=True)
+    # 20 frames from number 5 on in three segments, 5 to 10, 11 to 17, 18 to 24; key frames at 7, 14 and 21
+    assert set(seen) == {20} and read_numbers(frames) == [7, 14, 21]
+    assert read_numbers(read_clip(row, choose)) == [6, 14, 24]
+
+
 @pytest.mark.parametrize(("start", "end"), [(5.0, 6.0), (0.8, 0.4), (-1.0, 0.5)])
 def test_times_without_a_frame(tmp_path, start, end):
     path = video_datasets.write_video(tmp_path / "a.mp4", 0)

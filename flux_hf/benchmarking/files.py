@@ -44,6 +44,8 @@ FILES = [
     *(FileKind(seconds, *HD, 128, "libvpx-vp9") for seconds in (60, 600)),
     FileKind(10, 340, 256),
 ]
+MEMORY_FILES = (FileKind(10, *FULL_HD), FileKind(600, *FULL_HD))
+"""A short and a long file that differ in nothing else."""
 QUICK_FILES = [FileKind(60, *HD), FileKind(600, *HD), FileKind(60, *HD, 128, "libvpx-vp9"), FileKind(10, 340, 256)]
 
 

@@ -46,7 +46,21 @@ def _decoding(result: dict) -> str:
     failed = {name: entry["error"] for row in rows for name, entry in row["readers"].items() if "error" in entry}
     missing = "".join(f"\nNot measured: {name} ({why}).\n" for name, why in (result["missing"] | failed).items())
     note = "Milliseconds to read frames of a video; the last columns say how many times faster than the best peer."
-    return f"## Decoding\n{MODES}\n{note}\n\n{_table(head, table)}\n{missing}"
+    return f"## Decoding\n{MODES}\n{note}\n\n{_table(head, table)}\n{missing}" + _memory(result)
+
+
+def _memory(result: dict) -> str:
+    if "memory" not in result:
+        return ""
+    memory = result["memory"]
+    table = [
+        [row["decoding"], str(row["num_frames"])]
+        + [f"{row[side] // 1024}" for side in ("short_kilobytes", "long_kilobytes")]
+        + [f"{row['ratio']:.2f}"]
+        for row in memory["rows"]
+    ]
+    head = ["decoding", "frames", memory["short"], memory["long"], "long / short"]
+    return f"\nPeak memory, in MiB, of a process that reads a file with the processor.\n\n{_table(head, table)}\n"
 
 
 def _model(result: dict) -> str:
@@ -78,9 +92,6 @@ def _end_to_end(result: dict) -> str:
     text += f"{_table(['file', *names], table)}\n\n"
     startup = ", ".join(f"{name} {_seconds(entry)}" for name, entry in result["startup"].items())
     text += f"Milliseconds to start Python and import: {startup}.\n"
-    if "peak_kilobytes" in result:
-        peaks = ", ".join(f"{name} {size // 1024} MiB" for name, size in result["peak_kilobytes"].items())
-        text += f"\nPeak memory of a process that reads a 1080p file: {peaks}.\n"
     return text
 
 

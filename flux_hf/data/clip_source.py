@@ -15,10 +15,11 @@ class VideoRows:
     Args:
         dataset: with the columns `video`, `label` and optionally `start` and `end`.
         short_side: larger frames are scaled down to this short side in pixels; None keeps their size.
+        snap_to_keyframes: as of [`read_clip`].
     """
 
-    def __init__(self, dataset: Dataset, short_side: int | None = None):
-        self.dataset, self.short_side = dataset, short_side
+    def __init__(self, dataset: Dataset, short_side: int | None = None, snap_to_keyframes: bool = False):
+        self.dataset, self.short_side, self.snap_to_keyframes = dataset, short_side, snap_to_keyframes
         self.label_names = dataset.features["label"].names
         self._last = (None, None)
 
@@ -37,7 +38,7 @@ class VideoRows:
         Raises:
             VideoDecodeError: the video cannot be read.
         """
-        return read_clip(self._row(index), choose, short_side=self.short_side)
+        return read_clip(self._row(index), choose, short_side=self.short_side, snap_to_keyframes=self.snap_to_keyframes)
 
     def _row(self, index: int) -> dict:
         if self._last[0] != index:
@@ -45,11 +46,13 @@ class VideoRows:
         return self._last[1]
 
 
-def clip_source(dataset, short_side: int | None = None) -> VideoRows | CachedClips | None:
+def clip_source(
+    dataset, short_side: int | None = None, snap_to_keyframes: bool = False
+) -> VideoRows | CachedClips | None:
     """Something with `label_names`, `len()`, `label(index)`, `name(index)` and `read(index, choose)` for a data set of
     videos or a cache of clips; None for anything else."""
     if isinstance(dataset, CachedClips):
         return dataset
     if isinstance(dataset, Dataset) and {"video", "label"} <= set(dataset.column_names):
-        return VideoRows(dataset, short_side)
+        return VideoRows(dataset, short_side, snap_to_keyframes)
     return None

@@ -4,19 +4,27 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from transformers.video_utils import VideoMetadata
 
-from flux_hf.processing.video_decoding_fluxvit import read_video
+from flux_hf.processing.frame_sampling_fluxvit import snap_to_key_frames
+from flux_hf.processing.video_decoding_fluxvit import SeekableMetadata, read_video
 from flux_hf.processing.video_source_fluxvit import VideoDecodeError, source_name
 
 
-def read_clip(row: dict, choose: Callable[[int], np.ndarray], *, short_side: int | None = None) -> np.ndarray:
+def read_clip(
+    row: dict,
+    choose: Callable[[int], np.ndarray],
+    *,
+    short_side: int | None = None,
+    snap_to_keyframes: bool = False,
+) -> np.ndarray:
     """Decode chosen frames of a row.
 
     Args:
         row: `video` ({"path", "bytes"}), and optionally `start` and `end` in seconds (None: the whole video).
         choose: the number of frames there are -> the frame numbers to take, counted from the start time.
         short_side: larger frames are scaled down to this short side, in pixels, while they are converted.
+        snap_to_keyframes: `choose` takes one frame from each of equal segments; move it to the nearest key frame of its
+            segment, where there is one (`snap_to_key_frames`).
 
     Returns:
         uint8 array (frames, height, width, 3), RGB.
@@ -25,9 +33,12 @@ def read_clip(row: dict, choose: Callable[[int], np.ndarray], *, short_side: int
         VideoDecodeError: the video cannot be read, or ends before its start time.
     """
 
-    def indices(metadata: VideoMetadata) -> np.ndarray:
+    def indices(metadata: SeekableMetadata) -> np.ndarray:
         first, count = _frames_between(metadata, row)
-        return first + np.asarray(choose(count))
+        numbers = np.asarray(choose(count))
+        if snap_to_keyframes:
+            numbers = snap_to_key_frames(numbers, count, np.asarray(metadata.key_frames, dtype=np.int64) - first)
+        return first + numbers
 
     return read_video(row["video"], indices, short_side=short_side)[0]
 
@@ -37,7 +48,7 @@ def row_name(row: dict, index: int) -> str:
     return str(row["video"].get("path") or f"row {index}")
 
 
-def _frames_between(metadata: VideoMetadata, row: dict) -> tuple[int, int]:
+def _frames_between(metadata: SeekableMetadata, row: dict) -> tuple[int, int]:
     total, start, end = metadata.total_num_frames, row.get("start"), row.get("end")
     if start is None and end is None:
         return 0, total

@@ -143,6 +143,8 @@ def _check(options: PretrainOptions, args: FluxPreTrainingArguments) -> None:
         raise ValueError("give model (a checkpoint) or model_config (a JSON file, random weights)")
     if options.streaming and options.cache_dir:
         raise ValueError("streaming reads videos as they come and cannot be combined with cache_dir")
+    if args.snap_to_keyframes and options.cache_dir:
+        raise ValueError("snap_to_keyframes needs video files and cannot be combined with cache_dir")
     if options.streaming and args.view_epochs is not None:
         raise ValueError("view_epochs repeats the views of videos with numbers, streaming has none")
     if unknown := sorted(set(options.dataset_without_flip or []) - set(options.dataset)):

@@ -43,6 +43,13 @@ class ClipTrainingArguments(TrainingArguments):
     decode_short_side: int = field(
         default=320, metadata={"help": "Larger training videos are scaled down to this short side when decoded."}
     )
+    snap_to_keyframes: bool = field(
+        default=False,
+        metadata={
+            "help": "Move the frame drawn from a segment to the nearest key frame of that segment, where it has one: "
+            "faster, with less variety. Video files only, not for clips of a cache."
+        },
+    )
     max_unreadable_in_a_row: int = field(
         default=10, metadata={"help": "Training stops after this many unreadable videos in a row."}
     )

@@ -13,7 +13,7 @@ from transformers import Trainer
 from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import logging
 
-from flux_hf.data import clip_source
+from flux_hf.data import CachedClips, clip_source
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
 from flux_hf.training.grids import admissible_grids
 from flux_hf.training.optimizer import parameter_groups
@@ -41,6 +41,8 @@ class ClipTrainer(Trainer):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.model_accepts_loss_kwargs = False
+        if self.args.snap_to_keyframes and isinstance(self.train_dataset, CachedClips):
+            raise ValueError("snap_to_keyframes needs video files, a cache of decoded clips has no key frames")
         config = self.accelerator.unwrap_model(self.model).config
         if self.processing_class is None:
             self.processing_class = FluxVideoProcessor(patch_size=config.patch_size)
@@ -88,7 +90,7 @@ class ClipTrainer(Trainer):
     def get_train_dataloader(self) -> DataLoader:
         args = self.args
         streamed = isinstance(self.train_dataset, datasets.IterableDataset)
-        source = None if streamed else clip_source(self.train_dataset, args.decode_short_side)
+        source = None if streamed else clip_source(self.train_dataset, args.decode_short_side, args.snap_to_keyframes)
         if not streamed and source is None:
             return super().get_train_dataloader()
         names = self.train_dataset.features["label"].names if streamed else source.label_names
@@ -130,6 +132,7 @@ class ClipTrainer(Trainer):
             seed=args.seed,
             shuffle_buffer=args.shuffle_buffer,
             short_side=args.decode_short_side,
+            snap_to_keyframes=args.snap_to_keyframes,
             max_unreadable=args.max_unreadable_in_a_row,
             start=start,
         )

@@ -68,6 +68,8 @@ def finetune(options: FinetuneOptions, training_args: FluxTrainingArguments) -> 
         raise ValueError("num_frames and size make one grid: give both or neither")
     if options.streaming and options.cache_dir:
         raise ValueError("streaming reads videos as they come and cannot be combined with cache_dir")
+    if training_args.snap_to_keyframes and options.cache_dir:
+        raise ValueError("snap_to_keyframes needs video files and cannot be combined with cache_dir")
     set_seed(training_args.seed)
     train, label_names = _load(options, options.train_split, options.streaming)
     validation = None

@@ -32,7 +32,7 @@ class StreamedBatches(TorchIterableDataset):
         grids: what the grids are drawn from.
         accumulation: batches of a process in one optimiser step.
         rank, world_size: this process, of how many.
-        short_side: larger frames are scaled down to this short side in pixels.
+        short_side, snap_to_keyframes: as of [`read_clip`].
         start: number of batches to leave out at the beginning; their videos are read past, not decoded.
 
     Raises:
@@ -53,13 +53,15 @@ class StreamedBatches(TorchIterableDataset):
         seed: int = 0,
         shuffle_buffer: int = 1000,
         short_side: int | None = None,
+        snap_to_keyframes: bool = False,
         max_unreadable: int = 10,
         start: int = 0,
     ):
         self.dataset = dataset.shuffle(seed=seed, buffer_size=shuffle_buffer)
         self.make_views, self.batch_size, self.grids, self.accumulation = make_views, batch_size, grids, accumulation
         self.rank, self.world_size, self.seed = rank, world_size, seed
-        self.short_side, self.max_unreadable, self.start = short_side, max_unreadable, start
+        self.reading = {"short_side": short_side, "snap_to_keyframes": snap_to_keyframes}
+        self.max_unreadable, self.start = max_unreadable, start
 
     def __iter__(self) -> Iterator[list[TrainingItem]]:
         worker = get_worker_info()
@@ -110,9 +112,7 @@ class StreamedBatches(TorchIterableDataset):
         return items
 
     def _item(self, row: dict, grid: tuple[int, int], key: tuple[int, ...]) -> TrainingItem:
-        views, labels = self.make_views(
-            lambda choose: read_clip(row, choose, short_side=self.short_side), row["label"], grid, key
-        )
+        views, labels = self.make_views(lambda choose: read_clip(row, choose, **self.reading), row["label"], grid, key)
         return TrainingItem(views, labels, _name(row, key), key, [])
 
 
