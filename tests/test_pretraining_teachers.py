@@ -185,7 +185,7 @@ def test_a_teacher_in_bf16_is_close(tmp_path):
 def test_models_that_are_no_teachers(tmp_path):
     options = {"patch_size": 14, "image_mean": tiny_pretraining.MEAN, "image_std": tiny_pretraining.STD}
     folder = saved(ViTModel(ViTConfig(**IMAGE)), tmp_path / "vit")
-    with pytest.raises(ValueError, match="is a vit; there are: fluxvit, videomae"):
+    with pytest.raises(ValueError, match="is a vit without code; there are: fluxvit, videomae"):
         load_teacher(folder, **options)
     MODELS["dinov2"]().save_pretrained(tmp_path / "bare")
     with pytest.raises(ValueError, match="image_mean"):
