@@ -117,23 +117,44 @@ class ImageTeacher(Teacher):
         )
 
 
-class VideoTeacher(Teacher):
-    """A video model with a grid of its own (VideoMAE, V-JEPA 2). Frames and pixels are resampled to that grid and its
-    tokens back to the student's by linear interpolation. It sees whole clips; the pooled feature is the mean of its
-    last tokens, saliency the likeness to it."""
+class VideoMAETeacher(Teacher):
+    """VideoMAE on the student's patch grid. It computes the chosen tokens alone. To a frame belongs the tube of
+    `tubelet_size` frames that begins with it, at the end of the clip the last one again; the position table is
+    interpolated linearly. The pooled feature is the mean of the last tokens, saliency the likeness to it."""
+
+    def look(self, pixels, seen, layers, grid):
+        model, config, frames = self.model, self.model.config, pixels.shape[1]
+        size, tube, embeddings = config.patch_size, config.tubelet_size, self.model.embeddings
+        pixels = resize_frames(pixels, grid[0] * size, grid[1] * size).to(model.dtype)
+        places = torch.arange(frames)[:, None] + torch.arange(tube)
+        tubes = pixels[:, places.clamp(max=frames - 1).flatten()].transpose(1, 2)
+        own_grid = (config.num_frames // tube, config.image_size // size, config.image_size // size)
+        table = embeddings.position_embeddings.to(pixels.device)
+        tokens = embeddings.patch_embeddings.projection(tubes).flatten(2).transpose(1, 2)
+        tokens = tokens + resample_tokens(table, own_grid, (frames, *grid)).to(tokens.dtype)
+        tokens, found = _take(tokens, kept_positions(seen, int(seen[0].sum()))), {}
+        for number, layer in enumerate(model.encoder.layer, start=1):
+            tokens = layer(tokens)
+            if number in layers:
+                found[number] = tokens
+        last = tokens if model.layernorm is None else model.layernorm(tokens)
+        pooled = last.float().mean(1)
+        return [found[number] for number in layers], pooled, likeness(last, pooled)
+
+
+class VJEPA2Teacher(Teacher):
+    """V-JEPA 2 on a grid of its own: pixels are resized to its `crop_size`, and its tokens, one for `tubelet_size`
+    frames, interpolated linearly to the student's grid. It sees whole clips; the pooled feature is the mean of its last
+    tokens, saliency the likeness to it."""
 
     def look(self, pixels, seen, layers, grid):
         config, frames = self.model.config, pixels.shape[1]
-        side = getattr(config, "crop_size", None) or config.image_size
-        count = -(-frames // config.tubelet_size) * config.tubelet_size
-        if config.model_type == "videomae":
-            count = config.num_frames
-        pixels = resize_frames(resample_frames(pixels, count), side, side).to(self.model.dtype)
-        options = {"skip_predictor": True} if config.model_type == "vjepa2" else {}
-        output = self.model(pixels, output_hidden_states=layers, **options)
-        own = (count // config.tubelet_size, side // config.patch_size, side // config.patch_size)
+        times, side = -(-frames // config.tubelet_size), config.crop_size
+        pixels = resize_frames(resample_frames(pixels, times * config.tubelet_size), side, side).to(self.model.dtype)
+        output = self.model(pixels, output_hidden_states=layers, skip_predictor=True)
+        own_grid = (times, side // config.patch_size, side // config.patch_size)
         found = [output.hidden_states[layer] for layer in layers]
-        return _on_students_grid(found, output.last_hidden_state, own, seen, grid)
+        return _on_students_grid(found, output.last_hidden_state, own_grid, seen, grid)
 
 
 class RemoteTeacher(Teacher):
@@ -195,7 +216,7 @@ class RemoteTeacher(Teacher):
         return found, pooled, saliency
 
 
-FAMILIES = {"fluxvit": FluxTeacher, "videomae": VideoTeacher, "vjepa2": VideoTeacher} | dict.fromkeys(
+FAMILIES = {"fluxvit": FluxTeacher, "videomae": VideoMAETeacher, "vjepa2": VJEPA2Teacher} | dict.fromkeys(
     ("clip", "clip_vision_model", "siglip", "siglip_vision_model", "dinov2", "dinov2_with_registers"), ImageTeacher
 )
 SELF_INTERPOLATING = ("dinov2", "dinov2_with_registers")
