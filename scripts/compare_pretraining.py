@@ -14,6 +14,8 @@ import shlex
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import yaml
+
 from flux_hf.options import parse_options
 
 RECIPES = "scripts/configs/recipes"
@@ -104,7 +106,8 @@ def main(argv: list[str] | None = None) -> None:
             if not missing:
                 continue
             student = pretrained_student(
-                start, seed, student_options, copy.deepcopy(student_args), Path(comparison.students)
+                *(start, seed, student_options, copy.deepcopy(student_args), Path(comparison.students)),
+                settings=_student_settings(comparison),
             )
             for mode, share in missing:
                 run_args = copy.deepcopy(by_mode[mode][1])
@@ -135,6 +138,15 @@ def _settings(comparison: ComparisonOptions) -> dict:
     """What all runs of one file must share."""
     free = ("seeds", "shares", "starts", "modes", "output", "plot", "students")
     return {name: value for name, value in asdict(comparison).items() if name not in free}
+
+
+def _student_settings(comparison: ComparisonOptions) -> dict:
+    """What all students of one folder must share, but for start and seed."""
+    return {
+        "teacher": comparison.teacher,
+        "recipe": yaml.safe_load(Path(comparison.pretrain_recipe).read_text()),
+        "overrides": comparison.pretrain_overrides,
+    }
 
 
 def _speed(students: Path) -> dict:

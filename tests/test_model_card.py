@@ -6,12 +6,13 @@ import pytest
 import torch
 from huggingface_hub import ModelCard, ModelCardData
 from huggingface_hub.repocard_data import eval_results_to_model_index, model_index_to_eval_results
-from transformers import AutoModelForVideoClassification, AutoVideoProcessor
+from transformers import AutoModel, AutoModelForVideoClassification, AutoVideoProcessor
 
 from flux_hf.data import load_video_dataset
 from flux_hf.evaluation import evaluate
 from flux_hf.hub import build_model_card
 from flux_hf.latency import forward_latency, machine, median_ms
+from tests import tiny_pretraining
 
 
 @pytest.fixture
@@ -98,6 +99,23 @@ def test_what_the_text_says(tiny_checkpoint, model, processor):
     assert 'model="me/tiny", trust_remote_code=True' in text and "FluxVideoClassificationPipeline" in text
     assert "2503.14237" in text and "MIT" in text
     assert "/home" not in text
+
+
+def test_an_encoder_is_to_be_fine_tuned(tmp_path, processor):
+    tiny_pretraining.student().save_pretrained(tmp_path)
+    (tmp_path / "trainer_state.json").write_text(json.dumps({"global_step": 7, "epoch": 2.0, "log_history": []}))
+    encoder = AutoModel.from_pretrained(tmp_path)
+    recipe = {"dataset": ["them/clips", "/somewhere/else"], "teacher": "them/teacher"}
+    card = build_model_card(tmp_path, "me/student", encoder, processor, recipe=recipe)
+    data = parsed(card)
+    assert (data.pipeline_tag, data.datasets, data.metrics) == ("feature-extraction", ["them/clips"], None)
+    assert "flux-hf finetune RECIPE.yaml --model me/student" in card.text
+    assert 'AutoModelForVideoClassification.from_pretrained("me/student", num_labels=' in card.text
+    for part in ("## Accuracy", "## How to use", "pipeline(", "| classes |", "Not measured"):
+        assert part not in card.text
+    assert f"| {sum(parameter.numel() for parameter in encoder.parameters()):,} |" in card.text
+    assert "7 steps, 2 epochs." in card.text and "teacher: them/teacher" in card.text
+    assert forward_latency(encoder, processor, [16])["milliseconds"][16] > 0
 
 
 def test_tables_are_tables(tiny_checkpoint, model, processor):

@@ -9,7 +9,8 @@ import yaml
 
 from flux_hf.data import CachedClips
 from flux_hf.motion_clips import LABELS, render_clip
-from flux_hf.pretraining.comparison import STARTS, labelled_part, plot, summary, table
+from flux_hf.pretraining import PretrainOptions
+from flux_hf.pretraining.comparison import STARTS, labelled_part, plot, pretrained_student, summary, table
 from flux_hf.scripts import benchmark_pretraining, compare_pretraining
 from tests import tiny_pretraining
 from tests.test_recipes import CONFIGS, OVERRIDES, shrunk_config
@@ -71,6 +72,31 @@ def test_students_once_and_only_the_missing_runs(command, tmp_path, capsys):
     assert {name for name in single[0] if name.startswith("pooled")} == {"pooled_128"}
     with pytest.raises(SystemExit, match="other settings"):
         command("--seeds", "0", "--finetune_overrides", "max_steps=3")
+    (tmp_path / "out.json").unlink()
+    with pytest.raises(ValueError, match=r"Flux-Multi_0 holds a student with other settings \(overrides\)"):
+        command("--seeds", "0", "--starts", "Flux-Multi", "--pretrain_overrides", "learning_rate=0.1")
+
+
+def test_a_student_with_other_settings_is_refused(tmp_path):
+    options = PretrainOptions(dataset=["any"], teacher="one")
+    home, settings = tmp_path / "Flux-Multi_3", {"teacher": "one", "recipe": {"max_steps": 5}, "overrides": []}
+
+    def student(**changes):
+        args = tiny_pretraining.arguments(tmp_path / "run")
+        return pretrained_student("Flux-Multi", 3, options, args, tmp_path, settings | changes)
+
+    with pytest.raises(ValueError, match="give model"):  # The settings are there before training begins.
+        student()
+    assert json.loads((home / "student.json").read_text()) == {"start": "Flux-Multi", "seed": 3} | settings
+    (home / "trainer_state.json").write_text("{}")
+    assert student() == home
+    with pytest.raises(ValueError, match=r"other settings \(overrides, teacher\)"):
+        student(teacher="two", overrides=["max_steps=6"])
+    with pytest.raises(ValueError, match=r"other settings \(recipe\)"):
+        student(recipe={"max_steps": 6})
+    (home / "student.json").unlink()
+    with pytest.raises(ValueError, match="has no student.json"):
+        student()
 
 
 @pytest.mark.parametrize(

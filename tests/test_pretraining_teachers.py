@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import (
     CLIPConfig,
     CLIPModel,
@@ -140,19 +141,49 @@ def test_what_is_not_seen_is_left_out(tmp_path):
     torch.testing.assert_close(part.saliency, whole.saliency[mask].view(2, 11))
 
 
-def test_videomae_on_its_own_grid_is_the_model_itself(tmp_path):
+def test_videomae_on_its_own_grid_is_the_model_with_masked_positions(tmp_path):
     teacher = teacher_of("videomae", tmp_path)
-    pixels, everything = clips(), torch.ones(2, 36, dtype=torch.bool)
-    output = teacher(pixels, everything, [2])
+    pixels, mask = clips(frames=2), seen(18, 11)
+    output = teacher(pixels, mask, [2, 3])
+    tubes = for_teacher(pixels)[:, [0, 1, 1, 1]]  # The tube of the last frame has no frame after it.
     with torch.no_grad():
-        direct = teacher.model(resize_frames(for_teacher(pixels), 24, 24), output_hidden_states=True)
-    # Two frames to a token: the student's frames 0 and 3 lie outside the middles of the first and last token.
-    tokens = direct.hidden_states[2].view(2, 2, 9, 24)
-    torch.testing.assert_close(output.layers[0].view(2, 4, 9, 24)[:, 0], unit(tokens[:, 0]))
-    torch.testing.assert_close(output.layers[0].view(2, 4, 9, 24)[:, 3], unit(tokens[:, 1]))
-    between = 0.75 * tokens[:, 0] + 0.25 * tokens[:, 1]
-    torch.testing.assert_close(output.layers[0].view(2, 4, 9, 24)[:, 1], unit(between))
-    torch.testing.assert_close(output.pooled, unit(direct.last_hidden_state.mean(1)))
+        direct = teacher.model(resize_frames(tubes, 24, 24), bool_masked_pos=~mask, output_hidden_states=True)
+    for number, layer in zip((2, 3), output.layers, strict=True):
+        torch.testing.assert_close(layer, unit(direct.hidden_states[number]))
+    pooled = direct.last_hidden_state.mean(1)
+    torch.testing.assert_close(output.pooled, unit(pooled))
+    torch.testing.assert_close(output.saliency, likeness(direct.last_hidden_state, pooled))
+
+
+def test_videomae_on_another_grid_is_the_model_of_that_size(tmp_path):
+    teacher = teacher_of("videomae", tmp_path)
+    pixels, mask = clips(frames=3, size=56), seen(48, 20)
+    larger = VideoMAEModel(VideoMAEConfig(**IMAGE | {"image_size": 32}, num_frames=6, tubelet_size=2)).eval()
+    larger.load_state_dict(teacher.model.state_dict())
+    table = teacher.model.embeddings.position_embeddings
+    larger.embeddings.position_embeddings = resample_tokens(table, (2, 3, 3), (3, 4, 4))
+    with torch.no_grad():
+        tubes = for_teacher(pixels)[:, [0, 1, 1, 2, 2, 2]]
+        direct = larger(resize_frames(tubes, 32, 32), bool_masked_pos=~mask, output_hidden_states=True)
+    torch.testing.assert_close(teacher(pixels, mask, [3]).layers[0], unit(direct.hidden_states[3]))
+
+
+@pytest.mark.parametrize("name", ["videomae", "fluxvit"])
+def test_cost_is_that_of_the_seen_tokens_on_every_grid(name, tmp_path):
+    """All multiply-adds but those of the patch embedding, which takes every patch, and of the resizing."""
+    if name == "fluxvit":
+        mean, std = tiny_pretraining.MEAN, tiny_pretraining.STD
+        folder = str(tiny_pretraining.teacher_folder(tmp_path))
+        teacher = load_teacher(folder, patch_size=14, image_mean=mean, image_std=std)
+    else:
+        teacher = teacher_of(name, tmp_path)
+    flops = []
+    for frames, size in ((4, 42), (8, 56)):
+        with FlopCounterMode(display=False) as counter:
+            teacher(clips(frames, size), seen(frames * (size // 14) ** 2, 24), [3])
+        counted = counter.get_flop_counts()["Global"]
+        flops.append({str(name): count for name, count in counted.items() if "convolution" not in str(name)})
+    assert flops[0] == flops[1] and sum(flops[0].values()) > 0
 
 
 def test_another_fluxvit_sees_the_kept_tokens_alone(tmp_path):
@@ -185,7 +216,7 @@ def test_a_teacher_in_bf16_is_close(tmp_path):
 def test_models_that_are_no_teachers(tmp_path):
     options = {"patch_size": 14, "image_mean": tiny_pretraining.MEAN, "image_std": tiny_pretraining.STD}
     folder = saved(ViTModel(ViTConfig(**IMAGE)), tmp_path / "vit")
-    with pytest.raises(ValueError, match="is a vit; there are: fluxvit, videomae"):
+    with pytest.raises(ValueError, match="is a vit without code; there are: fluxvit, videomae"):
         load_teacher(folder, **options)
     MODELS["dinov2"]().save_pretrained(tmp_path / "bare")
     with pytest.raises(ValueError, match="image_mean"):

@@ -10,9 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from flux_hf import FluxVideoProcessor, FluxViTForVideoClassification
+from tests import tiny_pretraining
 from tests.hub_server import HubServer
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -54,6 +56,18 @@ with torch.no_grad():
     logits = model(**processor(clip, return_tensors="pt")).logits[0].tolist()
 scores = pipeline("video-classification", model=repo, **options)(clip, function_to_apply="none")
 print(json.dumps({"logits": logits, "best": scores[0]["score"], "module": type(model).__module__}))
+"""
+
+LOAD_PRETRAINED = """
+import json, sys
+import torch
+sys.modules["flux_hf"] = None
+from transformers import AutoModel, AutoVideoProcessor
+model = AutoModel.from_pretrained(sys.argv[1], trust_remote_code=True).eval()
+processor = AutoVideoProcessor.from_pretrained(sys.argv[1], trust_remote_code=True)
+with torch.no_grad():
+    feature = model(**processor(sys.argv[2], token_budget=8, return_tensors="pt")).pooler_output
+print(json.dumps(feature[0].tolist()))
 """
 
 TRAIN = """
@@ -160,6 +174,35 @@ def test_push_and_load_by_id(hub, client, tiny_checkpoint, make_video):
         assert found["best"] == pytest.approx(max(expected), abs=1e-5)
     code, _, errors = finish(client(LOAD, "me/tiny", "v1", clip, "yes", token=OTHER_TOKEN))
     assert code != 0 and "me/tiny" in errors
+
+
+def test_push_what_pretraining_saved(hub, client, tmp_path, make_video):
+    """The card is that of an encoder, whose features are those of the folder, also without the package."""
+    student, processor = tiny_pretraining.student().eval(), FluxVideoProcessor(patch_size=14)
+    student.save_pretrained(tmp_path / "student")
+    processor.save_pretrained(tmp_path / "student")
+    succeed(client(PUSH, tmp_path / "student", "me/student"))
+    files = hub.model("me/student").files()
+    assert files["model.safetensors"] == (tmp_path / "student" / "model.safetensors").read_bytes()
+    _, metadata, text = files["README.md"].decode().split("---\n", 2)
+    assert yaml.safe_load(metadata)["pipeline_tag"] == "feature-extraction"
+    assert "--model me/student" in text and "## Accuracy" not in text
+
+    clip = make_video("clip.mp4")
+    found = json.loads(succeed(client(LOAD_PRETRAINED, "me/student", clip)).splitlines()[-1])
+    with torch.no_grad():
+        inputs = processor(clip, token_budget=8, return_tensors="pt")
+        expected = student.fluxvit(**inputs).pooler_output[0].tolist()
+    assert found == pytest.approx(expected, abs=1e-5)
+
+
+def test_no_evaluations_of_what_has_no_classifier(tmp_path):
+    from flux_hf.hub import PushOptions, push
+
+    tiny_pretraining.student().save_pretrained(tmp_path)
+    FluxVideoProcessor(patch_size=14).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="evaluations: .* holds no classifier but FluxViTForPreTraining; leave them"):
+        push(PushOptions(str(tmp_path), "me/student", evaluations=["evaluation.json"]))
 
 
 REFUSALS = [

@@ -10,6 +10,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 import flux_hf
 from flux_hf.conversion.convert import REPORT_FILE
 from flux_hf.costs import forward_macs
+from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification
 
 TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
 PAPER = "https://arxiv.org/abs/2503.14237"
@@ -30,7 +31,8 @@ def build_model_card(
     Args:
         folder: may hold `conversion.json` (`flux-hf convert`) and `trainer_state.json` (Trainer).
         repo_id: name on the Hub.
-        model, processor: what the folder holds, loaded.
+        model, processor: what the folder holds, loaded: the classifier or, of a pre-training checkpoint, the encoder,
+            whose card tells how to fine-tune it and has no accuracy.
         evaluations: contents of JSON files of `flux-hf evaluate`. With and without Token Optimization are two files, or
             budgets whose grids have more tokens than are kept, and as many.
         recipe: what the training was started with; its `dataset` and `model` become metadata when they are on the Hub.
@@ -40,14 +42,18 @@ def build_model_card(
         `ModelCard`; its metadata has passed huggingface_hub's checks.
     """
     folder, recipe = Path(folder), recipe or {}
-    name = repo_id.rpartition("/")[2]
+    name, is_classifier = repo_id.rpartition("/")[2], isinstance(model, FluxViTForVideoClassification)
     results = [result for evaluation in evaluations for result in _results(evaluation)]
-    sources = [recipe.get("dataset"), *(evaluation.get("dataset") for evaluation in evaluations)]
+    named = recipe.get("dataset")
+    sources = [
+        *(named if isinstance(named, list) else [named]),
+        *(evaluation.get("dataset") for evaluation in evaluations),
+    ]
     data = ModelCardData(
         model_name=name,
         license="mit",
         library_name="transformers",
-        pipeline_tag="video-classification",
+        pipeline_tag="video-classification" if is_classifier else "feature-extraction",
         tags=["fluxvit", "video", "arxiv:2503.14237"],
         datasets=sorted({source for source in sources if _is_hub_id(source)}) or None,
         base_model=recipe.get("model") if _is_hub_id(recipe.get("model")) else None,
@@ -64,7 +70,7 @@ def build_model_card(
         version=flux_hf.__version__,
         config=model.config,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
-        classes=[model.config.id2label[index] for index in range(model.config.num_labels)],
+        classes=[model.config.id2label[index] for index in range(model.config.num_labels)] if is_classifier else None,
         rows=[_cost(budget, model.config, processor.choose_grid(budget), latency) for budget in budgets],
         latency=latency,
         evaluations=[_evaluation(evaluation, model.config) for evaluation in evaluations],

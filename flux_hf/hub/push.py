@@ -9,7 +9,7 @@ import yaml
 from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
 from huggingface_hub.utils import httpx
-from transformers import AutoModelForVideoClassification, AutoVideoProcessor
+from transformers import AutoConfig, AutoModel, AutoModelForVideoClassification, AutoVideoProcessor
 
 from flux_hf.hub.model_card import build_model_card
 from flux_hf.latency import forward_latency
@@ -47,7 +47,8 @@ def push(options: PushOptions) -> Pushed:
     """Upload in one commit. Run again after an interruption it completes: large files that arrived are not sent again.
 
     Raises:
-        ValueError: the folder lacks files; no or a wrong token; the repository is not ours, or has another visibility.
+        ValueError: the folder lacks files, or evaluations are given and it holds no classifier; no or a wrong token;
+            the repository is not ours, or has another visibility.
     """
     if options.repo_id.count("/") != 1:
         raise ValueError(f"repo_id must be user/name, got {options.repo_id!r}")
@@ -99,7 +100,12 @@ def _card(folder: Path, options: PushOptions) -> str:
         if not path.is_file():
             raise ValueError(f"keep_readme: {folder} has no README.md")
         return path.read_text(encoding="utf-8")
-    model = AutoModelForVideoClassification.from_pretrained(folder).eval()
+    architectures = AutoConfig.from_pretrained(folder).architectures or []
+    is_classifier = "FluxViTForVideoClassification" in architectures
+    if options.evaluations and not is_classifier:
+        held = ", ".join(architectures)
+        raise ValueError(f"evaluations: {folder} holds no classifier but {held}; leave them out, or fine-tune it first")
+    model = (AutoModelForVideoClassification if is_classifier else AutoModel).from_pretrained(folder).eval()
     processor = AutoVideoProcessor.from_pretrained(folder)
     budgets = {*model.config.head_token_budgets, *(processor.grids or {})}
     card = build_model_card(

@@ -1,5 +1,6 @@
 """Does pre-training help? The same classifier from scratch and from a distilled student, with few and many labels."""
 
+import json
 import statistics
 from collections import defaultdict
 from dataclasses import replace
@@ -22,10 +23,16 @@ from flux_hf.training.trainer import FluxTrainer
 SCRATCH = "scratch"
 STARTS = (SCRATCH, "Flux-Multi", "Flux-Single")
 MODES = ("finetune", "probe")
+SETTINGS = "student.json"
 
 
 def pretrained_student(
-    start: str, seed: int, options: PretrainOptions, args: FluxPreTrainingArguments, folder: Path
+    start: str,
+    seed: int,
+    options: PretrainOptions,
+    args: FluxPreTrainingArguments,
+    folder: Path,
+    settings: dict,
 ) -> Path | None:
     """Folder of the student of one of STARTS, trained now unless it is there; an interrupted training goes on. None for
     SCRATCH. Flux-Single trains the middle one of `args.token_budgets` alone.
@@ -33,10 +40,16 @@ def pretrained_student(
     Args:
         args: of the Flux-Multi student; changed here.
         folder: of all students.
+        settings: what `options` and `args` were made of, for JSON. With start and seed it is written to SETTINGS beside
+            the student before its training.
+
+    Raises:
+        ValueError: the student there was trained with other settings, or has none beside it.
     """
     if start == SCRATCH:
         return None
     home = folder / f"{start}_{seed}"
+    _claim(home, {"start": start, "seed": seed} | settings)
     if (home / "trainer_state.json").exists():
         return home
     args.seed, args.output_dir = seed, str(home)
@@ -46,6 +59,19 @@ def pretrained_student(
         args.token_budgets = [budgets[len(budgets) // 2]]
     pretrain(options, args)
     return home
+
+
+def _claim(home: Path, settings: dict) -> None:
+    path = home / SETTINGS
+    if path.exists():
+        found = json.loads(path.read_text())
+        if other := sorted(name for name in found | settings if found.get(name) != settings.get(name)):
+            raise ValueError(f"{home} holds a student with other settings ({', '.join(other)}); name other students")
+    elif home.exists() and any(home.iterdir()):
+        raise ValueError(f"{home} has no {SETTINGS} that tells how its student was trained; name other students")
+    else:
+        home.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(settings, indent=1) + "\n")
 
 
 def labelled_part(clips: CachedClips, share: float, seed: int) -> CachedClips:

@@ -23,7 +23,10 @@ class PretrainOptions:
         metadata={"help": "Data sets, as flux-hf finetune takes them; their labels are not read. Several are mixed."}
     )
     teacher: str = field(
-        metadata={"help": "Checkpoint of the teacher: FluxViT, CLIP, SigLIP, DINOv2, VideoMAE or V-JEPA 2."}
+        metadata={"help": "Checkpoint of the teacher: FluxViT, CLIP, SigLIP, DINOv2, VideoMAE, V-JEPA 2, or with code."}
+    )
+    trust_remote_code: bool = field(
+        default=False, metadata={"help": "Run the code that comes with the teacher's checkpoint."}
     )
     model: str | None = field(default=None, metadata={"help": "Checkpoint to start from: folder or Hub id."})
     model_config: str | None = field(default=None, metadata={"help": "Without model: JSON config, random weights."})
@@ -92,6 +95,7 @@ def pretrain(options: PretrainOptions, training_args: FluxPreTrainingArguments) 
         image_mean=list(processor.image_mean),
         image_std=list(processor.image_std),
         bf16=training_args.teacher_bf16,
+        trust_remote_code=options.trust_remote_code,
     )
     without_flip = options.dataset_without_flip or []
     trainer = FluxPreTrainer(

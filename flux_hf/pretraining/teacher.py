@@ -1,10 +1,11 @@
 """Frozen teachers: models of Transformers that give tokens of chosen layers, a pooled feature and a saliency."""
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import nn
-from transformers import AttentionInterface, AutoConfig, AutoModel, PreTrainedModel
+from transformers import AttentionInterface, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.models.auto.image_processing_auto import get_image_processor_config
 from transformers.models.auto.video_processing_auto import get_video_processor_config
@@ -116,32 +117,110 @@ class ImageTeacher(Teacher):
         )
 
 
-class VideoTeacher(Teacher):
-    """A video model with a grid of its own (VideoMAE, V-JEPA 2). Frames and pixels are resampled to that grid and its
-    tokens back to the student's by linear interpolation. It sees whole clips; the pooled feature is the mean of its
-    last tokens, saliency the likeness to it."""
+class VideoMAETeacher(Teacher):
+    """VideoMAE on the student's patch grid. It computes the chosen tokens alone. To a frame belongs the tube of
+    `tubelet_size` frames that begins with it, at the end of the clip the last one again; the position table is
+    interpolated linearly. The pooled feature is the mean of the last tokens, saliency the likeness to it."""
+
+    def look(self, pixels, seen, layers, grid):
+        model, config, frames = self.model, self.model.config, pixels.shape[1]
+        size, tube, embeddings = config.patch_size, config.tubelet_size, self.model.embeddings
+        pixels = resize_frames(pixels, grid[0] * size, grid[1] * size).to(model.dtype)
+        places = torch.arange(frames)[:, None] + torch.arange(tube)
+        tubes = pixels[:, places.clamp(max=frames - 1).flatten()].transpose(1, 2)
+        own_grid = (config.num_frames // tube, config.image_size // size, config.image_size // size)
+        table = embeddings.position_embeddings.to(pixels.device)
+        tokens = embeddings.patch_embeddings.projection(tubes).flatten(2).transpose(1, 2)
+        tokens = tokens + resample_tokens(table, own_grid, (frames, *grid)).to(tokens.dtype)
+        tokens, found = _take(tokens, kept_positions(seen, int(seen[0].sum()))), {}
+        for number, layer in enumerate(model.encoder.layer, start=1):
+            tokens = layer(tokens)
+            if number in layers:
+                found[number] = tokens
+        last = tokens if model.layernorm is None else model.layernorm(tokens)
+        pooled = last.float().mean(1)
+        return [found[number] for number in layers], pooled, likeness(last, pooled)
+
+
+class VJEPA2Teacher(Teacher):
+    """V-JEPA 2 on a grid of its own: pixels are resized to its `crop_size`, and its tokens, one for `tubelet_size`
+    frames, interpolated linearly to the student's grid. It sees whole clips; the pooled feature is the mean of its last
+    tokens, saliency the likeness to it."""
 
     def look(self, pixels, seen, layers, grid):
         config, frames = self.model.config, pixels.shape[1]
-        side = getattr(config, "crop_size", None) or config.image_size
-        count = -(-frames // config.tubelet_size) * config.tubelet_size
-        if config.model_type == "videomae":
-            count = config.num_frames
-        pixels = resize_frames(resample_frames(pixels, count), side, side).to(self.model.dtype)
-        options = {"skip_predictor": True} if config.model_type == "vjepa2" else {}
-        output = self.model(pixels, output_hidden_states=layers, **options)
-        own = (count // config.tubelet_size, side // config.patch_size, side // config.patch_size)
-        last = resample_tokens(output.last_hidden_state, own, (frames, *grid))
-        pooled = output.last_hidden_state.float().mean(1)
-        positions = kept_positions(seen, int(seen[0].sum()))
-        found = [resample_tokens(output.hidden_states[layer], own, (frames, *grid)) for layer in layers]
-        return [_take(tokens, positions) for tokens in found], pooled, likeness(last, pooled).gather(1, positions)
+        times, side = -(-frames // config.tubelet_size), config.crop_size
+        pixels = resize_frames(resample_frames(pixels, times * config.tubelet_size), side, side).to(self.model.dtype)
+        output = self.model(pixels, output_hidden_states=layers, skip_predictor=True)
+        own_grid = (times, side // config.patch_size, side // config.patch_size)
+        found = [output.hidden_states[layer] for layer in layers]
+        return _on_students_grid(found, output.last_hidden_state, own_grid, seen, grid)
 
 
-FAMILIES = {"fluxvit": FluxTeacher, "videomae": VideoTeacher, "vjepa2": VideoTeacher} | dict.fromkeys(
+class RemoteTeacher(Teacher):
+    """A video model whose code comes with its checkpoint, for instance InternVideo2. It is given the clip resampled to
+    `num_frames` frames of `image_size`^2 pixels as its first argument, and `output_hidden_states=True`.
+
+    `hidden_states` of its output must hold the embedded patches and the output of each of `num_hidden_layers` layers:
+    (batch, `num_frames` / `tubelet_size` * (`image_size` / `patch_size`)^2, `hidden_size`) in the order of times, rows,
+    columns, or one token more, which is taken for cls and comes first. The names are those of its configuration, all
+    integers. The order of the clip's axes, (batch, frames, channels, height, width) or else (batch, channels, frames,
+    height, width), is the first with which a black clip gives this.
+
+    The pooled feature is the output's `pooler_output` or, without, the mean of the last patch tokens; saliency the
+    likeness to that mean."""
+
+    def __init__(self, model: PreTrainedModel, normalization: tuple, patch_size: int):
+        config = model.config
+        if missing := [name for name in REMOTE_SETTINGS if not isinstance(getattr(config, name, None), int)]:
+            raise ValueError(f"the teacher's config.json must give {', '.join(missing)} as integers")
+        super().__init__(model, normalization, patch_size)
+        rows = config.image_size // config.patch_size
+        self.own_grid = (config.num_frames // config.tubelet_size, rows, rows)
+        self.channels_first, self.pooled_width = self._try_orders()
+
+    def _try_orders(self) -> tuple[bool, int]:
+        """Whether channels come before frames, and the width of the pooled feature."""
+        config, failures = self.model.config, []
+        black = torch.zeros(1, config.num_frames, 3, config.image_size, config.image_size, dtype=self.model.dtype)
+        for channels_first in (False, True):
+            try:
+                return channels_first, self._run(black, channels_first)[1].shape[-1]
+            except Exception as error:  # Foreign code may raise anything on an order that it does not expect.
+                failures.append(f"{type(error).__name__}: {error}")
+        raise ValueError(
+            "the teacher's code cannot serve. Given (batch, frames, channels, height, width): "
+            f"{failures[0]}. Given (batch, channels, frames, height, width): {failures[1]}"
+        )
+
+    def _run(self, pixels: torch.Tensor, channels_first: bool) -> tuple[list[torch.Tensor], torch.Tensor]:
+        output = self.model(pixels.transpose(1, 2) if channels_first else pixels, output_hidden_states=True)
+        states, patches = getattr(output, "hidden_states", None) or (), math.prod(self.own_grid)
+        if len(states) != self.depth + 1:
+            raise ValueError(f"{len(states)} hidden_states, expected {self.depth + 1} (num_hidden_layers + 1)")
+        shapes = [(len(pixels), count, self.width) for count in (patches, patches + 1)]
+        if wrong := [tuple(state.shape) for state in states if tuple(state.shape) not in shapes]:
+            raise ValueError(f"hidden_states of shape {wrong[0]}, expected {shapes[0]}, or {shapes[1]} with cls")
+        tokens = [state[:, -patches:] for state in states]
+        pooled = getattr(output, "pooler_output", None)
+        return tokens, tokens[-1].float().mean(1) if pooled is None else pooled
+
+    def look(self, pixels, seen, layers, grid):
+        config = self.model.config
+        pixels = resample_frames(pixels, config.num_frames)
+        pixels = resize_frames(pixels, config.image_size, config.image_size).to(self.model.dtype)
+        tokens, pooled = self._run(pixels, self.channels_first)
+        found, _, saliency = _on_students_grid(
+            [tokens[layer] for layer in layers], tokens[-1], self.own_grid, seen, grid
+        )
+        return found, pooled, saliency
+
+
+FAMILIES = {"fluxvit": FluxTeacher, "videomae": VideoMAETeacher, "vjepa2": VJEPA2Teacher} | dict.fromkeys(
     ("clip", "clip_vision_model", "siglip", "siglip_vision_model", "dinov2", "dinov2_with_registers"), ImageTeacher
 )
 SELF_INTERPOLATING = ("dinov2", "dinov2_with_registers")
+REMOTE_SETTINGS = ("hidden_size", "num_hidden_layers", "num_frames", "tubelet_size", "image_size", "patch_size")
 
 
 def load_teacher(
@@ -151,21 +230,30 @@ def load_teacher(
     image_mean: list[float],
     image_std: list[float],
     bf16: bool = False,
+    trust_remote_code: bool = False,
 ) -> Teacher:
     """The teacher in a checkpoint.
 
     Args:
-        checkpoint: folder or Hub id of a FluxViT, CLIP, SigLIP, DINOv2, VideoMAE or V-JEPA 2 with its image or video
-            processor, whose mean and standard deviation are used.
+        checkpoint: folder or Hub id of a FluxViT, CLIP, SigLIP, DINOv2, VideoMAE or V-JEPA 2, or of a video model with
+            its own code (see [`RemoteTeacher`]), with its image or video processor, whose mean and standard deviation
+            are used.
         patch_size, image_mean, image_std: of the student, whose pixels the teacher is given.
         bf16: hold its weights in bf16.
+        trust_remote_code: run the code in the checkpoint, if the model is none of those named.
 
     Raises:
-        ValueError: the model is of another kind, or the checkpoint holds no processor.
+        ValueError: the model is of another kind or has code that is not trusted or cannot serve, or the checkpoint
+            holds no processor.
     """
-    config = AutoConfig.from_pretrained(checkpoint)
-    if config.model_type not in FAMILIES:
-        raise ValueError(f"the teacher {checkpoint} is a {config.model_type}; there are: {', '.join(FAMILIES)}")
+    config, _ = PreTrainedConfig.get_config_dict(checkpoint)
+    kind = config.get("model_type")
+    if kind not in FAMILIES and "AutoModel" not in config.get("auto_map", {}):
+        raise ValueError(f"the teacher {checkpoint} is a {kind} without code; there are: {', '.join(FAMILIES)}")
+    if kind not in FAMILIES and not trust_remote_code:
+        raise ValueError(
+            f"the teacher {checkpoint} ({kind}) comes with code of its own: give trust_remote_code to run it"
+        )
     processor = get_video_processor_config(checkpoint) or get_image_processor_config(checkpoint)
     if not {"image_mean", "image_std"} <= processor.keys():
         raise ValueError(
@@ -173,12 +261,13 @@ def load_teacher(
             "image_mean and image_std; save its processor there"
         )
     normalization = (image_mean, image_std, processor["image_mean"], processor["image_std"])
-    family = FAMILIES[config.model_type]
-    model = AutoModel.from_pretrained(
-        checkpoint,
-        dtype=torch.bfloat16 if bf16 else torch.float32,
-        attn_implementation=CLS_ATTENTION if family is ImageTeacher else "sdpa",
-    )
+    family = FAMILIES.get(kind, RemoteTeacher)
+    options = {"dtype": torch.bfloat16 if bf16 else torch.float32}
+    if family is RemoteTeacher:
+        options |= {"trust_remote_code": True}
+    else:
+        options |= {"attn_implementation": CLS_ATTENTION if family is ImageTeacher else "sdpa"}
+    model = AutoModel.from_pretrained(checkpoint, **options)
     return family(getattr(model, "vision_model", model), normalization, patch_size)
 
 
@@ -203,6 +292,15 @@ def cls_attention_forward(module, query, key, value, attention_mask, scaling=Non
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     scores = query[:, :, :1].float() @ key.float().transpose(-2, -1) * scale
     return output, scores.softmax(-1)
+
+
+def _on_students_grid(found: list[torch.Tensor], last: torch.Tensor, own_grid: tuple, seen: torch.Tensor, grid: tuple):
+    """What `look` returns, from tokens of a whole clip on `own_grid`."""
+    wanted = (seen.shape[1] // math.prod(grid), *grid)
+    positions = kept_positions(seen, int(seen[0].sum()))
+    pooled = last.float().mean(1)
+    layers = [_take(resample_tokens(tokens, own_grid, wanted), positions) for tokens in found]
+    return layers, pooled, likeness(resample_tokens(last, own_grid, wanted), pooled).gather(1, positions)
 
 
 AttentionInterface.register(CLS_ATTENTION, cls_attention_forward)

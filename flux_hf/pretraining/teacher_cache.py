@@ -20,7 +20,8 @@ class TeacherCache:
 
     def __init__(self, directory: str | Path, teacher: Teacher, layers: list[int], teacher_tokens: int):
         described = (
-            f"{model_hash(teacher.model)} {teacher.normalization} {teacher.patch_size} {layers} {teacher_tokens}"
+            f"{type(teacher).__name__} {model_hash(teacher.model)} {teacher.normalization} {teacher.patch_size} "
+            f"{layers} {teacher_tokens}"
         )
         self.folder = Path(directory) / hashlib.sha256(described.encode()).hexdigest()[:16]
         self.folder.mkdir(parents=True, exist_ok=True)
