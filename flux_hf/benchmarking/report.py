@@ -1,5 +1,7 @@
 """docs/performance.md from the JSON files of the benchmarks: every figure in it is one of theirs."""
 
+from pathlib import Path
+
 INTRODUCTION = """# Performance
 
 Written by `flux-hf benchmark-report` from what the benchmarks measured; figures are medians, in brackets the fastest
@@ -19,12 +21,18 @@ def performance_page(results: list[dict]) -> str:
     """The page, as Markdown.
 
     Args:
-        results: contents of the JSON files of benchmark-decoding, -model, -end-to-end and -options.
+        results: contents of the JSON files of benchmark-decoding, -model, -end-to-end, -options and -training.
 
     Raises:
         ValueError: one of them is none of these.
     """
-    sections = {"decoding": _decoding, "model": _model, "end_to_end": _end_to_end, "inference_options": _options}
+    sections = {
+        "decoding": _decoding,
+        "model": _model,
+        "end_to_end": _end_to_end,
+        "inference_options": _options,
+        "training": _training,
+    }
     parts = [INTRODUCTION]
     for result in results:
         kinds = [kind for kind in sections if kind in result]
@@ -138,6 +146,38 @@ def _end_to_end(result: dict) -> str:
         peaks = ", ".join(f"{name} {size // 1024} MiB" for name, size in result["peak_kilobytes"].items())
         text += f"\nPeak memory of a process that reads a 1080p file: {peaks}.\n"
     return text
+
+
+def _training(result: dict) -> str:
+    options, training = result["options"], result["training"]
+    clips, seconds = options["batch_size"], {name: entry["seconds"] for name, entry in training["runs"].items()}
+    budgets = _listed(training["token_budgets"])
+    speed = [[name, _seconds(training["runs"][name]), f"{clips / each:.1f}"] for name, each in seconds.items()]
+    speed.append(["floor", f"{1000 * clips / training['floor_clips_per_second']:.0f}"])
+    speed[-1].append(f"{training['floor_clips_per_second']:.1f}")
+    memory = [[_listed(row["token_budgets"]), f"{row['kilobytes'] / 1024:.0f}"] for row in result["memory"]]
+    loading = [[row["source"], str(row["workers"]), f"{row['clips_per_second']:.0f}"] for row in result["loader"]]
+    waiting = [
+        [str(row["workers"]), *(f"{1000 * row[name]:.0f}" for name in ("data_seconds", "step_seconds"))]
+        + [f"{100 * row['share']:.1f}"]
+        for row in result["loader_share"]
+    ]
+    return (
+        f"## Training\n\n`{Path(options['model_config']).name}`, {clips} clips of {options['num_frames']} frames x "
+        f"{options['size']} pixels, {'bf16' if options['bf16'] else 'float32'}. Flux-Multi is one step at {budgets} "
+        "tokens; separate is a forward and a backward at each of them by itself, without alignment, and one optimizer "
+        "step; the floor is three times the multiply-accumulates of the forward, over the rate of matrix products.\n\n"
+        f"{_table(['step', 'milliseconds', 'clips per second'], speed)}\n\nMiB that forward and backward take at their "
+        "highest, above model and clips, each in a process of its own.\n\n"
+        f"{_table(['tokens', 'MiB'], memory)}\n\nClips per second that loading alone gives.\n\n"
+        f"{_table(['source', 'workers', 'clips per second'], loading)}\n\nMilliseconds that a step waits for its "
+        "decoded clips and takes itself, means; workers share the cores with training.\n\n"
+        f"{_table(['workers', 'waiting', 'step', 'share of waiting in %'], waiting)}\n"
+    )
+
+
+def _listed(token_budgets: list[int]) -> str:
+    return " + ".join(map(str, token_budgets))
 
 
 def _provenance(result: dict) -> str:
