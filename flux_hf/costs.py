@@ -20,3 +20,11 @@ def forward_macs(config: FluxViTConfig, num_tokens: int, grid_tokens: int | None
     layer = sequence * (4 * width**2 + 2 * width * int(width * config.mlp_ratio)) + 2 * width * sequence**2
     pooling = 2 * width**2 * sequence + width**2 + 2 * width * sequence + width * config.projection_dim
     return patches + config.num_hidden_layers * layer + pooling + config.projection_dim * config.num_labels
+
+
+def forward_macs_at_budgets(config: FluxViTConfig, token_budgets: list[int], grid_tokens: int) -> int:
+    """Multiply-accumulates of one clip's forward at several budgets in one call, see [`forward_macs`]: the patches of
+    the grid are embedded once. A budget above `grid_tokens` keeps all."""
+    patches = config.patch_size**2 * config.num_channels * config.hidden_size * grid_tokens
+    separate = sum(forward_macs(config, min(budget, grid_tokens), grid_tokens) for budget in token_budgets)
+    return separate - (len(token_budgets) - 1) * patches

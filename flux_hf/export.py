@@ -86,10 +86,10 @@ def export(options: ExportOptions) -> dict:
             external_data=False, verbose=False,
         )  # fmt: skip
     runs["model.pt2"] = _eager(torch.export.load(folder / "model.pt2").module())
-    runs["model.onnx"] = _onnx(folder / "model.onnx")
+    runs["model.onnx"] = load_onnx(folder / "model.onnx")
     if options.int8:
         quantize(folder / "model.onnx", folder / "model_int8.onnx")
-        runs["model_int8.onnx"] = _onnx(folder / "model_int8.onnx")
+        runs["model_int8.onnx"] = load_onnx(folder / "model_int8.onnx")
     measured = {name: _measure(run, runs["pytorch"], clips) for name, run in runs.items()}
     for name, result in measured.items():
         if result["difference"] > TOLERANCE and "int8" not in name:
@@ -118,6 +118,17 @@ def quantize(source: Path, target: Path) -> None:
     quantize_dynamic(model, target, weight_type=QuantType.QInt8, nodes_to_exclude=[products[0].name])
 
 
+def load_onnx(path: Path):
+    """A function of a clip like the exported input, a CPU tensor, that gives the logits as an array; on as many threads
+    as PyTorch has."""
+    import onnxruntime
+
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(path, settings, providers=["CPUExecutionProvider"])
+    return lambda clip: session.run([_OUTPUT], {_INPUT: clip.numpy()})[0]
+
+
 def _fixed_processor(processor, budget: int | None):
     """The processor with one budget and one grid, and the shape (frames, channels, height, width) it gives."""
     frames, side = processor.choose_grid(budget)
@@ -135,15 +146,6 @@ def _eager(module: nn.Module):
             return module(clip).numpy()
 
     return run
-
-
-def _onnx(path: Path):
-    import onnxruntime
-
-    settings = onnxruntime.SessionOptions()
-    settings.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(path, settings, providers=["CPUExecutionProvider"])
-    return lambda clip: session.run([_OUTPUT], {_INPUT: clip.numpy()})[0]
 
 
 def _measure(run, reference, clips: list[torch.Tensor]) -> dict:

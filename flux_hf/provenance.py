@@ -16,11 +16,11 @@ from datasets import Dataset
 PACKAGES = ("flux_hf", "torch", "torchvision", "transformers", "accelerate", "datasets", "av", "numpy")
 
 
-def provenance(command: str, argv: list[str] | None) -> dict:
+def provenance(command: str, argv: list[str] | None, *packages: str) -> dict:
     """`command` (the line to type; `argv` None is that of this process), `date`, `machine` (architecture, cpu, cores,
-    threads, accelerator) and `versions`."""
+    threads, accelerator) and `versions`, also of further `packages`."""
     versions = {"python": platform.python_version()}
-    for package in PACKAGES:
+    for package in (*PACKAGES, *packages):
         try:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""Measure a forward against its arithmetic floor and the official naive arithmetic; writes JSON."""
+"""Measure a forward against its floor and the naive arithmetic, its memory and its grids; writes JSON."""
 
 import json
 from dataclasses import dataclass, field
@@ -20,7 +20,8 @@ class ModelOptions:
     most_seconds: float = field(default=120.0, metadata={"help": "Nothing takes a further turn after that."})
     compile: bool = field(default=True, metadata={"help": "Also measure torch.compile."})
     quick: bool = field(
-        default=False, metadata={"help": "The small model at 512 and 2048 tokens, one clip, not compiled."}
+        default=False,
+        metadata={"help": "The small model at 512 and 2048 tokens, one clip, not compiled; no memory, no other grids."},
     )
 
 
@@ -34,18 +35,22 @@ def main(argv: list[str] | None = None) -> None:
     if options.quick:
         options.models, options.token_budgets, options.batch_sizes = ["small"], [512, 2048], [1]
         options.repeats, options.compile = 5, False
-    rows = []
+    rows, memory, grids = [], [], []
     for name in options.models:
         torch.manual_seed(0)
-        config = FluxViTConfig(**json.loads(Path(options.configs, f"fluxvit_{name}.json").read_text()))
-        model = FluxViTForVideoClassification(config).eval()
+        config_file = Path(options.configs, f"fluxvit_{name}.json")
+        model = FluxViTForVideoClassification(FluxViTConfig.from_json_file(config_file)).eval()
         for budget in options.token_budgets:
             for batch in options.batch_sizes:
                 rows.append(
                     {"model": name, "token_budget": budget, "batch": batch} | _measured(model, budget, batch, options)
                 )
                 print(json.dumps(rows[-1]), flush=True)
+        if not options.quick:
+            memory.append({"model": name} | _memory(config_file, model.config.patch_size, options))
+            grids += [{"model": name} | _grids(model, budget, options) for budget in options.token_budgets]
     result = provenance("benchmark-model", argv) | {"options": vars(options), "model": rows}
+    result |= {"memory": memory, "grids": grids}
     Path(options.output).write_text(json.dumps(result, indent=1) + "\n")
 
 
@@ -53,6 +58,7 @@ def _measured(model, budget: int, batch: int, options: ModelOptions) -> dict:
     import torch
 
     from flux_hf.benchmarking.floor import matmuls_and_attention, selection_and_positions, shares
+    from flux_hf.benchmarking.inference_options import compiled, has_bfloat16, in_bfloat16
     from flux_hf.benchmarking.naive import NaiveForward
     from flux_hf.benchmarking.timing import alternating
     from flux_hf.costs import forward_macs
@@ -73,10 +79,12 @@ def _measured(model, budget: int, batch: int, options: ModelOptions) -> dict:
             "selection and positions": selection_and_positions(model, batch, grid, budget),
         }
         if options.compile:
-            compiled = torch.compile(model, fullgraph=True)
-            runs["compiled"] = lambda: compiled(pixels, token_budget=budget)
-        if torch.ops.mkldnn._is_mkldnn_bf16_supported():
-            runs["bf16"] = _in_bfloat16(model, pixels, budget)
+            torch.compiler.reset()
+            in_one_graph = compiled(model, budget)
+            runs["compiled"] = lambda: in_one_graph(pixels)
+        if has_bfloat16():
+            bfloat16 = in_bfloat16(model, budget)
+            runs["bf16"] = lambda: bfloat16(pixels)
         timed = alternating(runs, options.repeats, options.most_seconds)
         parts = shares(runs["forward"])
     forward = timed["forward"]["seconds"]
@@ -92,14 +100,43 @@ def _measured(model, budget: int, batch: int, options: ModelOptions) -> dict:
     }
 
 
-def _in_bfloat16(model, pixels, budget: int):
+def _memory(config_file: Path, patch_size: int, options: ModelOptions) -> dict:
+    """Of the largest batch, on each budget's grid; a process for every budget."""
+    from flux_hf.benchmarking.budgets import forward_kilobytes, patches_kilobytes, straight_line
+    from flux_hf.processing.grid_fluxvit import choose_grid
+
+    batch, budgets = max(options.batch_sizes), options.token_budgets
+    grids = [choose_grid(budget, patch_size) for budget in budgets]
+    forward = [forward_kilobytes(config_file, batch, budget, grid) for budget, grid in zip(budgets, grids, strict=True)]
+    patches = [patches_kilobytes(config_file, batch, grid) for grid in grids]
+    return {
+        "batch": batch,
+        "token_budgets": budgets,
+        "grids": grids,
+        "forward_kilobytes": forward,
+        "patches_kilobytes": patches,
+        "line": straight_line(budgets, forward),
+    }
+
+
+def _grids(model, budget: int, options: ModelOptions) -> dict:
+    """The same budget, kept of three grids; one clip."""
     import torch
 
-    def run():
-        with torch.autocast("cpu", torch.bfloat16):
-            return model(pixels, token_budget=budget)
+    from flux_hf.benchmarking.budgets import grids_of_budget, runs_on_grids, without_patches
+    from flux_hf.benchmarking.timing import alternating
 
-    return run
+    grids = grids_of_budget(budget, model.config.patch_size)
+    with torch.inference_mode():
+        timed = alternating(runs_on_grids(model, budget, 1, grids), options.repeats, options.most_seconds)
+    rest = without_patches(timed)
+    first = next(iter(rest.values()))
+    return {
+        "token_budget": budget,
+        "runs": timed,
+        "without_patches": rest,
+        "over_first": {grid: seconds / first for grid, seconds in rest.items()},
+    }
 
 
 if __name__ == "__main__":

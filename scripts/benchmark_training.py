@@ -1,5 +1,6 @@
-"""Measure the loading of training clips against workers, and training against its arithmetic floor; writes JSON.
+"""Measure loading against workers, Flux-Multi against separate forwards and its floor, and memory; writes JSON.
 
+Separate forwards are a forward and a backward for every budget by itself, without alignment, and one optimizer step.
 The floor of a step is three times the multiply-accumulates of its forward (one forward, two for the backward) over the
 rate of matrix products that the same machine reaches in the same run.
 """
@@ -11,23 +12,16 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from flux_hf.benchmarking.training import StepOptions, logged_seconds, step_arguments, step_kilobytes
 from flux_hf.options import parse_options
 
 
 @dataclass
-class BenchmarkOptions:
+class BenchmarkOptions(StepOptions):
     output: str = field(default="benchmark_training.json", metadata={"help": "JSON file to write."})
-    model_config: str = field(
-        default="scripts/configs/models/fluxvit_nano.json", metadata={"help": "JSON config of the model."}
-    )
     num_videos: int = field(default=64, metadata={"help": "Clips that are rendered to load from."})
     workers: list[int] = field(default_factory=lambda: [0, 1, 2], metadata={"help": "Numbers of loading workers."})
-    batch_size: int = field(default=8, metadata={"help": "Clips in a batch."})
-    num_frames: int = field(default=8, metadata={"help": "Frames of the grid."})
-    size: int = field(default=96, metadata={"help": "Side of the grid in pixels."})
     cached_size: int = field(default=256, metadata={"help": "Side of the decoded clips that are loaded, in pixels."})
-    steps: int = field(default=20, metadata={"help": "Batches that are timed, after two that are not."})
-    bf16: bool = field(default=False, metadata={"help": "Train in bf16, and measure matrix products in it."})
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -47,13 +41,17 @@ def main(argv: list[str] | None = None) -> None:
             for name, data in (("decoded clips", cached), ("video files", videos))
             for workers in options.workers
         ]
+        result["loader_share"] = [_loader_share(options, cached, workers, folder) for workers in options.workers]
         result["training"] = _training(options, cached, folder)
     finally:
         shutil.rmtree(folder)
-    fastest = max(row["clips_per_second"] for row in result["loader"] if row["source"] == "decoded clips")
-    result["loader_over_training"] = fastest / result["training"]["clips_per_second"]
+    budgets = result["training"]["token_budgets"]
+    result["memory"] = [
+        {"token_budgets": kept, "kilobytes": step_kilobytes(options, kept)}
+        for kept in (budgets, *([budget] for budget in budgets))
+    ]
     Path(options.output).write_text(json.dumps(result, indent=1) + "\n")
-    print(json.dumps({"loader": result["loader"], "training": result["training"]}, indent=1))
+    print(json.dumps({name: result[name] for name in ("loader", "loader_share", "training", "memory")}, indent=1))
 
 
 def _trainer(options: BenchmarkOptions, data, folder: Path, workers: int):
@@ -63,26 +61,16 @@ def _trainer(options: BenchmarkOptions, data, folder: Path, workers: int):
 
     names = data.label_names if hasattr(data, "label_names") else data.features["label"].names
     model = starting_model(names, config_file=options.model_config)
-    tokens = options.num_frames * (options.size // model.config.patch_size) ** 2
     args = FluxTrainingArguments(
-        output_dir=str(folder / "run"),
-        per_device_train_batch_size=options.batch_size,
+        **step_arguments(options, folder, model.config.patch_size),
         dataloader_num_workers=workers,
-        min_frames=options.num_frames,
-        max_frames=options.num_frames,
-        min_size=options.size,
-        max_size=options.size,
-        min_pool_tokens=tokens,
-        max_pool_tokens=tokens,
+        dataloader_persistent_workers=workers > 0,
         random_erasing=0.25,
         mixup_alpha=0.8,
         cutmix_alpha=1.0,
-        bf16=options.bf16,
-        use_cpu=True,
-        report_to="none",
     )
     processor = FluxVideoProcessor(patch_size=model.config.patch_size)
-    return FluxTrainer(model=model, args=args, train_dataset=data, processing_class=processor), tokens
+    return FluxTrainer(model=model, args=args, train_dataset=data, processing_class=processor)
 
 
 def _endless(loader):
@@ -91,7 +79,7 @@ def _endless(loader):
 
 
 def _loading(options: BenchmarkOptions, data, workers: int, folder: Path) -> float:
-    trainer, _ = _trainer(options, data, folder, workers)
+    trainer = _trainer(options, data, folder, workers)
     batches = _endless(trainer.get_train_dataloader())
     for _ in range(2 + 2 * workers):
         next(batches)
@@ -101,34 +89,46 @@ def _loading(options: BenchmarkOptions, data, workers: int, folder: Path) -> flo
     return options.steps * options.batch_size / (time.perf_counter() - start)
 
 
+def _loader_share(options: BenchmarkOptions, data, workers: int, folder: Path) -> dict:
+    """What a step of `Trainer.train` waits for its decoded clips, and its share of waiting and step."""
+    trainer = _trainer(options, data, folder, workers)
+    trainer.train()
+    seconds = logged_seconds(trainer, "data_seconds", "step_seconds")
+    return {"workers": workers, **seconds, "share": seconds["data_seconds"] / sum(seconds.values())}
+
+
 def _training(options: BenchmarkOptions, data, folder: Path) -> dict:
     import torch
 
-    from flux_hf.costs import forward_macs
+    from flux_hf.benchmarking.timing import alternating
+    from flux_hf.costs import forward_macs_at_budgets
     from flux_hf.measurement import matmul_rate
 
-    trainer, tokens = _trainer(options, data, folder, 0)
-    model = trainer.model
+    trainer = _trainer(options, data, folder, 0)
+    model, budgets, optimizer = trainer.model, trainer.token_budgets, trainer.create_optimizer()
     batch = next(iter(trainer.get_train_dataloader()))
-    optimizer = trainer.create_optimizer()
-    times = []
-    for _ in range(2 + options.steps):
-        start = time.perf_counter()
-        trainer.current_gradient_accumulation_steps = 1
-        trainer.training_step(model, batch)
+    trainer.current_gradient_accumulation_steps = 1
+
+    def step(batches: list[dict]):
+        for inputs in batches:
+            trainer.training_step(model, inputs)
         optimizer.step()
         model.zero_grad()
-        times.append(time.perf_counter() - start)
-    seconds = sum(times[2:]) / options.steps
+
+    runs = {
+        "Flux-Multi": lambda: step([batch]),
+        "separate": lambda: step([batch | {"token_budget": budget} for budget in budgets]),
+    }
+    timed = alternating(runs, options.steps, most_seconds=600)
     rate = matmul_rate(dtype=torch.bfloat16 if options.bf16 else torch.float32)
-    macs = sum(forward_macs(model.config, min(budget, tokens), tokens) for budget in trainer.token_budgets)
-    # Patches are embedded once for all budgets.
-    patches = model.config.patch_size**2 * model.config.num_channels * model.config.hidden_size * tokens
-    macs -= (len(trainer.token_budgets) - 1) * patches
-    floor = 3 * macs * options.batch_size / rate
+    grid_tokens = options.num_frames * (options.size // model.config.patch_size) ** 2
+    macs = forward_macs_at_budgets(model.config, budgets, grid_tokens)
+    floor, seconds = 3 * macs * options.batch_size / rate, timed["Flux-Multi"]["seconds"]
     return {
-        "token_budgets": trainer.token_budgets,
+        "token_budgets": budgets,
+        "runs": timed,
         "clips_per_second": options.batch_size / seconds,
+        "separate_over_multi": timed["separate"]["seconds"] / seconds,
         "gmacs_forward_per_clip": macs / 1e9,
         "matmul_gmacs_per_second": rate / 1e9,
         "floor_clips_per_second": options.batch_size / floor,

@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from flux_hf.benchmarking.report import performance_page
+from flux_hf.benchmarking.training import StepOptions, step_kilobytes
 from flux_hf.scripts import benchmark_training
 
 TINY = {
@@ -38,4 +40,21 @@ def test_the_training_benchmark_writes_what_it_measured(tmp_path):
     assert training["time_over_floor"] == pytest.approx(
         training["floor_clips_per_second"] / training["clips_per_second"]
     )
+    assert training["separate_over_multi"] == pytest.approx(
+        training["runs"]["separate"]["seconds"] / training["runs"]["Flux-Multi"]["seconds"]
+    )
+    assert [row["workers"] for row in result["loader_share"]] == [0, 1]
+    for row in result["loader_share"]:
+        assert row["share"] == pytest.approx(row["data_seconds"] / (row["data_seconds"] + row["step_seconds"]))
+    assert [row["token_budgets"] for row in result["memory"]] == [[32, 24, 12], [32], [24], [12]]
+    assert all(row["kilobytes"] > 0 for row in result["memory"])
     assert {"command", "date", "machine", "versions"} <= result.keys()
+    assert "| 32 + 24 + 12 |" in performance_page([result])
+
+
+def test_memory_of_a_step_grows_with_its_tokens(tmp_path):
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(TINY | {"head_token_budgets": [512, 16], "patch_size": 2, "position_size": 8}))
+    options = StepOptions(model_config=str(config), num_frames=8, size=16)
+    few, many = (step_kilobytes(options, [budget]) for budget in (16, 512))
+    assert many - few > 8 * 496 * 2 * 10 * TINY["hidden_size"] * 4 >> 10  # ten values per token, layer and channel

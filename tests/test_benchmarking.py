@@ -10,9 +10,16 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from flux_hf import FluxViTConfig, FluxViTForVideoClassification
+from flux_hf.benchmarking.budgets import (
+    forward_kilobytes,
+    grids_of_budget,
+    runs_on_grids,
+    straight_line,
+    without_patches,
+)
 from flux_hf.benchmarking.files import FileKind, video_file
 from flux_hf.benchmarking.floor import matmuls_and_attention, selection_and_positions
-from flux_hf.benchmarking.memory import peak_kilobytes
+from flux_hf.benchmarking.memory import added_kilobytes, peak_kilobytes
 from flux_hf.benchmarking.naive import NaiveForward
 from flux_hf.benchmarking.readers import available_readers, opencv, ours, transformers_pyav
 from flux_hf.benchmarking.timing import alternating
@@ -137,6 +144,39 @@ def test_model_command(tmp_path):
         assert row["forward_over_floor"] == pytest.approx(
             row["runs"]["forward"]["seconds"] / row["runs"]["floor"]["seconds"]
         )
+
+
+def test_memory_is_what_the_code_takes():
+    """In a process of its own: neither this one's memory nor what came before counts."""
+    ballast = np.ones((40, 1024, 1024))
+    taken = added_kilobytes("content = bytearray(100 << 20); del content", "content = bytearray(30 << 20); del content")
+    assert 29 << 10 <= taken < 40 << 10
+    assert peak_kilobytes("content = bytearray(100 << 20); del content") < ballast.nbytes >> 10
+    with pytest.raises(RuntimeError, match="ZeroDivisionError"):
+        peak_kilobytes("1 / 0")
+
+
+def test_memory_of_a_forward_grows_with_its_tokens(tmp_path):
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(SIZES | {"patch_size": 2, "position_size": 8}))
+    few, many = (forward_kilobytes(config, 8, budget, (16, 32)) for budget in (64, 4000))
+    assert many - few > 8 * 3900 * SIZES["hidden_size"] * 4 >> 10
+    assert straight_line([1, 2, 4], [30, 50, 90]) == pytest.approx(
+        {"kilobytes_per_token": 20, "kilobytes": 10, "largest_deviation": 0}
+    )
+
+
+@torch.no_grad()
+def test_grids_of_a_budget():
+    model = FluxViTForVideoClassification(FluxViTConfig(**SIZES)).eval()
+    grids = grids_of_budget(40, model.config.patch_size)
+    assert len({frames for frames, _ in grids}) == 3 and len({side for _, side in grids}) == 1
+    runs = runs_on_grids(model, 40, 2, grids)
+    for frames, side in grids:
+        assert runs[f"{frames}x{side}"]().keep_mask.sum(1).tolist() == [40, 40]
+        assert runs[f"{frames}x{side} patches"]().shape[:2] == (2, frames)
+    timed = {"a": {"seconds": 5}, "a patches": {"seconds": 2}, "b": {"seconds": 7}, "b patches": {"seconds": 4}}
+    assert without_patches(timed) == {"a": 3, "b": 3}
 
 
 def test_report_holds_the_figures(tmp_path):

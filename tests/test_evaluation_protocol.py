@@ -1,5 +1,6 @@
 """Clips x crops against a plain computation of the protocol; processes; interruption."""
 
+import copy
 import json
 import os
 import subprocess
@@ -201,13 +202,14 @@ def test_an_interrupted_run_goes_on(loaded, tmp_path):
     dataset, model, processor = loaded
     calls = []
 
-    def forward(model, pixels, budget):
-        calls.append(len(pixels))
+    def count(model, inputs):
+        calls.append(len(inputs[0]))
         if sum(calls) > stop_after:
             raise KeyboardInterrupt
-        return model(pixels, token_budget=budget).logits
 
-    options = {"batch_size": 1, "records_dir": tmp_path, "forward": forward}
+    model = copy.deepcopy(model)
+    model.register_forward_pre_hook(count)
+    options = {"batch_size": 1, "records_dir": tmp_path}
     stop_after = 4
     with pytest.raises(KeyboardInterrupt):
         evaluate(dataset, model, processor, [40], **options)

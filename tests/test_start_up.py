@@ -1,13 +1,11 @@
 """What an import costs, counted in modules, and what a long video costs, counted in frames and bytes."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 
 from flux_hf.benchmarking.files import FileKind, video_file
-from flux_hf.benchmarking.memory import peak_kilobytes
+from flux_hf.benchmarking.memory import peak_kilobytes, run_python
 
 IMPORTS = """
 import json, sys
@@ -17,31 +15,27 @@ import flux_hf
 print(json.dumps(sorted({name.partition(".")[0] for name in set(sys.modules) - before})))
 """
 
-PEAK = """
+READ = """
 import sys, torch
 from flux_hf import FluxVideoProcessor
 torch.set_num_threads(1)
-FluxVideoProcessor(num_frames=8, size=112)(sys.argv[1], return_tensors="pt", decoding="exact")
-FluxVideoProcessor(num_frames=8, size=112)(sys.argv[1], return_tensors="pt")
+for decoding in ("exact", "fast"):
+    FluxVideoProcessor(num_frames=8, size=112)(sys.argv[1], return_tensors="pt", decoding=decoding)
 """
-
-
-def run(code: str, *arguments: str) -> str:
-    return subprocess.run([sys.executable, "-c", code, *arguments], check=True, capture_output=True, text=True).stdout
 
 
 def test_importing_adds_nothing_to_what_transformers_imports():
     """PyAV, datasets and all the rest wait until they are needed."""
-    added = set(json.loads(run(IMPORTS)))
+    added = set(json.loads(run_python(IMPORTS)))
     assert "flux_hf" in added
     heavy = {"av", "torchvision", "datasets", "evaluate", "matplotlib", "onnx", "onnxruntime", "sklearn", "yaml", "PIL"}
     assert not added & heavy
 
 
 def test_memory_does_not_grow_with_the_length_of_a_video(tmp_path):
-    """The peak of a process that reads a hundred times longer file is that of one that reads the short one."""
+    """The peak of a process that reads a hundred times longer file is that of one that reads the short file."""
     paths = [str(video_file(FileKind(seconds, 640, 360, 30), tmp_path)) for seconds in (4, 400)]
-    short, long = (peak_kilobytes(PEAK, path) for path in paths)
+    short, long = (peak_kilobytes(READ, path) for path in paths)
     assert long < 1.1 * short
 
 

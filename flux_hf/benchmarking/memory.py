@@ -1,12 +1,18 @@
-"""Peak memory of a piece of Python, in a process of its own."""
+"""Peaks of memory, each measured in a process of its own.
+
+`VmHWM` of Linux, not `ru_maxrss` of getrusage: the latter begins, in a new process, at the peak of the process that
+started it.
+"""
 
 import subprocess
 import sys
 
-MEASURE = """
-import resource, subprocess, sys
-subprocess.run([sys.executable, "-c", *sys.argv[1:]], check=True, stdout=subprocess.DEVNULL)
-print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // (1024 if sys.platform == "darwin" else 1))
+FUNCTIONS = """
+def status(name):
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(name + ":"))
+
+def peak_begins_here():
+    open("/proc/self/clear_refs", "w").write("5")
 """
 
 READ = """
@@ -16,17 +22,29 @@ FluxVideoProcessor(num_frames=int(sys.argv[3]), size=224, decoding=sys.argv[2])(
 """
 
 
-def peak_kilobytes(code: str, *arguments: str) -> int:
-    """Most memory that a new Python process held at once while it ran `code`, in units of 1024 bytes.
-
-    On Linux the peak of a process begins at that of the one it was started from, so a small process starts it, not this
-    one.
+def run_python(code: str, *arguments: str) -> str:
+    """What Python code prints in a new process with `arguments` in `sys.argv[1:]`.
 
     Raises:
-        subprocess.CalledProcessError: the code failed; its error output goes to that of this process.
+        RuntimeError: it failed; holds the last line of its error.
     """
-    command = [sys.executable, "-c", MEASURE, code, *arguments]
-    return int(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"a process ended with {done.returncode}: {done.stderr.strip().splitlines()[-1:]}")
+    return done.stdout
+
+
+def peak_kilobytes(code: str, *arguments: str) -> int:
+    """Highest resident memory of a new process that runs `code`. Linux only."""
+    return int(run_python(f"{FUNCTIONS}\n{code}\nprint(status('VmHWM'))", *arguments).split()[-1])
+
+
+def added_kilobytes(before: str, code: str, *arguments: str) -> int:
+    """How far `code` raises the resident memory of a new process over what it was after `before`, at its highest.
+    Linux only."""
+    begin = "peak_begins_here()\nresident = status('VmRSS')"
+    end = "print(status('VmHWM') - resident)"
+    return int(run_python(f"{FUNCTIONS}\n{before}\n{begin}\n{code}\n{end}", *arguments).split()[-1])
 
 
 def memory_of_length(short: str, long: str, num_frames: int) -> list[dict]:

@@ -1,5 +1,7 @@
 """docs/performance.md from the JSON files of the benchmarks: every figure in it is one of theirs."""
 
+from pathlib import Path
+
 INTRODUCTION = """# Performance
 
 Written by `flux-hf benchmark-report` from what the benchmarks measured; figures are medians, in brackets the fastest
@@ -19,12 +21,18 @@ def performance_page(results: list[dict]) -> str:
     """The page, as Markdown.
 
     Args:
-        results: contents of the JSON files of benchmark-decoding, benchmark-model and benchmark-end-to-end.
+        results: contents of the JSON files of benchmark-decoding, -model, -end-to-end, -options and -training.
 
     Raises:
         ValueError: one of them is none of these.
     """
-    sections = {"decoding": _decoding, "model": _model, "end_to_end": _end_to_end}
+    sections = {
+        "decoding": _decoding,
+        "model": _model,
+        "end_to_end": _end_to_end,
+        "inference_options": _options,
+        "training": _training,
+    }
     parts = [INTRODUCTION]
     for result in results:
         kinds = [kind for kind in sections if kind in result]
@@ -46,10 +54,10 @@ def _decoding(result: dict) -> str:
     failed = {name: entry["error"] for row in rows for name, entry in row["readers"].items() if "error" in entry}
     missing = "".join(f"\nNot measured: {name} ({why}).\n" for name, why in (result["missing"] | failed).items())
     note = "Milliseconds to read frames of a video; the last columns say how many times faster than the best peer."
-    return f"## Decoding\n{MODES}\n{note}\n\n{_table(head, table)}\n{missing}" + _memory(result)
+    return f"## Decoding\n{MODES}\n{note}\n\n{_table(head, table)}\n{missing}" + _memory_of_length(result)
 
 
-def _memory(result: dict) -> str:
+def _memory_of_length(result: dict) -> str:
     if "memory" not in result:
         return ""
     memory = result["memory"]
@@ -80,7 +88,63 @@ def _model(result: dict) -> str:
         "## Model\n\nMilliseconds of a forward. The floor is only its matrix products and attentions, with the same "
         "weights at the same shapes; naive is the official arithmetic without fused kernels.\n\n"
         f"{_table([*head, *others], table)}\n\nShares of the forward's time in per cent.\n\n"
-        f"{_table([*head[:3], *parts], shares)}\n"
+        f"{_table([*head[:3], *parts], shares)}\n{_memory(result.get('memory'))}{_grids(result.get('grids'))}"
+    )
+
+
+def _memory(rows: list[dict] | None) -> str:
+    if not rows:
+        return ""
+    table = [
+        [row["model"], str(row["batch"]), str(budget), f"{grid[0]}x{grid[1]}", f"{forward / 1024:.0f}"]
+        + [f"{patches / 1024:.0f}"]
+        for row in rows
+        for budget, grid, forward, patches in zip(
+            row["token_budgets"], row["grids"], row["forward_kilobytes"], row["patches_kilobytes"], strict=True
+        )
+    ]
+    lines = ", ".join(
+        f"{row['model']} {line['kilobytes_per_token']:.1f} KiB a token, {100 * line['largest_deviation']:.0f} %"
+        for row in rows
+        for line in [row["line"]]
+    )
+    return (
+        "\nMiB that a forward takes at its highest, above model and clips, each in a process of its own, and its patch "
+        f"embedding alone.\n\n{_table(['model', 'clips', 'tokens', 'grid', 'forward', 'patch embedding'], table)}\n\n"
+        f"The straight line through the forwards of a model, and how far from it any of them lies: {lines}.\n"
+    )
+
+
+def _grids(rows: list[dict] | None) -> str:
+    if not rows:
+        return ""
+    table = [
+        [row["model"], str(row["token_budget"]), grid, _seconds(row["runs"][grid])]
+        + [_seconds(row["runs"][f"{grid} patches"]), f"{1000 * rest:.0f}", f"{row['over_first'][grid]:.2f}"]
+        for row in rows
+        for grid, rest in row["without_patches"].items()
+    ]
+    head = ["model", "tokens", "grid", "forward", "patch embedding", "forward without it", "over the first grid's"]
+    return (
+        "\nMilliseconds at the same budget, kept of grids with once, twice and three times the frames; one clip.\n\n"
+        f"{_table(head, table)}\n"
+    )
+
+
+def _options(result: dict) -> str:
+    batches = list(result["inference_options"][0]["speed"])
+    head = ["tokens", "option", *(f"clips: {batch}" for batch in batches), "top-1 in %", "answers unlike float32"]
+    table = []
+    for row in result["inference_options"]:
+        for name, figures in row["accuracy"].items():
+            low, high = (100 * bound for bound in figures["top1_interval"])
+            table.append([str(row["token_budget"]), name, *(_seconds(row["speed"][batch][name]) for batch in batches)])
+            table[-1] += [f"{100 * figures['top1']:.1f} ({low:.1f}-{high:.1f})", str(figures["different"])]
+    return (
+        f"## Options of a forward\n\nMilliseconds of a forward of {result['options']['checkpoint']}, and its top-1 on "
+        f"{result['num_videos']} labelled clips, one at a time, with the 95 % interval. bf16 is autocast; onnx and "
+        "onnx int8 are the files of `flux-hf export --int8` in ONNX Runtime, int8 with weights and, at run time, "
+        f"inputs of the matrix products quantised.\n\n{_table(head, table)}\n"
     )
 
 
@@ -93,6 +157,38 @@ def _end_to_end(result: dict) -> str:
     startup = ", ".join(f"{name} {_seconds(entry)}" for name, entry in result["startup"].items())
     text += f"Milliseconds to start Python and import: {startup}.\n"
     return text
+
+
+def _training(result: dict) -> str:
+    options, training = result["options"], result["training"]
+    clips, seconds = options["batch_size"], {name: entry["seconds"] for name, entry in training["runs"].items()}
+    budgets = _listed(training["token_budgets"])
+    speed = [[name, _seconds(training["runs"][name]), f"{clips / each:.1f}"] for name, each in seconds.items()]
+    speed.append(["floor", f"{1000 * clips / training['floor_clips_per_second']:.0f}"])
+    speed[-1].append(f"{training['floor_clips_per_second']:.1f}")
+    memory = [[_listed(row["token_budgets"]), f"{row['kilobytes'] / 1024:.0f}"] for row in result["memory"]]
+    loading = [[row["source"], str(row["workers"]), f"{row['clips_per_second']:.0f}"] for row in result["loader"]]
+    waiting = [
+        [str(row["workers"]), *(f"{1000 * row[name]:.0f}" for name in ("data_seconds", "step_seconds"))]
+        + [f"{100 * row['share']:.1f}"]
+        for row in result["loader_share"]
+    ]
+    return (
+        f"## Training\n\n`{Path(options['model_config']).name}`, {clips} clips of {options['num_frames']} frames x "
+        f"{options['size']} pixels, {'bf16' if options['bf16'] else 'float32'}. Flux-Multi is one step at {budgets} "
+        "tokens; separate is a forward and a backward at each of them by itself, without alignment, and one optimizer "
+        "step; the floor is three times the multiply-accumulates of the forward, over the rate of matrix products.\n\n"
+        f"{_table(['step', 'milliseconds', 'clips per second'], speed)}\n\nMiB that forward and backward take at their "
+        "highest, above model and clips, each in a process of its own.\n\n"
+        f"{_table(['tokens', 'MiB'], memory)}\n\nClips per second that loading alone gives.\n\n"
+        f"{_table(['source', 'workers', 'clips per second'], loading)}\n\nMilliseconds that a step waits for its "
+        "decoded clips and takes itself, means; workers share the cores with training.\n\n"
+        f"{_table(['workers', 'waiting', 'step', 'share of waiting in %'], waiting)}\n"
+    )
+
+
+def _listed(token_budgets: list[int]) -> str:
+    return " + ".join(map(str, token_budgets))
 
 
 def _provenance(result: dict) -> str:

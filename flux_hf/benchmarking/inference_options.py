@@ -1,0 +1,110 @@
+"""Ways to run a classifier on a CPU, and what each of them answers. A run is for one budget: pixels to logits."""
+
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from datasets import Dataset
+
+from flux_hf.evaluation.figures import wilson_interval
+from flux_hf.evaluation.views import Views, read_views
+from flux_hf.export import ExportOptions, export, load_onnx
+from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification
+from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
+from flux_hf.processing.video_source_fluxvit import VideoDecodeError
+
+Run = Callable[[torch.Tensor], torch.Tensor]
+"""Pixels (clips, frames, channels, height, width) -> float32 logits (clips, labels)"""
+
+REFERENCE = "float32"
+"""The run that the answers of all others are compared with."""
+
+
+def in_float32(model: FluxViTForVideoClassification, token_budget: int) -> Run:
+    """The model as it is."""
+    return lambda pixels: model(pixels, token_budget=token_budget).logits
+
+
+def compiled(model: FluxViTForVideoClassification, token_budget: int) -> Run:
+    """One graph of `torch.compile`, made at the first call for the shape of its pixels."""
+    forward = torch.compile(model, fullgraph=True, dynamic=False)
+    return lambda pixels: forward(pixels, token_budget=token_budget).logits
+
+
+def in_bfloat16(model: FluxViTForVideoClassification, token_budget: int) -> Run:
+    """Under autocast."""
+
+    def run(pixels: torch.Tensor) -> torch.Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return model(pixels, token_budget=token_budget).logits.float()
+
+    return run
+
+
+def has_bfloat16() -> bool:
+    """Whether this CPU has instructions for bf16."""
+    return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+def exported(checkpoint: str, folder: Path, token_budget: int, batch_size: int) -> dict[str, Run]:
+    """The files of `flux-hf export --int8` in ONNX Runtime, written to `folder`: "onnx" in float32 and "onnx int8",
+    whose matrix products are quantised dynamically. They take `batch_size` clips on the budget's grid."""
+    export(ExportOptions(checkpoint, str(folder), token_budget, batch_size, int8=True))
+    sessions = {"onnx": load_onnx(folder / "model.onnx"), "onnx int8": load_onnx(folder / "model_int8.onnx")}
+    return {name: (lambda pixels, run=run: torch.from_numpy(run(pixels))) for name, run in sessions.items()}
+
+
+def inference_options(
+    model: FluxViTForVideoClassification, checkpoint: str, folder: Path, token_budget: int, batch_size: int
+) -> dict[str, Run]:
+    """All of the above by name, `REFERENCE` first; "bf16" where the CPU has it. `model` is that of `checkpoint`."""
+    runs = {REFERENCE: in_float32(model, token_budget), "compiled": compiled(model, token_budget)}
+    if has_bfloat16():
+        runs["bf16"] = in_bfloat16(model, token_budget)
+    return runs | exported(checkpoint, folder, token_budget, batch_size)
+
+
+@torch.inference_mode()
+def accuracy_of_options(
+    dataset: Dataset, processor: FluxVideoProcessor, runs: dict[int, dict[str, Run]], label_ids: list[int]
+) -> tuple[dict[int, dict[str, dict]], int]:
+    """Classify every video by itself with every run at every budget, decoding it once; one clip, central crop.
+
+    Args:
+        dataset: as `load_video_dataset` returns it.
+        runs: budget -> name -> run; `REFERENCE` among the names.
+        label_ids: the model's class for each label of the data set.
+
+    Returns:
+        budget -> name -> `top1`, `top1_interval` (95 %) and `different` (answers that are not the reference's); and
+        the number of videos that could not be read, which are in no figure.
+
+    Raises:
+        ValueError: no video can be read.
+    """
+    answers, labels = {budget: defaultdict(list) for budget in runs}, []
+    for row in dataset:
+        try:
+            grids, pixels = read_views(row["video"], processor, lambda _: map(processor.choose_grid, runs), Views())
+        except VideoDecodeError:
+            continue
+        labels.append(label_ids[row["label"]])
+        for (budget, named), grid in zip(runs.items(), grids, strict=True):
+            for name, run in named.items():
+                answers[budget][name].append(int(run(pixels[grid]).argmax()))
+    if not labels:
+        raise ValueError("no video of the data set can be read")
+    return {
+        budget: {name: _figures(given, labels, named[REFERENCE]) for name, given in named.items()}
+        for budget, named in answers.items()
+    }, len(dataset) - len(labels)
+
+
+def _figures(given: list[int], labels: list[int], reference: list[int]) -> dict:
+    right = sum(answer == label for answer, label in zip(given, labels, strict=True))
+    return {
+        "top1": right / len(labels),
+        "top1_interval": wilson_interval(right, len(labels)),
+        "different": sum(answer != other for answer, other in zip(given, reference, strict=True)),
+    }

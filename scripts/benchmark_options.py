@@ -1,0 +1,103 @@
+"""Measure torch.compile, bf16 and int8 against float32, each with its accuracy; writes JSON."""
+
+import json
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from flux_hf import default_checkpoint
+from flux_hf.options import parse_options
+
+
+@dataclass
+class InferenceOptions:
+    dataset: str = field(metadata={"help": "Folder in videofolder layout, or id of a data set on the Hub."})
+    split: str = field(default="test", metadata={"help": "Split of the data set."})
+    checkpoint: str = field(
+        default_factory=default_checkpoint, metadata={"help": "Folder or Hub id. Default: the one in the package."}
+    )
+    output: str = field(default="benchmark_options.json", metadata={"help": "JSON file to write."})
+    token_budgets: list[int] | None = field(
+        default=None, metadata={"help": "Default: the budgets of the model's heads."}
+    )
+    batch_sizes: list[int] = field(
+        default_factory=lambda: [1, 8], metadata={"help": "Clips per timed forward; accuracy is that of one clip each."}
+    )
+    repeats: int = field(default=15, metadata={"help": "Counted runs of each, taking turns."})
+
+
+def main(argv: list[str] | None = None) -> None:
+    (options,) = parse_options(InferenceOptions, argv, __doc__)
+    import torch
+    from transformers import AutoModelForVideoClassification, AutoVideoProcessor
+
+    from flux_hf.benchmarking.inference_options import accuracy_of_options, inference_options
+    from flux_hf.benchmarking.timing import alternating
+    from flux_hf.data import load_video_dataset
+    from flux_hf.evaluation.accuracy import model_labels
+    from flux_hf.provenance import file_list_hash, model_hash, provenance
+
+    dataset = load_video_dataset(options.dataset, options.split)
+    model = AutoModelForVideoClassification.from_pretrained(options.checkpoint, dtype=torch.float32).eval()
+    # Exports take one grid for all videos.
+    processor = AutoVideoProcessor.from_pretrained(options.checkpoint, fit_source=False)
+    budgets, batches = options.token_budgets or model.config.head_token_budgets, options.batch_sizes
+    try:
+        label_ids = model_labels(dataset, model)
+    except ValueError as error:
+        raise SystemExit(f"error: {error}") from error
+    graphs = len(budgets) * len({1, *batches})
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, graphs)
+
+    with tempfile.TemporaryDirectory(prefix="flux_benchmark_") as folder:
+        runs = {
+            (budget, batch): inference_options(
+                model, options.checkpoint, Path(folder, f"{budget}_{batch}"), budget, batch
+            )
+            for budget in budgets
+            for batch in sorted({1, *batches})
+        }
+        speed = {
+            (budget, batch): alternating(_on_noise(named, processor, budget, batch), options.repeats)
+            for (budget, batch), named in runs.items()
+            if batch in batches
+        }
+        singly = {budget: runs[budget, 1] for budget in budgets}
+        accuracy, unreadable = accuracy_of_options(dataset, processor, singly, label_ids)
+    result = provenance("benchmark-options", argv, "onnxruntime") | {
+        "options": vars(options) | {"checkpoint": Path(options.checkpoint).name},
+        "files": file_list_hash(dataset),
+        "model_hash": model_hash(model),
+        "num_videos": len(dataset) - unreadable,
+        "unreadable": unreadable,
+        "inference_options": [
+            {
+                "token_budget": budget,
+                "speed": {batch: speed[budget, batch] for batch in batches},
+                "accuracy": accuracy[budget],
+            }
+            for budget in budgets
+        ],
+    }
+    Path(options.output).write_text(json.dumps(result, indent=1) + "\n")
+    print(json.dumps(result["inference_options"], indent=1))
+
+
+def _on_noise(runs: dict, processor, budget: int, batch: int) -> dict:
+    import torch
+
+    frames, side = processor.choose_grid(budget)
+    pixels = torch.randn(batch, frames, 3, side, side)
+
+    def timed(run):
+        def forward():
+            with torch.inference_mode():
+                return run(pixels)
+
+        return forward
+
+    return {name: timed(run) for name, run in runs.items()}
+
+
+if __name__ == "__main__":
+    main()
