@@ -1,16 +1,17 @@
 """Measure seconds from a video file to its labels, and start-up, against other models of Transformers; writes JSON."""
 
 import json
-import subprocess
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from flux_hf.options import parse_options
 
+AUTO = "from transformers import AutoModelForVideoClassification, AutoVideoProcessor"
 STATEMENTS = {
-    "transformers": "from transformers import AutoModelForVideoClassification, AutoVideoProcessor",
-    "flux_hf": "from transformers import AutoModelForVideoClassification, AutoVideoProcessor; import flux_hf",
+    "transformers": "import transformers",
+    "transformers and its Auto classes": AUTO,
+    "flux_hf": "import flux_hf",
+    "flux_hf and the Auto classes": f"{AUTO}; import flux_hf",
 }
 
 
@@ -21,13 +22,16 @@ class EndToEndOptions:
     configs: str = field(default="scripts/configs/models", metadata={"help": "Folder of fluxvit_small.json."})
     token_budgets: list[int] = field(default_factory=lambda: [512, 1024, 2048], metadata={"help": "Of FluxViT-S."})
     repeats: int = field(default=5, metadata={"help": "Counted runs of each, taking turns."})
-    most_seconds: float = field(default=120.0, metadata={"help": "Nothing takes a further turn on a file after that."})
-    quick: bool = field(default=False, metadata={"help": "One file, three repeats, without V-JEPA 2."})
+    most_seconds: float = field(
+        default=120.0, metadata={"help": "Nothing takes a further turn on a file after that; once at least."}
+    )
+    quick: bool = field(default=False, metadata={"help": "One file, three repeats, without V-JEPA 2-L."})
 
 
 def main(argv: list[str] | None = None) -> None:
     (options,) = parse_options(EndToEndOptions, argv, __doc__)
     from flux_hf.benchmarking.files import FULL_HD, HD, FileKind, video_file
+    from flux_hf.benchmarking.memory import run_python
     from flux_hf.benchmarking.timing import alternating
     from flux_hf.provenance import provenance
 
@@ -40,14 +44,12 @@ def main(argv: list[str] | None = None) -> None:
         runs = {name: (lambda classify=classify: classify(path)) for name, classify in pipelines.items()}  # noqa: B023
         rows.append({"file": kind.name, "models": alternating(runs, options.repeats, options.most_seconds)})
         print(json.dumps(rows[-1]), flush=True)
-    startup = {name: (lambda code=code: _python(code)) for name, code in STATEMENTS.items()}
-    result = provenance("benchmark-end-to-end", argv) | {"options": vars(options), "end_to_end": rows}
+    startup = {name: (lambda code=code: run_python(code)) for name, code in STATEMENTS.items()}
+    result = provenance("benchmark-end-to-end", argv, "torchcodec") | {"options": vars(options), "end_to_end": rows}
+    works = [name for name, entry in rows[-1]["models"].items() if "error" not in entry]
+    result["inputs"] = {name: _input_shape(pipelines[name], path) for name in works}
     result["startup"] = alternating(startup, options.repeats, options.most_seconds)
     Path(options.output).write_text(json.dumps(result, indent=1) + "\n")
-
-
-def _python(code: str) -> None:
-    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
 def _pipelines(options: EndToEndOptions) -> dict:
@@ -67,8 +69,7 @@ def _pipelines(options: EndToEndOptions) -> dict:
     def classifier(model, processor):
         return pipeline("video-classification", model=model.eval(), video_processor=processor)
 
-    config = FluxViTConfig(**json.loads(Path(options.configs, "fluxvit_small.json").read_text()))
-    small = FluxViTForVideoClassification(config)
+    small = FluxViTForVideoClassification(FluxViTConfig.from_json_file(f"{options.configs}/fluxvit_small.json"))
     found = {
         f"FluxViT-S at {budget} tokens": classifier(small, FluxVideoProcessor(token_budget=budget))
         for budget in options.token_budgets
@@ -79,6 +80,11 @@ def _pipelines(options: EndToEndOptions) -> dict:
         large.config.num_frames = large.config.frames_per_clip
         found["V-JEPA 2-L"] = classifier(large, VJEPA2VideoProcessor())
     return found
+
+
+def _input_shape(classify, path: str) -> list[int]:
+    """(clips, frames, channels, height, width) of what the pipeline hands its model."""
+    return next(list(value.shape) for value in classify.preprocess(path).values() if value.ndim == 5)
 
 
 if __name__ == "__main__":

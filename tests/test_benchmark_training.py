@@ -7,23 +7,12 @@ import pytest
 from flux_hf.benchmarking.report import performance_page
 from flux_hf.benchmarking.training import StepOptions, step_kilobytes
 from flux_hf.scripts import benchmark_training
-
-TINY = {
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "mlp_ratio": 1.0,
-    "position_frames": 4,
-    "position_size": 56,
-    "projection_dim": 16,
-    "pooler_num_attention_heads": 2,
-    "head_token_budgets": [32, 24, 12],
-}
+from tests.test_modeling import SIZES
 
 
 @pytest.mark.slow
 def test_the_training_benchmark_writes_what_it_measured(tmp_path):
-    (tmp_path / "config.json").write_text(json.dumps(TINY))
+    (tmp_path / "config.json").write_text(json.dumps(SIZES))
     output = tmp_path / "benchmark.json"
     options = {"num_videos": 4, "batch_size": 2, "steps": 2, "size": 56, "num_frames": 4, "cached_size": 64}
     listed = [f"--{name}={value}" for name, value in options.items()]
@@ -46,15 +35,15 @@ def test_the_training_benchmark_writes_what_it_measured(tmp_path):
     assert [row["workers"] for row in result["loader_share"]] == [0, 1]
     for row in result["loader_share"]:
         assert row["share"] == pytest.approx(row["data_seconds"] / (row["data_seconds"] + row["step_seconds"]))
-    assert [row["token_budgets"] for row in result["memory"]] == [[32, 24, 12], [32], [24], [12]]
+    assert [row["token_budgets"] for row in result["memory"]] == [[48, 32, 16], [48], [32], [16]]
     assert all(row["kilobytes"] > 0 for row in result["memory"])
     assert {"command", "date", "machine", "versions"} <= result.keys()
-    assert "| 32 + 24 + 12 |" in performance_page([result])
+    assert "| 48 + 32 + 16 |" in performance_page([result])
 
 
 def test_memory_of_a_step_grows_with_its_tokens(tmp_path):
     config = tmp_path / "config.json"
-    config.write_text(json.dumps(TINY | {"head_token_budgets": [512, 16], "patch_size": 2, "position_size": 8}))
+    config.write_text(json.dumps(SIZES | {"head_token_budgets": [512, 16], "patch_size": 2, "position_size": 8}))
     options = StepOptions(model_config=str(config), num_frames=8, size=16)
     few, many = (step_kilobytes(options, [budget]) for budget in (16, 512))
-    assert many - few > 8 * 496 * 2 * 10 * TINY["hidden_size"] * 4 >> 10  # ten values per token, layer and channel
+    assert many - few > 8 * 496 * 2 * 10 * SIZES["hidden_size"] * 4 >> 10  # ten values per token, layer and channel

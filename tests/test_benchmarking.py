@@ -190,7 +190,9 @@ def test_report_holds_the_figures(tmp_path):
     memory = {"short": "a short file", "long": "a long file", "rows": [peaks]}
     decoding = base | {"decoding": [row], "missing": {"peer": "ImportError: gone"}, "memory": memory}
     models = {"FluxViT-S": timed | {"seconds": 0.777}}
+    models["Slow"] = timed | {"seconds": 60, "repeats": 0}
     end_to_end = base | {"end_to_end": [{"file": "b", "models": models}], "startup": {"flux_hf": timed}}
+    end_to_end |= {"inputs": {"FluxViT-S": [1, 12, 3, 168, 168]}}
     files = []
     for number, content in enumerate((decoding, end_to_end, base | {"else": 1})):
         files.append(tmp_path / f"{number}.json")
@@ -204,6 +206,8 @@ def test_report_holds_the_figures(tmp_path):
         "12.3x",
         "failed",
         "777 (100-200)",
+        "FluxViT-S 12 frames x 168 pixels",
+        "Measured once, without a run before: Slow.",
         "ImportError: gone",
         "other (ValueError: no)",
         "| a short file | a long file | long / short |",

@@ -6,6 +6,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from flux_hf import FluxViTConfig, FluxViTForVideoClassification
 from flux_hf.costs import forward_macs, forward_macs_at_budgets
+from tests.test_modeling import SIZES
 
 MODELS = Path(__file__).parent.parent / "scripts" / "configs" / "models"
 PAPER_ROWS = {
@@ -47,18 +48,9 @@ def test_impossible_token_counts_are_refused(budget):
 
 @torch.no_grad()
 def test_several_budgets_embed_their_patches_once():
-    config = FluxViTConfig(
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        position_size=56,
-        num_labels=5,
-        projection_dim=16,
-        pooler_num_attention_heads=2,
-        head_token_budgets=[100, 24, 12],
-    )
+    config = FluxViTConfig(**SIZES)
     model = FluxViTForVideoClassification(config).eval()
     with FlopCounterMode(display=False) as counter:
-        model(torch.randn(1, 4, 3, 56, 56), token_budgets=[100, 24, 12])
-    aligned = 2 * config.projection_dim**2
-    assert counter.get_total_flops() == 2 * (forward_macs_at_budgets(config, [100, 24, 12], 64) + aligned)
+        model(torch.randn(1, 4, 3, 56, 56), token_budgets=[100, 32, 16])
+    aligned = 2 * config.projection_dim**2  # two smaller budgets
+    assert counter.get_total_flops() == 2 * (forward_macs_at_budgets(config, [100, 32, 16], 64) + aligned)

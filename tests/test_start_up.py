@@ -24,6 +24,13 @@ for decoding in ("exact", "fast"):
 """
 
 
+def test_importing_leaves_what_it_does_not_need():
+    """torch and torchvision are the limit: the Auto classes import them, and registering needs the Auto classes."""
+    loaded = set(json.loads(run_python("import json, sys, flux_hf; print(json.dumps([*sys.modules]))")))
+    heavy = {"av", "datasets", "evaluate", "matplotlib", "onnx", "onnxruntime", "pandas", "pyarrow", "sklearn"}
+    assert "flux_hf" in loaded and not loaded & heavy
+
+
 def test_importing_adds_nothing_to_what_transformers_imports():
     """PyAV, datasets and all the rest wait until they are needed."""
     added = set(json.loads(run_python(IMPORTS)))

@@ -154,6 +154,12 @@ def _end_to_end(result: dict) -> str:
     table = [[row["file"], *(_seconds(row["models"][name]) for name in names)] for row in rows]
     text = '## From a file to its labels\n\nMilliseconds of `pipeline("video-classification")`, random weights.\n\n'
     text += f"{_table(['file', *names], table)}\n\n"
+    if "inputs" in result:
+        inputs = result["inputs"].items()
+        shapes = "; ".join(f"{name} {shape[1]} frames x {shape[-1]} pixels" for name, shape in inputs)
+        text += f"What they look at: {shapes}.\n\n"
+    if once := sorted({name for row in rows for name, entry in row["models"].items() if entry.get("repeats") == 0}):
+        text += f"Measured once, without a run before: {', '.join(once)}.\n\n"
     startup = ", ".join(f"{name} {_seconds(entry)}" for name, entry in result["startup"].items())
     text += f"Milliseconds to start Python and import: {startup}.\n"
     return text
