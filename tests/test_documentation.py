@@ -24,6 +24,24 @@ def test_accuracy_of_the_default_checkpoint():
         assert f"| {gmacs:.3f} | {top1[0]:.1f} (" in line and f"| {top1[1]:.1f} (" in line
 
 
+def test_flux_multi_beside_the_default_checkpoint():
+    card = (Path(default_checkpoint()) / "README.md").read_text(encoding="utf-8")
+    for row, name in (("this checkpoint", "motion_test"), ("after Flux-Multi", "motion_test_flux_multi")):
+        top1 = (100 * result(name)["budgets"][budget]["top1"] for budget in ("256", "128", "64"))
+        assert f"| {row} | {' | '.join(f'{each:.1f}' for each in top1)} |" in card
+
+
+def test_grids_of_the_default_checkpoint():
+    page = (ROOT / "docs" / "token_optimization.md").read_text(encoding="utf-8")
+    found = result("token_optimization")
+    before, after = (found["test"][name]["budgets"] for name in ("before", "after"))
+    for budget in ("256", "128", "64"):
+        frames, size = found["budgets"][budget]["grid"]
+        cells = f"{100 * before[budget]['top1']:.1f} | {frames} x {size}² | {100 * after[budget]['top1']:.1f}"
+        assert f"| {budget} | {cells} |" in page
+    assert f"took {100 * found['compute']['share']:.0f} % of the evaluations" in page
+
+
 def test_the_page_on_performance_is_made_of_the_benchmarks():
     names = ("benchmark_decoding", "benchmark_model", "benchmark_end_to_end")
     page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
