@@ -42,6 +42,61 @@ def test_grids_of_the_default_checkpoint():
     assert f"took {100 * found['compute']['share']:.0f} % of the evaluations" in page
 
 
+def test_the_headline_experiment():
+    page = (ROOT / "docs" / "token_optimization.md").read_text(encoding="utf-8")
+    found = result("headline_nano")
+    cells = {(row["method"], row["same"], row["saving"], row["budget"]): row for row in found["means"]}
+    assert {row["seeds"] for row in found["means"]} == {3}
+
+    def line(name: str, method: str, same: str, saving: str) -> str:
+        rows = [cells[method, same, saving, budget] for budget in found["budgets"]]
+        texts = ["{top1:.1f} ± {spread:.1f}".format(**_percent(row, "top1", "spread")) for row in rows]
+        return f"| {name} | {' | '.join(texts)} |"
+
+    for name, method, same, saving in (
+        ("plain ViT", "plain", "clips", "selector"),
+        ("FluxViT, fixed grid", "flux_fixed", "clips", "selector"),
+        ("FluxViT, Flux-Single (144)", "flux_single", "clips", "selector"),
+        ("FluxViT, Flux-Multi", "flux_multi", "clips", "selector"),
+        ("FluxViT, Flux-Multi, Token Optimization", "flux_multi", "clips", "token_optimization"),
+        ("FluxViT, Flux-Multi, same compute", "flux_multi", "compute", "selector"),
+    ):
+        assert line(name, method, same, saving) in page and line(name, method, same, saving) in README
+    for name, saving in (
+        ("the selector", "selector"),
+        ("without groups of frames", "dynamic"),
+        ("random tokens", "random"),
+        ("random tubes", "tube"),
+        ("fewer frames", "frames"),
+        ("fewer pixels", "pixels"),
+    ):
+        assert all(line(name, method, "clips", saving) in page for method in ("flux_multi", "flux_fixed"))
+    multi, fixed, plain = (
+        {budget: cells[method, "clips", "selector", budget]["top1"] for budget in found["budgets"]}
+        for method in ("flux_multi", "flux_fixed", "plain")
+    )
+    assert multi[72] > fixed[288] and multi[36] > max(plain[288], fixed[36])
+
+
+def test_the_comparison_of_pretraining():
+    page = (ROOT / "docs" / "pretraining.md").read_text(encoding="utf-8")
+    rows = result("compare_pretraining")["summary"]
+    assert {row["top1"]["seeds"] for row in rows} == {3}
+    by_setting = {(row["mode"], row["share"], row["tokens"], row["start"]): row for row in rows}
+    for mode, share, tokens in {setting[:3] for setting in by_setting}:
+        found = (by_setting.get((mode, share, tokens, start)) for start in ("scratch", "Flux-Multi", "Flux-Single"))
+        cells = (
+            "-" if row is None else "{mean:.1f} ± {std:.1f}".format(**_percent(row["top1"], "mean", "std"))
+            for row in found
+        )
+        assert f"| {mode} | {100 * share:g} % | {tokens} | {' | '.join(cells)} |" in page
+        assert by_setting[mode, share, tokens, "Flux-Multi"]["gain"]["mean"] >= 0.3195  # 32 points, rounded
+
+
+def _percent(values: dict, *names: str) -> dict:
+    return {name: 100 * values[name] for name in names}
+
+
 def test_the_page_on_performance_is_made_of_the_benchmarks():
     names = ("benchmark_decoding", "benchmark_model", "benchmark_end_to_end")
     page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")

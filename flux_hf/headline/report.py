@@ -85,7 +85,7 @@ def plot(means: list[dict], path: str | Path):
         ImportError: matplotlib is not installed (extra `plot`).
     """
     plt = pyplot()
-    figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
+    figure, axes = plt.subplots(figsize=(9.5, 4.5), layout="constrained")
     for saving, style in (("token_optimization", "-"), ("selector", "--")):
         for method, name in NAMES.items():
             rows = [r for r in means if (r["method"], r["same"], r["saving"]) == (method, "clips", saving)]
@@ -105,7 +105,7 @@ def plot(means: list[dict], path: str | Path):
     axes.set_xscale("log")
     axes.set(xlabel="GMACs of a clip", ylabel="top-1 accuracy, %")
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(frameon=False, fontsize=8, handlelength=3.5, loc="upper left", bbox_to_anchor=(1, 1))
     figure.savefig(path, dpi=150)
     plt.close(figure)
 
