@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> None:
     except ValueError as error:
         raise SystemExit(f"error: {error}") from error
     graphs = len(budgets) * len({1, *batches})
-    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, graphs)
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 4 * graphs)
 
     with tempfile.TemporaryDirectory(prefix="flux_benchmark_") as folder:
         runs = {

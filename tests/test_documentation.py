@@ -93,12 +93,19 @@ def test_the_comparison_of_pretraining():
         assert by_setting[mode, share, tokens, "Flux-Multi"]["gain"]["mean"] >= 0.3195  # 32 points, rounded
 
 
+def test_speed_of_pretraining():
+    page = (ROOT / "docs" / "pretraining.md").read_text(encoding="utf-8")
+    found = result("benchmark_pretraining")
+    assert f"a step takes {1000 * found['step_seconds']:.0f} ms, {found['time_over_floor']:.1f} times its floor" in page
+    assert f"takes {100 * found['teacher_share']:.0f} % of it" in page
+
+
 def _percent(values: dict, *names: str) -> dict:
     return {name: 100 * values[name] for name in names}
 
 
 def test_the_page_on_performance_is_made_of_the_benchmarks():
-    names = ("benchmark_decoding", "benchmark_model", "benchmark_end_to_end")
+    names = ("benchmark_decoding", "benchmark_model", "benchmark_end_to_end", "benchmark_training")
     page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
     assert page == performance_page([result(name) for name in names])
 
