@@ -76,6 +76,16 @@ def test_the_headline_experiment():
         for method in ("flux_multi", "flux_fixed", "plain")
     )
     assert multi[72] > fixed[288] and multi[36] > max(plain[288], fixed[36])
+    gmacs = {budget: cells["flux_multi", "clips", "selector", budget]["gmacs"] for budget in found["budgets"]}
+    assert [round(100 * gmacs[budget] / gmacs[288]) for budget in (72, 36)] == [22, 11]
+    assert all(f"{each:.3f}" in README for each in gmacs.values())
+    for seed in (0, 1, 2):
+        rows = [
+            row for row in found["rows"] if (row["seed"], row["same"], row["saving"]) == (seed, "clips", "selector")
+        ]
+        for budget in (72, 36):
+            best = max((row for row in rows if row["budget"] == budget), key=lambda row: row["top1"])
+            assert best["method"] == "flux_multi"
 
 
 def test_the_comparison_of_pretraining():
@@ -91,6 +101,10 @@ def test_the_comparison_of_pretraining():
         )
         assert f"| {mode} | {100 * share:g} % | {tokens} | {' | '.join(cells)} |" in page
         assert by_setting[mode, share, tokens, "Flux-Multi"]["gain"]["mean"] >= 0.3195  # 32 points, rounded
+    students = result("compare_pretraining")["students"]
+    for seed in (0, 1, 2):
+        multi, single = (students[f"{start}_{seed}"]["step_seconds"] for start in ("Flux-Multi", "Flux-Single"))
+        assert single < multi / 2
 
 
 def test_speed_of_pretraining():
