@@ -112,9 +112,8 @@ def main(argv: list[str] | None = None) -> None:
             for mode, share in missing:
                 run_args = copy.deepcopy(by_mode[mode][1])
                 run_args.seed, run_args.eval_strategy, run_args.save_strategy = seed, "no", "no"
-                grid = (options.num_frames, options.size)
                 run = {"seed": seed, "start": start, "mode": mode, "share": share}
-                run |= train_and_test(mode, share, student, options.model_config, train, test, run_args, grid)
+                run |= train_and_test(mode, share, student, options, train, test, run_args)
                 print(json.dumps(run))
                 runs.append(run | {"settings": settings})
                 result = provenance("compare-pretraining", argv) | {"summary": summary(runs)}

@@ -21,7 +21,7 @@ from flux_hf.benchmarking.files import FileKind, video_file
 from flux_hf.benchmarking.floor import matmuls_and_attention, selection_and_positions
 from flux_hf.benchmarking.memory import added_kilobytes, peak_kilobytes
 from flux_hf.benchmarking.naive import NaiveForward
-from flux_hf.benchmarking.readers import available_readers, opencv, ours, transformers_pyav
+from flux_hf.benchmarking.readers import available_readers, libav_alone, opencv, ours, transformers_pyav
 from flux_hf.benchmarking.timing import alternating
 from flux_hf.costs import forward_macs
 from flux_hf.modeling.modeling_fluxvit import ChannelAffine
@@ -73,6 +73,17 @@ def test_readers_read_the_same_frames(tmp_path):
         assert np.abs(opencv(path, 6).astype(int) - exact).mean() < 4
 
 
+def test_libav_alone_decodes_what_it_must_and_no_more(tmp_path):
+    often, once, vp9 = (str(video_file(kind, tmp_path)) for kind in KINDS)
+    assert libav_alone(often, 6, "fast")() == 6
+    assert libav_alone(vp9, 4, "fast")() == 4
+    # Middles 11, 33, 55 and 78 of groups of 20: what comes before them in their groups is needed, no frame is left out.
+    assert segment_middles(90, 4).tolist() == [11, 33, 55, 78]
+    assert libav_alone(vp9, 4, "exact")() == 12 + 14 + 16 + 19
+    last = segment_middles(60, 2)[-1]
+    assert 2 <= libav_alone(once, 2, "exact")() < last
+
+
 def test_decoding_command(tmp_path, monkeypatch):
     from flux_hf.benchmarking import files
     from flux_hf.scripts.benchmark_decoding import main
@@ -87,6 +98,10 @@ def test_decoding_command(tmp_path, monkeypatch):
     assert row["file"] == KINDS[0].name and row["num_frames"] == 8
     assert row["fast_speedup"] == pytest.approx(
         row["readers"][row["best_peer"]]["seconds"] / row["readers"]["fast"]["seconds"]
+    )
+    assert set(row["libav_alone"]) == {"exact", "fast"}
+    assert row["exact_limit"] == pytest.approx(
+        row["readers"][row["best_peer"]]["seconds"] / row["libav_alone"]["exact"]["seconds"]
     )
     memory = result["memory"]
     assert (memory["short"], memory["long"]) == ("1 s 128x96 H.264, key frame every 12", KINDS[0].name)
@@ -180,7 +195,8 @@ def test_report_holds_the_figures(tmp_path):
     base = {"command": "flux-hf x", "date": "2026-01-02", "machine": {"cores": 2}, "versions": {"torch": "9.9"}}
     timed = {"seconds": 0.1234, "spread": [0.1, 0.2], "repeats": 3}
     readers = {"exact": timed, "fast": timed | {"seconds": 0.011}, "other": {"error": "ValueError: no"}}
-    row = {"file": "a file", "num_frames": 8, "readers": readers, "fast_speedup": 12.34}
+    row = {"file": "a file", "num_frames": 8, "readers": readers, "fast_speedup": 12.34, "fast_limit": 14.14}
+    row |= {"libav_alone": {"exact": timed, "fast": timed | {"seconds": 0.0097}}}
     peaks = {"decoding": "fast", "num_frames": 8, "short_kilobytes": 2**20, "long_kilobytes": 3 * 2**19, "ratio": 1.5}
     memory = {"short": "a short file", "long": "a long file", "rows": [peaks]}
     decoding = base | {"decoding": [row], "missing": {"peer": "ImportError: gone"}, "memory": memory}
@@ -198,7 +214,8 @@ def test_report_holds_the_figures(tmp_path):
     for figure in (
         "123 (100-200)",
         "11 (100-200)",
-        "12.3x",
+        "12.3x (14.1x)",
+        "10 (100-200)",
         "failed",
         "777 (100-200)",
         "FluxViT-S 12 frames x 168 pixels",

@@ -73,6 +73,10 @@ def test_students_once_and_only_the_missing_runs(command, tmp_path, capsys):
     with pytest.raises(SystemExit, match="other settings"):
         command("--seeds", "0", "--finetune_overrides", "max_steps=3")
     (tmp_path / "out.json").unlink()
+    heads = ("--finetune_overrides", "head_token_budgets=66 60", "token_budgets=66 60")
+    (run,) = command("--seeds", "0", "--starts", "scratch", "--shares", "1", "--modes", "probe", *heads)["runs"]
+    assert run["top1"].keys() == {"66", "60"}
+    (tmp_path / "out.json").unlink()
     with pytest.raises(ValueError, match=r"Flux-Multi_0 holds a student with other settings \(overrides\)"):
         command("--seeds", "0", "--starts", "Flux-Multi", "--pretrain_overrides", "learning_rate=0.1")
 

@@ -3,17 +3,55 @@
 from collections.abc import Callable
 from importlib import import_module
 
+import av
 import numpy as np
 
 from flux_hf.processing.frame_sampling_fluxvit import sample_segments, segment_middles
-from flux_hf.processing.video_decoding_fluxvit import read_video
+from flux_hf.processing.video_decoding_fluxvit import SKIPPING_DECODERS, read_video
 
 Reader = Callable[[str, int], np.ndarray]
+MODES = ("exact", "fast")
 
 
 def ours(mode: str) -> Reader:
     """Our reader with decoding "fast" or "exact"."""
     return lambda path, frames: read_video(path, lambda metadata: sample_segments(metadata, frames, mode))[0]
+
+
+def libav_alone(path: str, num_frames: int, mode: str) -> Callable[[], int]:
+    """What no reader of the frames that `mode` takes can do without: a run that opens the file, jumps to the key frames
+    before them and decodes what they are made from. Where they are is known to it, and no frame is converted; it
+    returns how many frames libav gave.
+
+    For files whose first video stream tells the time of every frame.
+    """
+    numbers = read_video(path, lambda metadata: sample_segments(metadata, num_frames, mode))[1]["frames_indices"]
+    with av.open(path) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+    stamps, keys = sorted(packet.pts for packet in packets), [packet.pts for packet in packets if packet.is_keyframe]
+    wanted = {stamps[number] for number in numbers}
+    starts = sorted({max(key for key in keys if key <= stamp) for stamp in wanted})
+    of_start = {start: {s for s in wanted if max(key for key in keys if key <= s) == start} for start in starts}
+
+    def run() -> int:
+        given = 0
+        with av.open(path) as container:
+            stream = container.streams.video[0]
+            stream.thread_type, context = "AUTO", stream.codec_context
+            for start, awaited in of_start.items():
+                container.seek(start, stream=stream)
+                missing = set(awaited)
+                for packet in container.demux(stream):
+                    missing.discard(packet.pts)
+                    if context.name in SKIPPING_DECODERS:
+                        context.skip_frame = "DEFAULT" if packet.pts in awaited else "NONREF"
+                    given += len(packet.decode())
+                    if not missing:
+                        given += len(context.decode(None))
+                        break
+        return given
+
+    return run
 
 
 def transformers_pyav(path: str, frames: int) -> np.ndarray:

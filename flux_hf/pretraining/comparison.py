@@ -17,7 +17,8 @@ from flux_hf.pretraining.pretraining import PretrainOptions, pretrain
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
 from flux_hf.training.arguments import FluxTrainingArguments
 from flux_hf.training.evaluation_clips import EvaluationClips
-from flux_hf.training.starting_model import starting_model
+from flux_hf.training.finetuning import FinetuneOptions
+from flux_hf.training.starting_model import ModelChanges, starting_model
 from flux_hf.training.trainer import FluxTrainer
 
 SCRATCH = "scratch"
@@ -91,17 +92,17 @@ def train_and_test(
     mode: str,
     share: float,
     checkpoint: Path | None,
-    model_config: str,
+    options: FinetuneOptions,
     train: CachedClips,
     test: CachedClips,
     args: FluxTrainingArguments,
-    grid: tuple[int, int],
 ) -> dict:
-    """Train a classifier on part of the labels and test it on `grid` at each of `args.token_budgets`.
+    """Train a classifier on part of the labels and test it at each of `args.token_budgets`.
 
     Args:
         mode: "finetune", or "probe", which trains pooling heads and classifiers alone.
-        checkpoint: of the student, None for random weights of `model_config`.
+        checkpoint: of the student, None for random weights of `options.model_config`.
+        options: model, its changes and the grid of the test are taken from it.
         args: changed here; its batch shrinks to the clips there are.
 
     Returns:
@@ -112,12 +113,15 @@ def train_and_test(
     args.per_device_train_batch_size = min(args.per_device_train_batch_size, len(part))
     set_seed(args.seed)
     model = starting_model(
-        train.label_names, checkpoint=None if checkpoint is None else str(checkpoint), config_file=model_config
+        train.label_names,
+        checkpoint=None if checkpoint is None else str(checkpoint),
+        config_file=options.model_config,
+        changes=ModelChanges(options.drop_path_rate, options.head_token_budgets),
     )
     processor = FluxVideoProcessor(patch_size=model.config.patch_size)
     trainer = FluxTrainer(model=model, args=args, train_dataset=part, processing_class=processor)
     seconds = trainer.train().metrics["train_runtime"]
-    top1 = _accuracy_by_tokens(trainer, test, grid)
+    top1 = _accuracy_by_tokens(trainer, test, (options.num_frames, options.size))
     return {"clips": len(part), "train_seconds": seconds, "top1": top1}
 
 

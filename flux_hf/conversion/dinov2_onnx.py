@@ -1,0 +1,77 @@
+"""The DINOv2 encoder inside an ONNX file as a checkpoint of Transformers.
+
+Exporters keep the names of most parameters but not of matrices, which they transpose and name by number, and may cut
+the position table in two. Matrices are found by the module that their product is named after.
+"""
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from transformers import AutoModel, Dinov2Config
+
+CLS = "embeddings.cls_token"
+POSITIONS = "embeddings.position_embeddings"
+HEAD_DIM = 64
+"""Of all DINOv2 models; an ONNX file does not say it."""
+
+
+def extract_dinov2(onnx_file: str, folder: str, image_mean: list[float], image_std: list[float]) -> Dinov2Config:
+    """Write the encoder of `onnx_file` to `folder`: `model.safetensors`, `config.json` and, with mean and standard
+    deviation of its input, `preprocessor_config.json`. Returns its configuration.
+
+    Raises:
+        ValueError: there is not exactly one encoder with the names of Transformers, or a parameter of it is missing.
+    """
+    state = _parameters(onnx_file)
+    patch = state["embeddings.patch_embeddings.projection.weight"]
+    width, rows = state[CLS].shape[-1], round((state[POSITIONS].shape[1] - 1) ** 0.5)
+    config = Dinov2Config(
+        hidden_size=width,
+        num_hidden_layers=len({name.split(".")[2] for name in state if name.startswith("encoder.layer.")}),
+        num_attention_heads=width // HEAD_DIM,
+        mlp_ratio=state["encoder.layer.0.mlp.fc1.bias"].shape[0] // width,
+        image_size=rows * patch.shape[-1],
+        patch_size=patch.shape[-1],
+        architectures=["Dinov2Model"],
+    )
+    home = Path(folder)
+    config.save_pretrained(home)
+    save_file(state, home / "model.safetensors", metadata={"format": "pt"})
+    normalization = {"image_mean": image_mean, "image_std": image_std}
+    sizes = {"size": {"shortest_edge": config.image_size}, "do_center_crop": False}
+    processor = {"image_processor_type": "BitImageProcessor", **sizes, **normalization}
+    (home / "preprocessor_config.json").write_text(json.dumps(processor, indent=1) + "\n")
+    _, found = AutoModel.from_pretrained(home, output_loading_info=True)
+    if wrong := sorted(found["missing_keys"] | found["unexpected_keys"]):
+        raise ValueError(f"{onnx_file}: the encoder lacks parameters or has others: {', '.join(wrong[:4])}")
+    return config
+
+
+def _parameters(onnx_file: str) -> dict[str, torch.Tensor]:
+    try:
+        import onnx
+        from onnx import numpy_helper
+    except ImportError as error:
+        raise ValueError('reading an ONNX file needs the package onnx: pip install "flux_hf[export]"') from error
+
+    graph = onnx.load(onnx_file).graph
+    values = {entry.name: torch.from_numpy(numpy_helper.to_array(entry).copy()) for entry in graph.initializer}
+    encoders = [name.removesuffix(CLS) for name in values if name.endswith(CLS)]
+    if len(encoders) != 1:
+        raise ValueError(f"{onnx_file} must hold one DINOv2 encoder, found {len(encoders)} parameters named {CLS}")
+    prefix = encoders[0]
+    state = {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}
+    for node in graph.node:
+        module = node.name.strip("/").replace("/", ".")
+        matrices = [values[name] for name in node.input if name in values]
+        if node.op_type == "MatMul" and matrices and module.startswith(prefix):
+            state[module.removeprefix(prefix).removesuffix("MatMul") + "weight"] = matrices[0].T.contiguous()
+    if POSITIONS not in state:
+        width = state[CLS].shape[-1]
+        parts = [v for name, v in values.items() if not name.startswith(prefix) and v.shape[::2] == (1, width)]
+        state[POSITIONS] = torch.cat(sorted(parts, key=lambda part: part.shape[1]), 1)
+    # Takes the place of patches that are hidden in training; exports do not have it.
+    state.setdefault("embeddings.mask_token", torch.zeros(1, state[CLS].shape[-1]))
+    return state

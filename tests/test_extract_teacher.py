@@ -1,0 +1,65 @@
+"""A DINOv2 encoder comes out of an ONNX file as it went in."""
+
+import json
+
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper
+from transformers import AutoModel, Dinov2Config, Dinov2Model
+
+from flux_hf.pretraining.teacher import ImageTeacher, load_teacher
+from flux_hf.scripts.extract_teacher import main
+
+
+class Wrapped(torch.nn.Module):
+    def __init__(self, backbone: Dinov2Model):
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return self.backbone(pixel_values=pixels).last_hidden_state
+
+
+@pytest.fixture
+def backbone() -> Dinov2Model:
+    torch.manual_seed(0)
+    config = Dinov2Config(
+        hidden_size=128, num_hidden_layers=3, num_attention_heads=2, mlp_ratio=2, image_size=56, patch_size=14
+    )
+    return Dinov2Model(config).eval()
+
+
+@pytest.fixture
+def onnx_file(backbone, tmp_path):
+    path = tmp_path / "model.onnx"
+    torch.onnx.export(Wrapped(backbone), (torch.zeros(1, 3, 56, 56),), path, dynamo=False)
+    return path
+
+
+def test_same_outputs_after_extraction(backbone, onnx_file, tmp_path, capsys):
+    names = {entry.name for entry in onnx.load(onnx_file).graph.initializer}
+    assert not any(name.endswith("fc1.weight") for name in names)
+    main([str(onnx_file), str(tmp_path / "teacher"), "--image_mean", "0.5", "0.4", "0.3"])
+    assert "3 layers, width 128, patch 14" in capsys.readouterr().out
+    extracted = AutoModel.from_pretrained(tmp_path / "teacher")
+    pixels = torch.randn(2, 3, 56, 56)
+    with torch.no_grad():
+        expected, found = (model(pixels, output_hidden_states=True) for model in (backbone, extracted))
+    assert len(found.hidden_states) == 4
+    for before, after in zip(expected.hidden_states, found.hidden_states, strict=True):
+        torch.testing.assert_close(after, before)
+    torch.testing.assert_close(found.pooler_output, expected.pooler_output)
+    processor = json.loads((tmp_path / "teacher" / "preprocessor_config.json").read_text())
+    assert processor["image_mean"] == [0.5, 0.4, 0.3] and processor["image_std"] == [0.229, 0.224, 0.225]
+    options = {"patch_size": 8, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    assert isinstance(load_teacher(str(tmp_path / "teacher"), **options), ImageTeacher)
+
+
+def test_files_without_an_encoder_are_refused(tmp_path):
+    graph = helper.make_graph([], "empty", [], [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])])
+    onnx.save(helper.make_model(graph), tmp_path / "empty.onnx")
+    with pytest.raises(SystemExit, match=r"empty\.onnx must hold one DINOv2 encoder, found 0"):
+        main([str(tmp_path / "empty.onnx"), str(tmp_path / "teacher")])
+    with pytest.raises(SystemExit, match="missing.onnx"):
+        main([str(tmp_path / "missing.onnx"), str(tmp_path / "teacher")])
