@@ -56,6 +56,19 @@ def test_same_outputs_after_extraction(backbone, onnx_file, tmp_path, capsys):
     assert isinstance(load_teacher(str(tmp_path / "teacher"), **options), ImageTeacher)
 
 
+def test_the_first_layers_alone(backbone, onnx_file, tmp_path):
+    main([str(onnx_file), str(tmp_path / "teacher"), "--layers", "2"])
+    pixels = torch.randn(1, 3, 56, 56)
+    with torch.no_grad():
+        expected = backbone(pixels, output_hidden_states=True).hidden_states
+        found = AutoModel.from_pretrained(tmp_path / "teacher")(pixels, output_hidden_states=True)
+    assert len(found.hidden_states) == 3
+    torch.testing.assert_close(found.hidden_states[2], expected[2])
+    torch.testing.assert_close(found.last_hidden_state, backbone.layernorm(expected[2]))
+    with pytest.raises(SystemExit, match="layers must be from 1 to 3, got 4"):
+        main([str(onnx_file), str(tmp_path / "other"), "--layers", "4"])
+
+
 def test_files_without_an_encoder_are_refused(tmp_path):
     graph = helper.make_graph([], "empty", [], [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])])
     onnx.save(helper.make_model(graph), tmp_path / "empty.onnx")

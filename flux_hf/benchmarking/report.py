@@ -56,9 +56,9 @@ def _decoding(result: dict) -> str:
     failed = {name: entry["error"] for row in rows for name, entry in row["readers"].items() if "error" in entry}
     missing = "".join(f"\nNot measured: {name} ({why}).\n" for name, why in (result["missing"] | failed).items())
     note = (
-        "Milliseconds to read frames of a video. libav alone opens the file and decodes what the frames of the mode are "
-        "made from, knowing where they are and converting none. The last columns say how many times faster than the "
-        "best peer a mode is, and in brackets libav alone."
+        "Milliseconds to read frames of a video. libav alone opens the file and decodes what the frames of the mode "
+        "are made from, knowing where they are and converting none. The last columns say how many times faster than "
+        "the best peer a mode is, and in brackets libav alone."
     )
     return f"## Decoding\n{MODES}\n{note}\n\n{_table(head, table)}\n{missing}" + _memory_of_length(result)
 

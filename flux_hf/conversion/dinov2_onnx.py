@@ -17,19 +17,30 @@ HEAD_DIM = 64
 """Of all DINOv2 models; an ONNX file does not say it."""
 
 
-def extract_dinov2(onnx_file: str, folder: str, image_mean: list[float], image_std: list[float]) -> Dinov2Config:
+def extract_dinov2(
+    onnx_file: str, folder: str, image_mean: list[float], image_std: list[float], layers: int | None = None
+) -> Dinov2Config:
     """Write the encoder of `onnx_file` to `folder`: `model.safetensors`, `config.json` and, with mean and standard
     deviation of its input, `preprocessor_config.json`. Returns its configuration.
 
+    Args:
+        layers: keep that many, the first; the final norm follows the last of them. Default: all.
+
     Raises:
-        ValueError: there is not exactly one encoder with the names of Transformers, or a parameter of it is missing.
+        ValueError: there is not exactly one encoder with the names of Transformers, a parameter of it is missing, or it
+            has fewer layers.
     """
     state = _parameters(onnx_file)
+    depth = len({name.split(".")[2] for name in state if name.startswith("encoder.layer.")})
+    if layers is not None and not 1 <= layers <= depth:
+        raise ValueError(f"{onnx_file}: layers must be from 1 to {depth}, got {layers}")
+    depth = layers or depth
+    state = {name: v for name, v in state.items() if ".layer." not in name or int(name.split(".")[2]) < depth}
     patch = state["embeddings.patch_embeddings.projection.weight"]
     width, rows = state[CLS].shape[-1], round((state[POSITIONS].shape[1] - 1) ** 0.5)
     config = Dinov2Config(
         hidden_size=width,
-        num_hidden_layers=len({name.split(".")[2] for name in state if name.startswith("encoder.layer.")}),
+        num_hidden_layers=depth,
         num_attention_heads=width // HEAD_DIM,
         mlp_ratio=state["encoder.layer.0.mlp.fc1.bias"].shape[0] // width,
         image_size=rows * patch.shape[-1],
