@@ -119,20 +119,70 @@ def _percent(values: dict, *names: str) -> dict:
 
 
 def test_the_page_on_performance_is_made_of_the_benchmarks():
-    names = ("benchmark_decoding", "benchmark_model", "benchmark_end_to_end", "benchmark_training")
+    names = ("decoding", "model", "model_batch8", "options", "end_to_end", "training")
     page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
-    assert page == performance_page([result(name) for name in names])
+    assert page == performance_page([result(f"benchmark_{name}") for name in names])
 
 
 def test_speed_in_the_readme():
     film = "60 s 1280x720 H.264, key frame every 250"
-    (decoding,) = (row for row in result("benchmark_decoding")["decoding"] if row["file"] == film)
+    rows = result("benchmark_decoding")["decoding"]
+    decoding = next(row for row in rows if (row["file"], row["num_frames"]) == (film, 8))
     (labels,) = (row for row in result("benchmark_end_to_end")["end_to_end"] if row["file"] == film)
-    best = decoding["best_peer"]
     for entry in (
         decoding["readers"]["fast"],
-        decoding["readers"][best],
+        decoding["readers"][decoding["best_peer"]],
         labels["models"]["FluxViT-S at 512 tokens"],
         labels["models"]["VideoMAE-B"],
     ):
         assert f" {1000 * entry['seconds']:.0f} ms" in README
+    assert f"V-JEPA 2-L in {labels['models']['V-JEPA 2-L']['seconds']:.0f} s" in README
+    text = README.replace("\n", " ")
+    assert len({row["file"] for row in rows}) == 11 and len(rows) == 22
+    for name, wording in (
+        ("fast_speedup", "that is {} to {} times as fast as the best of them"),
+        ("fast_limit", "would be {} to {} times as fast"),
+        ("exact_speedup", "exact middle frames are read {} to {} times as fast, slower in VP9 alone"),
+    ):
+        ratios = [row[name] for row in rows]
+        assert wording.format(f"{min(ratios):.1f}", f"{max(ratios):.1f}") in text
+    assert all(("VP9" in row["file"]) == (row["exact_speedup"] < 1) for row in rows)
+    over = [
+        row["forward_over_floor"]
+        for row in result("benchmark_model")["model"]
+        if (row["model"], row["batch"]) == ("small", 1)
+    ]
+    assert f"takes {min(over):.2f} to {max(over):.2f} times as long" in text
+
+
+def test_limits_of_speed():
+    page = (ROOT / "docs" / "performance_limits.md").read_text(encoding="utf-8").replace("\n", " ")
+    decoding = result("benchmark_decoding")["decoding"]
+    ten_minutes = [row["fast_limit"] for row in decoding if row["file"].startswith("10 min") and "H.264" in row["file"]]
+    assert sum(limit < 50 for limit in ten_minutes) == 7 and len(ten_minutes) == 8
+    assert f"between {min(ten_minutes):.0f} and {max(ten_minutes):.0f} times" in page
+    vp9 = [row for row in decoding if "VP9" in row["file"]]
+    exact, limit = ([row[name] for row in vp9] for name in ("exact_speedup", "exact_limit"))
+    assert f"{min(exact):.2f} to {max(exact):.2f} times as fast as the best other reader" in page
+    assert f"libav alone {min(limit):.2f} to {max(limit):.2f} times" in page
+    rows = [*result("benchmark_model")["model"], *result("benchmark_model_batch8")["model"]]
+    for name in ("small", "base"):
+        for batch in (1, 2, 8):
+            ratios = [
+                row["forward_over_floor"]
+                for row in rows
+                if (row["model"], row["batch"]) == (name, batch) and row["token_budget"] >= 1024
+            ]
+            assert f"| {name} | {batch} | {min(ratios):.2f} to {max(ratios):.2f} |" in page
+    (base,) = (row for row in rows if (row["model"], row["batch"], row["token_budget"]) == ("base", 1, 2048))
+    naive = base["runs"]["naive"]["seconds"]
+    assert f"{naive / base['runs']['forward']['seconds']:.2f} times as long as ours" in page
+    assert f"{naive / base['runs']['floor']['seconds']:.2f} times as long as the floor" in page
+    (small,) = (row for row in rows if (row["model"], row["batch"], row["token_budget"]) == ("small", 8, 2048))
+    assert f"(with eight: {small['naive_over_forward']:.2f})" in page
+    startup = result("benchmark_end_to_end")["startup"]
+    seconds = {name: entry["seconds"] for name, entry in startup.items()}
+    added = seconds["flux_hf and the Auto classes"] - seconds["transformers and its Auto classes"]
+    assert f"{seconds['transformers']:.1f} s" in page and f"{seconds['flux_hf']:.1f} s" in page
+    assert f"{added:.2f} s more" in page
+    assert max(row["ratio"] for row in result("benchmark_decoding")["memory"]["rows"]) < 1.01

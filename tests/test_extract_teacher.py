@@ -1,6 +1,7 @@
 """A DINOv2 encoder comes out of an ONNX file as it went in."""
 
 import json
+import warnings
 
 import onnx
 import pytest
@@ -32,8 +33,11 @@ def backbone() -> Dinov2Model:
 
 @pytest.fixture
 def onnx_file(backbone, tmp_path):
+    """By the exporter that most such files were made with."""
     path = tmp_path / "model.onnx"
-    torch.onnx.export(Wrapped(backbone), (torch.zeros(1, 3, 56, 56),), path, dynamo=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.onnx.export(Wrapped(backbone), (torch.zeros(1, 3, 56, 56),), path, dynamo=False)
     return path
 
 

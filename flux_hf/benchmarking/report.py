@@ -91,10 +91,12 @@ def _model(result: dict) -> str:
         table[-1] += [_seconds(runs[other]) if other in runs else "" for other in others]
         shares.append([*name, *(f"{100 * share:.1f}" for share in row["shares"].values())])
         shares[-1].append(f"{100 * row['selection_share']:.1f}")
+    batches = " and ".join(map(str, sorted({row["batch"] for row in result["model"]})))
     parts = [*result["model"][0]["shares"], "selection and positions (timed alone)"]
     return (
-        "## Model\n\nMilliseconds of a forward. The floor is only its matrix products and attentions, with the same "
-        "weights at the same shapes; naive is the official arithmetic without fused kernels.\n\n"
+        f"## Model, {batches} clips\n\nMilliseconds of a forward. The floor is only its matrix products and "
+        "attentions, with the same weights at the same shapes; naive is the official arithmetic without fused "
+        "kernels.\n\n"
         f"{_table([*head, *others], table)}\n\nShares of the forward's time in per cent.\n\n"
         f"{_table([*head[:3], *parts], shares)}\n{_memory(result.get('memory'))}{_grids(result.get('grids'))}"
     )
@@ -114,13 +116,16 @@ def _memory(rows: list[dict] | None) -> str:
     lines = ", ".join(
         f"{row['model']} {line['kilobytes_per_token']:.1f} KiB a token, {100 * line['largest_deviation']:.0f} %"
         for row in rows
+        if len(row["token_budgets"]) > 2
         for line in [row["line"]]
     )
-    return (
+    text = (
         "\nMiB that a forward takes at its highest, above model and clips, each in a process of its own, and its patch "
-        f"embedding alone.\n\n{_table(['model', 'clips', 'tokens', 'grid', 'forward', 'patch embedding'], table)}\n\n"
-        f"The straight line through the forwards of a model, and how far from it any of them lies: {lines}.\n"
+        f"embedding alone.\n\n{_table(['model', 'clips', 'tokens', 'grid', 'forward', 'patch embedding'], table)}\n"
     )
+    if lines:
+        text += f"\nThe straight line through the forwards of a model, and how far from it any of them lies: {lines}.\n"
+    return text
 
 
 def _grids(rows: list[dict] | None) -> str:
@@ -152,7 +157,8 @@ def _options(result: dict) -> str:
         f"## Options of a forward\n\nMilliseconds of a forward of {result['options']['checkpoint']}, and its top-1 on "
         f"{result['num_videos']} labelled clips, one at a time, with the 95 % interval. bf16 is autocast; onnx and "
         "onnx int8 are the files of `flux-hf export --int8` in ONNX Runtime, int8 with weights and, at run time, "
-        f"inputs of the matrix products quantised.\n\n{_table(head, table)}\n"
+        "inputs of the matrix products quantised. Its threads may go on spinning after a run "
+        f"and so slow the one that follows in turn, float32: see its spread.\n\n{_table(head, table)}\n"
     )
 
 

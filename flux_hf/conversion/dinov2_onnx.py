@@ -1,7 +1,8 @@
 """The DINOv2 encoder inside an ONNX file as a checkpoint of Transformers.
 
-Exporters keep the names of most parameters but not of matrices, which they transpose and name by number, and may cut
-the position table in two. Matrices are found by the module that their product is named after.
+Exporters keep the names of most parameters but not of matrices, which they transpose and name by number, may cut the
+position table in two, and keep one of several equal parameters. Matrices are found by the module that their product is
+named after.
 """
 
 import json
@@ -49,7 +50,9 @@ def extract_dinov2(
     )
     home = Path(folder)
     config.save_pretrained(home)
-    save_file(state, home / "model.safetensors", metadata={"format": "pt"})
+    save_file(
+        {name: value.clone() for name, value in state.items()}, home / "model.safetensors", metadata={"format": "pt"}
+    )
     normalization = {"image_mean": image_mean, "image_std": image_std}
     sizes = {"size": {"shortest_edge": config.image_size}, "do_center_crop": False}
     processor = {"image_processor_type": "BitImageProcessor", **sizes, **normalization}
@@ -69,6 +72,9 @@ def _parameters(onnx_file: str) -> dict[str, torch.Tensor]:
 
     graph = onnx.load(onnx_file).graph
     values = {entry.name: torch.from_numpy(numpy_helper.to_array(entry).copy()) for entry in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Identity" and node.input[0] in values:
+            values[node.output[0]] = values[node.input[0]]
     encoders = [name.removesuffix(CLS) for name in values if name.endswith(CLS)]
     if len(encoders) != 1:
         raise ValueError(f"{onnx_file} must hold one DINOv2 encoder, found {len(encoders)} parameters named {CLS}")
