@@ -107,6 +107,22 @@ def test_the_comparison_of_pretraining():
         assert single < multi / 2
 
 
+def test_the_comparison_with_a_foreign_teacher():
+    page = (ROOT / "docs" / "pretraining.md").read_text(encoding="utf-8")
+    found = result("compare_pretraining_foreign")
+    rows = {(row["share"], row["tokens"], row["start"]): row for row in found["summary"]}
+    assert len(rows) == 2 * 3 * 2 and {row["top1"]["seeds"] for row in rows.values()} == {3}
+    for (share, tokens, start), row in rows.items():
+        assert row["top1"]["mean"] < 0.18
+        if start == "Flux-Multi":
+            pair = (rows[share, tokens, each]["top1"] for each in ("scratch", "Flux-Multi"))
+            cells = ("{mean:.1f} ± {std:.1f}".format(**_percent(top1, "mean", "std")) for top1 in pair)
+            assert f"| {100 * share:g} % | {tokens} | {' | '.join(cells)} | {100 * row['gain']['mean']:+.1f} |" in page
+    students = list(found["students"].values())
+    teacher, step = (sum(each[name] for each in students) / 3 for name in ("teacher_seconds", "step_seconds"))
+    assert len(students) == 3 and f"{teacher:.1f} s of the {step:.1f} s of a step" in page.replace("\n", " ")
+
+
 def test_speed_of_pretraining():
     page = (ROOT / "docs" / "pretraining.md").read_text(encoding="utf-8")
     found = result("benchmark_pretraining")
