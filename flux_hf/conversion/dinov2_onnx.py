@@ -14,6 +14,10 @@ from transformers import AutoModel, Dinov2Config
 
 CLS = "embeddings.cls_token"
 POSITIONS = "embeddings.position_embeddings"
+PATCHES = "embeddings.patch_embeddings.projection.weight"
+MLP = "encoder.layer.0.mlp.fc1.bias"
+SIZED = (PATCHES, POSITIONS, MLP)
+"""Parameters whose sizes are the model's."""
 HEAD_DIM = 64
 """Of all DINOv2 models; an ONNX file does not say it."""
 
@@ -32,18 +36,20 @@ def extract_dinov2(
             has fewer layers.
     """
     state = _parameters(onnx_file)
+    if missing := [name for name in SIZED if name not in state]:
+        raise ValueError(f"{onnx_file}: the encoder lacks {', '.join(missing)}")
     depth = len({name.split(".")[2] for name in state if name.startswith("encoder.layer.")})
     if layers is not None and not 1 <= layers <= depth:
         raise ValueError(f"{onnx_file}: layers must be from 1 to {depth}, got {layers}")
     depth = layers or depth
     state = {name: v for name, v in state.items() if ".layer." not in name or int(name.split(".")[2]) < depth}
-    patch = state["embeddings.patch_embeddings.projection.weight"]
+    patch = state[PATCHES]
     width, rows = state[CLS].shape[-1], round((state[POSITIONS].shape[1] - 1) ** 0.5)
     config = Dinov2Config(
         hidden_size=width,
         num_hidden_layers=depth,
         num_attention_heads=width // HEAD_DIM,
-        mlp_ratio=state["encoder.layer.0.mlp.fc1.bias"].shape[0] // width,
+        mlp_ratio=state[MLP].shape[0] // width,
         image_size=rows * patch.shape[-1],
         patch_size=patch.shape[-1],
         architectures=["Dinov2Model"],
@@ -88,7 +94,8 @@ def _parameters(onnx_file: str) -> dict[str, torch.Tensor]:
     if POSITIONS not in state:
         width = state[CLS].shape[-1]
         parts = [v for name, v in values.items() if not name.startswith(prefix) and v.shape[::2] == (1, width)]
-        state[POSITIONS] = torch.cat(sorted(parts, key=lambda part: part.shape[1]), 1)
+        if parts:
+            state[POSITIONS] = torch.cat(sorted(parts, key=lambda part: part.shape[1]), 1)
     # Takes the place of patches that are hidden in training; exports do not have it.
     state.setdefault("embeddings.mask_token", torch.zeros(1, state[CLS].shape[-1]))
     return state
