@@ -81,9 +81,7 @@ def test_files_without_an_encoder_are_refused(tmp_path):
     cls = helper.make_tensor("embeddings.cls_token", TensorProto.FLOAT, [1, 1, 2], [0.0, 0.0])
     graph = helper.make_graph([], "cls", [], [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])], [cls])
     onnx.save(helper.make_model(graph), tmp_path / "cls.onnx")
-    with pytest.raises(
-        SystemExit, match=r"cls\.onnx: the encoder lacks embeddings\.patch_embeddings"
-    ):
+    with pytest.raises(SystemExit, match=r"cls\.onnx: the encoder lacks embeddings\.patch_embeddings"):
         main([str(tmp_path / "cls.onnx"), str(tmp_path / "teacher")])
     assert not (tmp_path / "teacher").exists()
     with pytest.raises(SystemExit, match="missing.onnx"):
