@@ -92,11 +92,10 @@ def main(argv: list[str] | None = None) -> None:
         for split in (options.train_split, comparison.test_split)
     )
     output, settings = Path(comparison.output), _settings(comparison)
-    runs = json.loads(output.read_text())["runs"] if output.exists() else []
-    if other := [run for run in runs if run["settings"] != settings]:
-        raise SystemExit(
-            f"compare-pretraining: {comparison.output} holds {len(other)} runs with other settings; name another output"
-        )
+    found = json.loads(output.read_text()) if output.exists() else {"settings": settings, "runs": []}
+    if found["settings"] != settings:
+        raise SystemExit(f"compare-pretraining: {comparison.output} has runs with other settings; name another output")
+    runs = found["runs"]
     done = {(run["seed"], run["start"], run["mode"], run["share"]) for run in runs}
     for seed in comparison.seeds:
         for start in starts:
@@ -115,8 +114,8 @@ def main(argv: list[str] | None = None) -> None:
                 run = {"seed": seed, "start": start, "mode": mode, "share": share}
                 run |= train_and_test(mode, share, student, options, train, test, run_args)
                 print(json.dumps(run))
-                runs.append(run | {"settings": settings})
-                result = provenance("compare-pretraining", argv) | {"summary": summary(runs)}
+                runs.append(run)
+                result = provenance("compare-pretraining", argv) | {"settings": settings, "summary": summary(runs)}
                 result |= {"students": _speed(Path(comparison.students)), "runs": runs}
                 unfinished = Path(f"{comparison.output}.unfinished")
                 unfinished.write_text(json.dumps(result, indent=1) + "\n")

@@ -11,6 +11,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from flux_hf import FluxViTConfig, FluxViTForVideoClassification
+from flux_hf.benchmarking.alternatives import count_packets, full_and_scaled, pixel_difference
 from flux_hf.benchmarking.budgets import (
     forward_kilobytes,
     grids_of_budget,
@@ -109,6 +110,34 @@ def test_decoding_command(tmp_path, monkeypatch):
     assert [(row["decoding"], row["num_frames"]) for row in memory["rows"]] == [("exact", 8), ("fast", 8)]
     for row in memory["rows"]:
         assert row["ratio"] == row["long_kilobytes"] / row["short_kilobytes"] and row["short_kilobytes"] > 2**15
+
+
+def test_alternatives_command(tmp_path, monkeypatch):
+    from flux_hf.benchmarking import files
+    from flux_hf.scripts.benchmark_alternatives import main
+    from flux_hf.scripts.benchmark_report import main as report
+
+    monkeypatch.setattr(files, "WEBM_FILES", KINDS[2:])
+    monkeypatch.setattr(files, "SCALED_FILES", KINDS[:1])
+    output, page = tmp_path / "alternatives.json", tmp_path / "page.md"
+    main(["--size", "48", "--repeats", "2", "--output", str(output), "--files", str(tmp_path)])
+    result = json.loads(output.read_text())
+    (webm,), (scaled,) = result["webm"], result["scaled"]
+    assert webm["file"] == KINDS[2].name and webm["runs"]["fast"]["repeats"] == 2
+    assert all(webm["runs"][name]["seconds"] > 0 for name in ("fast", "pass"))
+    assert 0 < scaled["pixel_difference"] < 16
+    report(["--results", str(output), "--output", str(page)])
+    seconds = [scaled["runs"][name]["seconds"] for name in ("full", "scaled")]
+    assert all(f"| {1000 * each:.0f} (" in page.read_text() for each in seconds)
+
+
+def test_what_alternatives_give(tmp_path):
+    path = str(video_file(KINDS[2], tmp_path))
+    assert count_packets(path) == 90
+    runs = full_and_scaled(path, 4, 48)
+    full, scaled = runs["full"](), runs["scaled"]()
+    assert full.shape == scaled.shape == (1, 4, 3, 48, 48) and 0 <= full.min() < full.max() <= 1
+    assert pixel_difference(runs) == pytest.approx(255 * (full - scaled).abs().mean().item(), rel=1e-4)
 
 
 @pytest.mark.parametrize("budget", [24, 64])

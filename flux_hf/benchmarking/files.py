@@ -39,11 +39,13 @@ class FileKind:
 
 
 HD, FULL_HD = (1280, 720), (1920, 1080)
+WEBM_FILES = [FileKind(seconds, *HD, 128, "libvpx-vp9") for seconds in (60, 600)]
 FILES = [
     *(FileKind(seconds, *size, key) for seconds in (60, 600) for size in (HD, FULL_HD) for key in (250, 48)),
-    *(FileKind(seconds, *HD, 128, "libvpx-vp9") for seconds in (60, 600)),
+    *WEBM_FILES,
     FileKind(10, 340, 256),
 ]
+SCALED_FILES = [*(FileKind(60, *size, key) for size in (HD, FULL_HD) for key in (48, 250)), FileKind(10, 340, 256)]
 MEMORY_FILES = (FileKind(10, *FULL_HD), FileKind(600, *FULL_HD))
 """A short and a long file that differ in nothing else."""
 QUICK_FILES = [FileKind(60, *HD), FileKind(600, *HD), FileKind(60, *HD, 128, "libvpx-vp9"), FileKind(10, 340, 256)]

@@ -21,13 +21,15 @@ def performance_page(results: list[dict]) -> str:
     """The page, as Markdown.
 
     Args:
-        results: contents of the JSON files of benchmark-decoding, -model, -end-to-end, -options and -training.
+        results: contents of the JSON files of benchmark-decoding, -alternatives, -model, -end-to-end, -options and
+            -training.
 
     Raises:
         ValueError: one of them is none of these.
     """
     sections = {
         "decoding": _decoding,
+        "webm": _alternatives,
         "model": _model,
         "end_to_end": _end_to_end,
         "inference_options": _options,
@@ -61,6 +63,23 @@ def _decoding(result: dict) -> str:
         "the best peer a mode is, and in brackets libav alone."
     )
     return f"## Decoding\n{MODES}\n{note}\n\n{_table(head, table)}\n{missing}" + _memory_of_length(result)
+
+
+def _alternatives(result: dict) -> str:
+    webm = [[row["file"], *(_seconds(row["runs"][name]) for name in ("fast", "pass"))] for row in result["webm"]]
+    scaled = [
+        [row["file"], *(_seconds(row["runs"][name]) for name in ("full", "scaled")), f"{row['pixel_difference']:.2f}"]
+        for row in result["scaled"]
+    ]
+    frames, size = (result["options"][name] for name in ("num_frames", "size"))
+    return (
+        "## What was tried in decoding and left\n\n"
+        f"Milliseconds to read {frames} frames of a webm in mode `fast`; a pass over its packets comes first.\n\n"
+        f"{_table(['file', 'fast', 'pass over packets'], webm)}\n\n"
+        f"Milliseconds from a file to {frames} frames of {size} pixels, `fast`: converted at the size they have, or "
+        "scaled by the decoder; mean absolute difference of their values, of 255.\n\n"
+        f"{_table(['file', 'full size', 'scaled in the decoder', 'difference'], scaled)}\n"
+    )
 
 
 def _memory_of_length(result: dict) -> str:
@@ -157,8 +176,7 @@ def _options(result: dict) -> str:
         f"## Options of a forward\n\nMilliseconds of a forward of {result['options']['checkpoint']}, and its top-1 on "
         f"{result['num_videos']} labelled clips, one at a time, with the 95 % interval. bf16 is autocast; onnx and "
         "onnx int8 are the files of `flux-hf export --int8` in ONNX Runtime, int8 with weights and, at run time, "
-        "inputs of the matrix products quantised. Its threads may go on spinning after a run "
-        f"and so slow the one that follows in turn, float32: see its spread.\n\n{_table(head, table)}\n"
+        f"inputs of the matrix products quantised.\n\n{_table(head, table)}\n"
     )
 
 

@@ -1,0 +1,40 @@
+"""Measure what was tried in decoding and left: saving the pass over webm, scaling in the decoder; writes JSON."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from flux_hf.options import parse_options
+
+
+@dataclass
+class AlternativesOptions:
+    output: str = field(default="benchmark_alternatives.json", metadata={"help": "JSON file to write."})
+    files: str = field(default="benchmark_files", metadata={"help": "Folder for the videos; made ones are kept."})
+    num_frames: int = field(default=8, metadata={"help": "Frames that are read."})
+    size: int = field(default=224, metadata={"help": "Side of the grid in pixels."})
+    repeats: int = field(default=15, metadata={"help": "Counted runs of each, taking turns."})
+
+
+def main(argv: list[str] | None = None) -> None:
+    (options,) = parse_options(AlternativesOptions, argv, __doc__)
+    from flux_hf.benchmarking.alternatives import full_and_scaled, pixel_difference, with_and_without_pass
+    from flux_hf.benchmarking.files import SCALED_FILES, WEBM_FILES, video_file
+    from flux_hf.benchmarking.timing import alternating
+    from flux_hf.provenance import provenance
+
+    webm, scaled = [], []
+    for kind in WEBM_FILES:
+        runs = with_and_without_pass(str(video_file(kind, Path(options.files))), options.num_frames)
+        webm.append({"file": kind.name, "seconds": kind.seconds, "runs": alternating(runs, options.repeats)})
+    for kind in SCALED_FILES:
+        runs = full_and_scaled(str(video_file(kind, Path(options.files))), options.num_frames, options.size)
+        row = {"file": kind.name, "pixel_difference": pixel_difference(runs)}
+        scaled.append(row | {"runs": alternating(runs, options.repeats)})
+    result = provenance("benchmark-alternatives", argv) | {"options": vars(options), "webm": webm, "scaled": scaled}
+    Path(options.output).write_text(json.dumps(result, indent=1) + "\n")
+    print(json.dumps({"webm": webm, "scaled": scaled}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
