@@ -16,6 +16,7 @@ import pytest
 import torch
 
 import flux_hf
+from tests.tiny_models import PATCHES_OF_14
 
 MARKERS_OF_TRANSFORMERS = (
     "accelerate_tests",
@@ -36,16 +37,7 @@ def pytest_configure(config):
 def tiny_config():
     """A classifier that computes in milliseconds; its weights mean nothing."""
     return flux_hf.FluxViTConfig(
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        mlp_ratio=2.0,
-        patch_size=14,
-        position_frames=4,
-        position_size=56,
-        layer_scale_init=1.0,
-        projection_dim=16,
-        pooler_num_attention_heads=2,
+        **PATCHES_OF_14,
         head_token_budgets=[96, 48],
         id2label={index: f"label {index}" for index in range(4)},
     )

@@ -8,17 +8,11 @@ from flux_hf.classification import classify
 from flux_hf.costs import forward_macs
 from flux_hf.motion_clips import LABELS
 from flux_hf.scripts.classify import main
+from tests.tiny_models import PATCHES_OF_8
 from tests.video_files import encode_video
 
 CONFIG = FluxViTConfig(
-    hidden_size=32,
-    num_hidden_layers=2,
-    num_attention_heads=4,
-    pooler_num_attention_heads=2,
-    projection_dim=24,
-    patch_size=8,
-    position_frames=4,
-    position_size=48,
+    **PATCHES_OF_8,
     head_token_budgets=[64, 32],
     num_labels=4,
 )

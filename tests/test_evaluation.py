@@ -8,6 +8,7 @@ from flux_hf import FluxVideoProcessor, FluxViTConfig, FluxViTForVideoClassifica
 from flux_hf.data import load_video_dataset
 from flux_hf.evaluation import evaluate
 from flux_hf.scripts.evaluate import main
+from tests.tiny_models import PATCHES_OF_8
 from tests.video_files import encode_video
 
 LABELS = ["bright", "dark", "grey"]
@@ -33,14 +34,7 @@ def checkpoint(tmp_path_factory):
     folder = tmp_path_factory.mktemp("checkpoint")
     torch.manual_seed(0)
     config = FluxViTConfig(
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        pooler_num_attention_heads=2,
-        projection_dim=24,
-        patch_size=8,
-        position_frames=4,
-        position_size=48,
+        **PATCHES_OF_8,
         head_token_budgets=[64, 32],
         layer_scale_init=1.0,
         initializer_range=0.5,

@@ -19,6 +19,7 @@ from flux_hf.evaluation.records import RecordFolder
 from flux_hf.evaluation.views import Views, clip_frames, read_views
 from flux_hf.processing import video_decoding_fluxvit as decoding
 from flux_hf.processing.video_decoding_fluxvit import read_video
+from tests.tiny_models import PATCHES_OF_8
 from tests.video_files import encode_video
 
 LABELS = [f"class {index}" for index in range(7)]
@@ -53,14 +54,7 @@ def checkpoint(tmp_path_factory):
     folder = tmp_path_factory.mktemp("checkpoint")
     torch.manual_seed(1)
     config = FluxViTConfig(
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        pooler_num_attention_heads=2,
-        projection_dim=24,
-        patch_size=8,
-        position_frames=4,
-        position_size=48,
+        **PATCHES_OF_8,
         head_token_budgets=[40, 20],
         layer_scale_init=1.0,
         initializer_range=0.4,

@@ -3,8 +3,7 @@
 import functools
 import logging
 import shutil
-import threading
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 
 import pytest
 import torch
@@ -12,6 +11,7 @@ from transformers import pipeline
 from transformers.utils import logging as transformers_logging
 
 from flux_hf import FluxVideoProcessor, FluxViTForVideoClassification, VideoDecodeError
+from tests.local_server import serving
 
 DEFAULT_BUDGET = 48
 
@@ -53,25 +53,14 @@ def expected_scores(tiny_checkpoint):
 
 @pytest.fixture
 def serve(tmp_path):
-    """Serves `tmp_path` over HTTP with the standard library's server, which ignores Range; counts the requests."""
+    """Serves `tmp_path` over HTTP with the standard library's server, which ignores Range."""
 
     class Handler(SimpleHTTPRequestHandler):
-        ranges = []
-
-        def do_GET(self):
-            self.ranges.append(self.headers.get("Range"))
-            super().do_GET()
-
         def log_message(self, *_):
             """Keep the test's output clean."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=tmp_path))
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(functools.partial(Handler, directory=tmp_path)) as address:
+        yield address
 
 
 def as_dict(answer: list[dict]) -> dict[str, float]:

@@ -14,17 +14,10 @@ from transformers.utils import logging as transformers_logging
 
 from flux_hf import FluxViTConfig, FluxViTForPreTraining, FluxViTForVideoClassification, FluxViTModel
 from flux_hf.modeling.modeling_fluxvit_pretraining import alignment_loss, alignment_losses
+from tests.tiny_models import PATCHES_OF_14
 
-SIZES = {
-    "hidden_size": 32,
+SIZES = PATCHES_OF_14 | {
     "num_hidden_layers": 3,
-    "num_attention_heads": 2,
-    "mlp_ratio": 2.0,
-    "position_frames": 4,
-    "position_size": 56,
-    "layer_scale_init": 1.0,
-    "projection_dim": 16,
-    "pooler_num_attention_heads": 2,
     "head_token_budgets": [24, 16, 8],
     "teacher_hidden_size": 20,
     "teacher_projection_dim": 12,

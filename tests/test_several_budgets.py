@@ -5,6 +5,7 @@ import torch
 
 from flux_hf import FluxViTConfig, FluxViTForVideoClassification
 from flux_hf.modeling.token_selection_fluxvit import select_tokens
+from tests.tiny_models import PATCHES_OF_14
 
 GRIDS = [(8, 70), (6, 56), (5, 56), (1, 140)]
 
@@ -12,21 +13,7 @@ GRIDS = [(8, 70), (6, 56), (5, 56), (1, 140)]
 @pytest.fixture
 def model():
     torch.manual_seed(0)
-    return FluxViTForVideoClassification(
-        FluxViTConfig(
-            hidden_size=32,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            mlp_ratio=2.0,
-            position_frames=4,
-            position_size=56,
-            layer_scale_init=1.0,
-            projection_dim=16,
-            pooler_num_attention_heads=2,
-            head_token_budgets=[60, 40, 20],
-            num_labels=3,
-        )
-    )
+    return FluxViTForVideoClassification(FluxViTConfig(**PATCHES_OF_14, head_token_budgets=[60, 40, 20], num_labels=3))
 
 
 def clips(frames: int, size: int) -> torch.Tensor:

@@ -16,6 +16,7 @@ from flux_hf.scripts.optimize_tokens import main
 from flux_hf.token_optimization import candidate_grids, halving_schedule, search_grids
 from flux_hf.token_optimization.report import accuracy_cost_front, heat_map
 from flux_hf.token_optimization.search import balanced_order, sign_test
+from tests.tiny_models import PATCHES_OF_8
 from tests.video_files import encode_video
 
 LABELS = ["dark", "grey", "light"]
@@ -23,14 +24,7 @@ FRAMES, SIZES = [2, 4, 6, 8], [16, 24, 32, 40]
 MEAN = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
 STD = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
 CONFIG = FluxViTConfig(
-    hidden_size=32,
-    num_hidden_layers=2,
-    num_attention_heads=4,
-    pooler_num_attention_heads=2,
-    projection_dim=24,
-    patch_size=8,
-    position_frames=4,
-    position_size=32,
+    **PATCHES_OF_8 | {"position_size": 32},
     head_token_budgets=[32, 16],
     id2label=dict(enumerate(LABELS)),
     label2id={name: index for index, name in enumerate(LABELS)},

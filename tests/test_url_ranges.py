@@ -1,9 +1,7 @@
 """URLs are read by ranges: what is not looked at is not transferred."""
 
 import re
-import threading
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import numpy as np
 import pytest
@@ -11,6 +9,7 @@ import pytest
 from flux_hf.processing.frame_sampling_fluxvit import sample_segments
 from flux_hf.processing.video_decoding_fluxvit import VideoDecodeError, read_video
 from flux_hf.processing.video_ranges_fluxvit import BLOCK_SIZE, CACHED_BLOCKS, DownloadError, RangeFile, open_url
+from tests import local_server
 from tests.video_files import encode_video, number_picture, read_numbers
 
 
@@ -51,7 +50,6 @@ class Server:
         self.sent += len(body)
 
 
-@contextmanager
 def serving(server: Server):
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
@@ -60,10 +58,7 @@ def serving(server: Server):
         def log_message(self, *args):
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
-        threading.Thread(target=http.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{http.server_port}"
-        http.shutdown()
+    return local_server.serving(Handler)
 
 
 @pytest.fixture(scope="module")

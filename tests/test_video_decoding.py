@@ -4,10 +4,8 @@ else."""
 import io
 import os
 import pickle
-import threading
-from contextlib import contextmanager
 from fractions import Fraction
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import av
 import numpy as np
@@ -18,6 +16,7 @@ from torchvision.transforms.v2.functional import resize
 
 from flux_hf.processing.video_container_fluxvit import VideoFile, opened_video
 from flux_hf.processing.video_decoding_fluxvit import VideoDecodeError, probe_video, read_video
+from tests.local_server import serving
 from tests.video_files import encode_sound, encode_video, number_picture, read_number, read_numbers
 
 UNEVEN = np.cumsum(np.random.default_rng(0).integers(5, 90, 100)).tolist()
@@ -371,7 +370,6 @@ def test_relative_path(mp4, tmp_path, monkeypatch):
     assert read_numbers(read_video("clip.mp4", [5])[0]) == [5]
 
 
-@contextmanager
 def server(files: dict[str, bytes]):
     """Serves `files` by path, ignores Range, redirects /old to /clip.mp4, breaks off in the middle of /cut."""
 
@@ -393,10 +391,7 @@ def server(files: dict[str, bytes]):
         def log_message(self, *args):
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
-        threading.Thread(target=http.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{http.server_port}"
-        http.shutdown()
+    return serving(Handler)
 
 
 def test_url_from_a_server_that_ignores_range():

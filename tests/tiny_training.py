@@ -5,22 +5,14 @@ import numpy as np
 from flux_hf import FluxVideoProcessor, FluxViTConfig, FluxViTForVideoClassification
 from flux_hf.data import CachedClips
 from flux_hf.training import FluxTrainer, FluxTrainingArguments
+from tests.tiny_models import PATCHES_OF_14
 
 NAMES = ["a", "b", "c"]
 GRIDS = {(4, 28), (4, 42), (6, 28), (6, 42), (8, 28)}
 
 
 def model(**changes) -> FluxViTForVideoClassification:
-    settings = {
-        "hidden_size": 32,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "mlp_ratio": 2.0,
-        "position_frames": 4,
-        "position_size": 56,
-        "layer_scale_init": 1.0,
-        "projection_dim": 16,
-        "pooler_num_attention_heads": 2,
+    settings = PATCHES_OF_14 | {
         "head_token_budgets": [16, 12, 8],
         "id2label": dict(enumerate(NAMES)),
         "label2id": {name: index for index, name in enumerate(NAMES)},
