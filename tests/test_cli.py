@@ -1,6 +1,7 @@
 """The console command: what it lists, what it runs, what it says about names it does not know."""
 
 import ast
+import subprocess
 import sys
 
 import pytest
@@ -93,3 +94,10 @@ def test_every_shipped_command_also_runs_as_a_file():
         mains = [node for node in body if isinstance(node, ast.FunctionDef) and node.name == "main"]
         assert [(len(node.args.args), len(node.args.defaults)) for node in mains] == [(1, 1)], name
         assert ast.unparse(body[-1]) == "if __name__ == '__main__':\n    main()", name
+
+
+@pytest.mark.parametrize("name", ["finetune", "pretrain"])
+def test_a_command_started_as_a_file_finds_the_evaluate_library(name):
+    """Training computes accuracy with it, and there is an `evaluate.py` beside the command."""
+    run = subprocess.run([sys.executable, cli.command_files()[name], "--help"], capture_output=True, text=True)
+    assert run.stdout.startswith(f"usage: {name}.py"), run.stderr
