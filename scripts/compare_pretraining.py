@@ -1,7 +1,8 @@
 """Pre-train students, then fine-tune and probe them with few and many labels, beside the same model from scratch.
 
 Both recipes are used as they are, but for the overrides. Every finished run is written at once; started again, the
-command goes on with the runs that are missing, and an interrupted pre-training at its last checkpoint.
+command goes on with the runs that are missing, and an interrupted pre-training at its last checkpoint. Processes with
+different starts or seeds may share one file of results.
 
 flux-hf compare-pretraining --teacher runs/motion_micro --seeds 0 1 2 --pretrain_overrides max_steps=4000 \
     --finetune_overrides max_steps=1500 --plot compare_pretraining.png
@@ -15,6 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import yaml
+from filelock import FileLock
 
 from flux_hf.options import parse_options
 
@@ -92,11 +94,7 @@ def main(argv: list[str] | None = None) -> None:
         for split in (options.train_split, comparison.test_split)
     )
     output, settings = Path(comparison.output), _settings(comparison)
-    found = json.loads(output.read_text()) if output.exists() else {"settings": settings, "runs": []}
-    if found["settings"] != settings:
-        raise SystemExit(f"compare-pretraining: {comparison.output} has runs with other settings; name another output")
-    runs = found["runs"]
-    done = {(run["seed"], run["start"], run["mode"], run["share"]) for run in runs}
+    done = {(run["seed"], run["start"], run["mode"], run["share"]) for run in _finished_runs(output, settings)}
     for seed in comparison.seeds:
         for start in starts:
             missing = [
@@ -114,15 +112,17 @@ def main(argv: list[str] | None = None) -> None:
                 run = {"seed": seed, "start": start, "mode": mode, "share": share}
                 run |= train_and_test(mode, share, student, options, train, test, run_args)
                 print(json.dumps(run))
-                runs.append(run)
-                result = provenance("compare-pretraining", argv) | {"settings": settings, "summary": summary(runs)}
-                result |= {"students": _speed(Path(comparison.students)), "runs": runs}
-                unfinished = Path(f"{comparison.output}.unfinished")
-                unfinished.write_text(json.dumps(result, indent=1) + "\n")
-                os.replace(unfinished, comparison.output)
-    print(table(summary(runs)))
+                with FileLock(f"{output}.lock"):
+                    runs = [*_finished_runs(output, settings), run]
+                    result = provenance("compare-pretraining", argv) | {"settings": settings, "summary": summary(runs)}
+                    result |= {"students": _speed(Path(comparison.students)), "runs": runs}
+                    unfinished = Path(f"{output}.unfinished")
+                    unfinished.write_text(json.dumps(result, indent=1) + "\n")
+                    os.replace(unfinished, output)
+    rows = summary(_finished_runs(output, settings))
+    print(table(rows))
     if comparison.plot:
-        plot(summary(runs), comparison.plot)
+        plot(rows, comparison.plot)
 
 
 def _read(types, recipe: str, overrides: list[str]) -> tuple:
@@ -133,16 +133,30 @@ def _read(types, recipe: str, overrides: list[str]) -> tuple:
 
 
 def _settings(comparison: ComparisonOptions) -> dict:
-    """What all runs of one file must share."""
+    """What all runs of one file must share, the recipes with their content."""
     free = ("seeds", "shares", "starts", "modes", "output", "plot", "students")
-    return {name: value for name, value in asdict(comparison).items() if name not in free}
+    settings = {name: value for name, value in asdict(comparison).items() if name not in free}
+    return settings | {name: _content(settings[name]) for name in ("pretrain_recipe", "finetune_recipe")}
+
+
+def _content(recipe: str) -> dict:
+    return yaml.safe_load(Path(recipe).read_text())
+
+
+def _finished_runs(output: Path, settings: dict) -> list[dict]:
+    if not output.exists():
+        return []
+    found = json.loads(output.read_text())
+    if found["settings"] != settings:
+        raise SystemExit(f"compare-pretraining: {output} has runs with other settings; name another output")
+    return found["runs"]
 
 
 def _student_settings(comparison: ComparisonOptions) -> dict:
     """What all students of one folder must share, but for start and seed."""
     return {
         "teacher": comparison.teacher,
-        "recipe": yaml.safe_load(Path(comparison.pretrain_recipe).read_text()),
+        "recipe": _content(comparison.pretrain_recipe),
         "overrides": comparison.pretrain_overrides,
     }
 

@@ -1,6 +1,9 @@
 """The proof in miniature: students, probes and fine-tuning on part of the labels."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +20,7 @@ from tests.test_recipes import CONFIGS, OVERRIDES, shrunk_config
 
 
 @pytest.fixture
-def command(tmp_path):
+def arguments(tmp_path):
     for split in ("train", "test"):
         for number, label in enumerate(LABELS):
             (tmp_path / "clips" / split / label).mkdir(parents=True)
@@ -34,16 +37,17 @@ def command(tmp_path):
         recipes[name] = tmp_path / f"{name}.yaml"
         recipes[name].write_text(yaml.safe_dump(written))
     teacher = tiny_pretraining.teacher_folder(tmp_path / "teacher")
+    return [
+        *("--teacher", str(teacher), "--students", str(tmp_path / "students")),
+        *("--pretrain_recipe", str(recipes["pretrain_nano"]), "--finetune_recipe", str(recipes["motion_nano"])),
+        *("--output", str(tmp_path / "out.json"), "--plot", str(tmp_path / "out.png")),
+    ]
 
+
+@pytest.fixture
+def command(arguments, tmp_path):
     def run(*more):
-        compare_pretraining.main(
-            [
-                *("--teacher", str(teacher), "--students", str(tmp_path / "students")),
-                *("--pretrain_recipe", str(recipes["pretrain_nano"])),
-                *("--finetune_recipe", str(recipes["motion_nano"])),
-                *("--output", str(tmp_path / "out.json"), "--plot", str(tmp_path / "out.png"), *more),
-            ]
-        )
+        compare_pretraining.main([*arguments, *more])
         return json.loads((tmp_path / "out.json").read_text())
 
     return run
@@ -79,6 +83,16 @@ def test_students_once_and_only_the_missing_runs(command, tmp_path, capsys):
     (tmp_path / "out.json").unlink()
     with pytest.raises(ValueError, match=r"Flux-Multi_0 holds a student with other settings \(overrides\)"):
         command("--seeds", "0", "--starts", "Flux-Multi", "--pretrain_overrides", "learning_rate=0.1")
+
+
+@pytest.mark.slow
+def test_processes_share_a_file_of_results(arguments, tmp_path):
+    begin = [sys.executable, compare_pretraining.__file__, *arguments, "--shares", "0.5", "1", "--modes", "probe"]
+    begin += ["--starts", "scratch", "--seeds"]
+    processes = [subprocess.Popen([*begin, seed], env=os.environ | {"OMP_NUM_THREADS": "1"}) for seed in "01"]
+    assert [process.wait() for process in processes] == [0, 0]
+    runs = json.loads((tmp_path / "out.json").read_text())["runs"]
+    assert sorted((run["seed"], run["share"]) for run in runs) == [(0, 0.5), (0, 1), (1, 0.5), (1, 1)]
 
 
 def test_a_student_with_other_settings_is_refused(tmp_path):
