@@ -4,8 +4,9 @@ Both recipes are used as they are, but for the overrides. Every finished run is 
 command goes on with the runs that are missing, and an interrupted pre-training at its last checkpoint. Processes with
 different starts or seeds may share one file of results.
 
-flux-hf compare-pretraining --teacher runs/motion_micro --seeds 0 1 2 --pretrain_overrides max_steps=4000 \
-    --finetune_overrides max_steps=1500 --plot compare_pretraining.png
+flux-hf make-motion-clips --output_dir data/motion_easy --train 4500 --validation 180 --test 450 \\
+    --max_hardness 0.35 --seed 1
+flux-hf compare-pretraining --teacher flux_hf/checkpoints/fluxvit-nano --plot compare_pretraining.png
 """
 
 import copy
@@ -20,15 +21,17 @@ from filelock import FileLock
 
 from flux_hf.options import parse_options
 
-RECIPES = "scripts/configs/recipes"
+EXPERIMENTS = "scripts/configs/experiments"
 
 
 @dataclass
 class ComparisonOptions:
     teacher: str = field(metadata={"help": "Checkpoint of the teacher, as in flux-hf pretrain."})
-    pretrain_recipe: str = field(default=f"{RECIPES}/pretrain_nano.yaml", metadata={"help": "Of the students."})
+    pretrain_recipe: str = field(
+        default=f"{EXPERIMENTS}/pretraining_students.yaml", metadata={"help": "Of the students."}
+    )
     finetune_recipe: str = field(
-        default=f"{RECIPES}/motion_nano.yaml",
+        default=f"{EXPERIMENTS}/pretraining_classifiers.yaml",
         metadata={"help": "Of the classifiers; needs cache_dir, num_frames and size (the test grid), token_budgets."},
     )
     pretrain_overrides: list[str] = field(
