@@ -1,12 +1,12 @@
 """How long forwards take, and on what machine."""
 
-import platform
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
+
+from flux_hf.provenance import cpu_model
 
 TIMED_RUNS = 5
 
@@ -26,13 +26,8 @@ def machine(device: torch.device | str = "cpu") -> str:
     """Processor and threads in use, or GPU, and PyTorch version, for people; without the machine's name."""
     if torch.device(device).type == "cuda":
         return f"{torch.cuda.get_device_name(device)}, PyTorch {torch.__version__}"
-    processor = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        models = [line.partition(":")[2] for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
-        processor = models[0].strip() if models else processor
     threads = torch.get_num_threads()
-    return f"{processor}, {threads} thread{'s' * (threads != 1)}, PyTorch {torch.__version__}"
+    return f"{cpu_model()}, {threads} thread{'s' * (threads != 1)}, PyTorch {torch.__version__}"
 
 
 @torch.inference_mode()

@@ -378,17 +378,18 @@ class FluxViTPooler(nn.Module):
         return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
 
 
-class AlignmentDecoder(nn.Module):
-    """Maps the pooled feature of a smaller budget onto that of the largest one (training with several budgets)."""
+class FeatureDecoder(nn.Module):
+    """Maps features onto those they are trained to resemble: linear, layer norm, unit length (the alignment decoders of
+    the official code). The target is the pooled feature of the largest budget, or a feature of a teacher."""
 
-    def __init__(self, config: FluxViTConfig):
+    def __init__(self, width: int, target_width: int):
         super().__init__()
-        self.projection = nn.Linear(config.projection_dim, config.projection_dim)
-        self.norm = nn.LayerNorm(config.projection_dim)
+        self.projection = nn.Linear(width, target_width)
+        self.norm = nn.LayerNorm(target_width)
 
-    def forward(self, pooled: torch.Tensor) -> torch.Tensor:
-        """(batch, projection_dim) -> unit vectors (batch, projection_dim)"""
-        return nn.functional.normalize(self.norm(self.projection(pooled)), dim=-1)
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """(..., width) -> unit vectors (..., target_width)"""
+        return nn.functional.normalize(self.norm(self.projection(features)), dim=-1)
 
 
 class FluxViTPreTrainedModel(PreTrainedModel):
@@ -554,7 +555,8 @@ class FluxViTForVideoClassification(FluxViTPreTrainedModel):
         self.classifiers = nn.ModuleList(
             [nn.Linear(config.projection_dim, config.num_labels) for _ in config.head_token_budgets]
         )
-        self.alignment_decoders = nn.ModuleList([AlignmentDecoder(config) for _ in config.head_token_budgets[1:]])
+        width = config.projection_dim
+        self.alignment_decoders = nn.ModuleList([FeatureDecoder(width, width) for _ in config.head_token_budgets[1:]])
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:

@@ -14,7 +14,7 @@ from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_fluxvit import FluxViTConfig
-from .modeling_fluxvit import FluxViTModel, FluxViTPreTrainedModel
+from .modeling_fluxvit import FeatureDecoder, FluxViTModel, FluxViTPreTrainedModel
 from .token_selection_fluxvit import kept_positions
 
 
@@ -40,20 +40,6 @@ class FluxViTForPreTrainingOutput(ModelOutput):
     attentions: tuple[torch.FloatTensor, ...] | None = None
 
 
-class TeacherDecoder(nn.Module):
-    """Maps student features to the teacher's width: linear, layer norm, unit length, as the alignment decoders of the
-    official code."""
-
-    def __init__(self, width: int, teacher_width: int):
-        super().__init__()
-        self.projection = nn.Linear(width, teacher_width)
-        self.norm = nn.LayerNorm(teacher_width)
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """(..., width) -> unit vectors (..., teacher_width)"""
-        return nn.functional.normalize(self.norm(self.projection(features)), dim=-1)
-
-
 def default_aligned_layers(num_hidden_layers: int) -> list[int]:
     """The last half of the layers, rounded up, counted from 1; the last 6 of 12 as in InternVideo2."""
     return list(range(num_hidden_layers // 2 + 1, num_hidden_layers + 1))
@@ -71,8 +57,8 @@ class FluxViTForPreTraining(FluxViTPreTrainedModel):
         self.fluxvit = FluxViTModel(config)
         self.aligned_layers = config.aligned_layers or default_aligned_layers(config.num_hidden_layers)
         width = config.teacher_hidden_size or config.hidden_size
-        self.layer_decoders = nn.ModuleList([TeacherDecoder(config.hidden_size, width) for _ in self.aligned_layers])
-        self.pooled_decoder = TeacherDecoder(
+        self.layer_decoders = nn.ModuleList([FeatureDecoder(config.hidden_size, width) for _ in self.aligned_layers])
+        self.pooled_decoder = FeatureDecoder(
             config.projection_dim, config.teacher_projection_dim or config.projection_dim
         )
         self.post_init()

@@ -469,6 +469,12 @@ def test_motion_symmetries_change_labels_with_the_clip():
     assert len(seen) == 4
 
 
+def test_motion_symmetries_are_refused_for_other_labels(tmp_path):
+    trainer = tiny_training.trainer(tmp_path, motion_symmetries=True)
+    with pytest.raises(ValueError, match=r"motion_symmetries .* not of a, b, c: set it to false"):
+        trainer.train()
+
+
 # Optimiser, average, freezing
 
 

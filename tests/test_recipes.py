@@ -19,7 +19,7 @@ from tests import video_datasets
 CONFIGS = Path(__file__).parent.parent / "scripts" / "configs"
 RECIPES = sorted(path.stem for path in (CONFIGS / "recipes").glob("*.yaml") if not path.stem.startswith("pretrain"))
 # One of each format; the others are slow tests.
-QUICK = ("coin_small", "kinetics710_to_400_small", "motion_nano", "ssv2_small")
+QUICK = ("coin_small", "kinetics710_to_400_small", "motion_nano", "own_clips_nano", "ssv2_small")
 OVERRIDES = {
     "max_steps": 2,
     "per_device_train_batch_size": 2,
@@ -52,6 +52,7 @@ def make_dataset(recipe: str, folder: Path) -> tuple[Path, str]:
         "kinetics": (video_datasets.kinetics, "val"),
         "ssv": (video_datasets.ssv2, "validation"),
         "coin": (video_datasets.coin, "test"),
+        "own": (video_datasets.videofolder, "validation"),
     }[recipe.split("_")[0].rstrip("0123456789")]
     return make(folder, {"train": 4, split: 3}), split
 
@@ -118,7 +119,7 @@ def test_recipes_name_their_source_and_what_they_train(recipe):
     options, arguments = parse_options(
         (FinetuneOptions, FluxTrainingArguments), [str(CONFIGS / "recipes" / f"{recipe}.yaml"), "--bf16=False"]
     )
-    if not recipe.startswith("motion"):
+    if not recipe.startswith(("motion", "own")):
         assert "Table" in text or "exp/base/ft" in text
         assert arguments.weight_decay == 0.05
         assert options.drop_path_rate == 0.1

@@ -13,6 +13,7 @@ from transformers.utils import logging
 from flux_hf.data import clip_source
 from flux_hf.evaluation.metrics import UNREADABLE, accuracy_at_budgets
 from flux_hf.hub.model_card import build_model_card
+from flux_hf.motion_clips import LABELS
 from flux_hf.training.arguments import recipe_of
 from flux_hf.training.augmentation import ClipAugmentation
 from flux_hf.training.base_trainer import ClipTrainer
@@ -58,6 +59,11 @@ class FluxTrainer(ClipTrainer):
     def view_maker(self, label_names: list[str]) -> ViewMaker:
         self._name_labels(label_names)
         augmentation = ClipAugmentation(self.args, self.processing_class.image_mean, self.processing_class.image_std)
+        if self.args.motion_symmetries and (unknown := [name for name in label_names if name not in LABELS]):
+            raise ValueError(
+                f"motion_symmetries knows what becomes of {', '.join(LABELS)} when a clip is turned, mirrored or played "
+                f"backwards, not of {', '.join(unknown[:5])}: set it to false"
+            )
         return ViewMaker(augmentation, self.args.views_per_video, label_names if self.args.motion_symmetries else None)
 
     def collator(self, label_names: list[str]) -> TrainingCollator:
