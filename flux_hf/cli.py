@@ -3,6 +3,7 @@
 import ast
 import platform
 import sys
+from collections.abc import Callable
 from importlib import import_module, metadata
 from pathlib import Path
 
@@ -79,6 +80,16 @@ def environment() -> str:
     return "\n".join(f"{name:<{width}}  {value}" for name, value in facts.items())
 
 
+def run_command(name: str, main: Callable[[list[str] | None], None], argv: list[str] | None = None) -> None:
+    """Call the `main` of a command. What its user can put right, ValueError, OSError and ImportError, ends the program
+    with one line, `flux-hf NAME: error: ...`, and exit code 1; other exceptions are bugs and keep their traceback."""
+    try:
+        main(argv)
+    except (ValueError, OSError, ImportError) as error:
+        message = " ".join(str(error).split()) or type(error).__name__
+        raise SystemExit(f"flux-hf {name}: error: {message}") from error
+
+
 def main(argv: list[str] | None = None) -> None:
     """Run `flux-hf COMMAND ...`; hyphens and underscores in the name are the same, its first words
     are enough."""
@@ -101,7 +112,7 @@ def main(argv: list[str] | None = None) -> None:
         print(f"flux-hf: unknown command {name!r}; there are: {', '.join([*files, 'env'])}", file=sys.stderr)
         raise SystemExit(2)
     sys.argv[0] = f"flux-hf {name}"
-    import_module(f"flux_hf.scripts.{files[name].stem}").main(rest)
+    run_command(name, import_module(f"flux_hf.scripts.{files[name].stem}").main, rest)
 
 
 if __name__ == "__main__":

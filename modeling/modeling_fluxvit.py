@@ -371,7 +371,8 @@ class FluxViTPooler(nn.Module):
         float32 (batch, tokens), rows sum to 1."""
         query = self._split(self.query(self.query_norm(tokens.mean(1, keepdim=True))))
         key = self._split(self.key(self.key_norm(tokens)))
-        scores = (query.float() @ key.float().transpose(-2, -1)) * query.shape[-1] ** -0.5
+        with torch.autocast(tokens.device.type, enabled=False):
+            scores = (query.float() @ key.float().transpose(-2, -1)) * query.shape[-1] ** -0.5
         return scores.softmax(-1).mean(1).squeeze(1)
 
     def _split(self, x: torch.Tensor) -> torch.Tensor:
@@ -388,8 +389,8 @@ class FeatureDecoder(nn.Module):
         self.norm = nn.LayerNorm(target_width)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """(..., width) -> unit vectors (..., target_width)"""
-        return nn.functional.normalize(self.norm(self.projection(features)), dim=-1)
+        """(..., width) -> float32 unit vectors (..., target_width)"""
+        return nn.functional.normalize(self.norm(self.projection(features)).float(), dim=-1)
 
 
 class FluxViTPreTrainedModel(PreTrainedModel):

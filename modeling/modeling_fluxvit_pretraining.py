@@ -130,7 +130,13 @@ def alignment_losses(
 ) -> list[tuple[list[torch.Tensor], torch.Tensor]]:
     """For every set the loss of every aligned layer, and that of the pooled feature: the squared distance of unit
     vectors, 2 - 2 cos, mean over tokens and clips; float32 scalars. Targets need not be unit vectors; for their shapes
-    see [`FluxViTForPreTraining.forward`]."""
+    see [`FluxViTForPreTraining.forward`].
+
+    Raises:
+        ValueError: targets have other shapes.
+    """
+    _check_shapes("target_features", target_features, output.layer_features[0])
+    _check_shapes("target_pooled", [target_pooled], output.pooled_features[:1])
     losses = []
     targets = [nn.functional.normalize(target.float(), dim=-1) for target in target_features]
     pooled_target = nn.functional.normalize(target_pooled.float(), dim=-1)
@@ -144,6 +150,12 @@ def alignment_losses(
         by_layer = [_distance(mine, target) for mine, target in zip(features, kept, strict=True)]
         losses.append((by_layer, _distance(pooled, pooled_target)))
     return losses
+
+
+def _check_shapes(name: str, targets: list[torch.Tensor], features: tuple[torch.Tensor, ...]) -> None:
+    found, expected = ([tuple(tensor.shape) for tensor in tensors] for tensors in (targets, features))
+    if found != expected:
+        raise ValueError(f"{name} must have the shapes {expected}, got {found}")
 
 
 def alignment_loss(losses: list[tuple[list[torch.Tensor], torch.Tensor]]) -> torch.Tensor:

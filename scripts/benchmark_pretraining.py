@@ -40,6 +40,9 @@ def main(argv: list[str] | None = None) -> None:
     seconds = logged_seconds(trainer, "step_seconds", "teacher_seconds", "data_seconds")
     student, teacher = trainer.model.config, trainer.teacher.model.config
     macs = forward_macs_at_budgets(student, options.token_budgets, options.token_budgets[0])
+    layers = len(trainer.model.aligned_layers) * student.hidden_size * student.teacher_hidden_size
+    pooled = student.projection_dim * student.teacher_projection_dim
+    macs += sum(layers * budget + pooled for budget in options.token_budgets)
     teacher_macs = forward_macs(teacher, options.teacher_tokens)
     rate = matmul_rate(dtype=torch.bfloat16 if options.bf16 else torch.float32)
     floor = options.batch_size * (3 * macs + teacher_macs) / rate

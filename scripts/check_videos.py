@@ -3,7 +3,8 @@
 import sys
 from dataclasses import dataclass, field
 
-from flux_hf.options import parse_options
+from flux_hf.cli import run_command
+from flux_hf.options import naming_split, parse_options
 
 
 @dataclass
@@ -22,9 +23,10 @@ def main(argv: list[str] | None = None) -> None:
     from flux_hf.data import load_video_dataset
     from flux_hf.data.checking import check_videos, write_bad_videos
 
-    dataset = load_video_dataset(
-        options.dataset, options.split, video_root=options.video_root, label_names=options.labels_file
-    )
+    with naming_split(options, "split"):
+        dataset = load_video_dataset(
+            options.dataset, options.split, video_root=options.video_root, label_names=options.labels_file
+        )
     bad = check_videos(dataset, num_frames=None if options.all_frames else 16, num_workers=options.num_workers)
     write_bad_videos(bad, options.output)
     print(f"{len(bad)} of {len(dataset)} videos cannot be read, listed in {options.output}")
@@ -32,4 +34,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command("check-videos", main)

@@ -9,9 +9,10 @@ from transformers import AutoModelForVideoClassification, AutoVideoProcessor
 
 from flux_hf import VideoDecodeError, default_checkpoint
 from flux_hf.classification import Classification, classify
+from flux_hf.cli import run_command
 from flux_hf.drawing import SUFFIXES, draw_classification
 from flux_hf.motion_clips import LABELS, render_clip
-from flux_hf.options import parse_options
+from flux_hf.options import naming_option, parse_options
 
 DEMO_SEED = 2026
 DEMO_HARDNESS = 0.4
@@ -42,19 +43,20 @@ def main(argv: list[str] | None = None) -> None:
         argv = ["--videos", *argv]
     (options,) = parse_options(ClassifyOptions, argv, __doc__)
     if not options.videos and not options.demo:
-        raise SystemExit("nothing to classify: give one or more paths or URLs, or --demo")
+        raise ValueError("nothing to classify: give one or more paths or URLs, or --demo")
     if options.show and (len(options.videos), options.demo) != (1, False):
-        raise SystemExit("--show draws one video: give exactly one path or URL, and no --demo")
+        raise ValueError("--show draws one video: give exactly one path or URL, and no --demo")
     if options.show and not options.show.lower().endswith(SUFFIXES):
-        raise SystemExit(f"--show must end in {' or '.join(SUFFIXES)}, got {options.show}")
+        raise ValueError(f"--show must end in {' or '.join(SUFFIXES)}, got {options.show}")
     loading = {"trust_remote_code": options.trust_remote_code}
-    model = AutoModelForVideoClassification.from_pretrained(options.checkpoint, **loading).eval()
-    processor = AutoVideoProcessor.from_pretrained(options.checkpoint, **loading)
+    with naming_option("checkpoint", options.checkpoint):
+        model = AutoModelForVideoClassification.from_pretrained(options.checkpoint, **loading).eval()
+        processor = AutoVideoProcessor.from_pretrained(options.checkpoint, **loading)
     budgets = options.token_budgets or model.config.head_token_budgets
 
     with tempfile.TemporaryDirectory() as folder:
         rendered = _render_demo(Path(folder)) if options.demo else {}
-        right = 0
+        right, all_read = 0, True
         for video in [*rendered, *options.videos]:
             expected = rendered.get(video)
             print(
@@ -63,7 +65,9 @@ def main(argv: list[str] | None = None) -> None:
             try:
                 results = [classify(video, model, processor, budget, options.top_k) for budget in budgets]
             except VideoDecodeError as error:
-                raise SystemExit(f"error: {error}") from error
+                print(f"flux-hf classify: error: {error}", file=sys.stderr)
+                all_read = False
+                continue
             for result in results:
                 print(_line(result, expected))
             if options.show:
@@ -72,6 +76,8 @@ def main(argv: list[str] | None = None) -> None:
             right += sum(result.labels[0][0] == expected for result in results)
         if rendered:
             print(f"\n{right} of {len(rendered) * len(budgets)} rendered clips x budgets have the right label on top.")
+    if not all_read:
+        sys.exit(1)
 
 
 def _render_demo(folder: Path) -> dict[str, str]:
@@ -93,4 +99,4 @@ def _line(result: Classification, expected: str | None) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run_command("classify", main)

@@ -1,8 +1,8 @@
 """Pre-train students, then fine-tune and probe them with few and many labels, beside the same model from scratch.
 
 Both recipes are used as they are, but for the overrides. Every finished run is written at once; started again, the
-command goes on with the runs that are missing, and an interrupted pre-training at its last checkpoint. Processes with
-different starts or seeds may share one file of results.
+command goes on with the runs that are missing, and an interrupted pre-training at its last checkpoint, if its recipe
+saves any. Processes with different starts or seeds may share one file of results.
 
 flux-hf make-motion-clips --output_dir data/motion_easy --train 4500 --validation 180 --test 450 \\
     --max_hardness 0.35 --seed 1
@@ -19,7 +19,7 @@ from pathlib import Path
 import yaml
 from filelock import FileLock
 
-from flux_hf.options import parse_options
+from flux_hf.options import check_checkpoints, parse_options
 
 EXPERIMENTS = "scripts/configs/experiments"
 
@@ -62,7 +62,16 @@ def main(argv: list[str] | None = None) -> None:
     (comparison,) = parse_options(ComparisonOptions, argv, __doc__)
     from flux_hf.data import cache_clips, load_video_dataset
     from flux_hf.pretraining import FluxPreTrainingArguments, PretrainOptions
-    from flux_hf.pretraining.comparison import MODES, STARTS, plot, pretrained_student, summary, table, train_and_test
+    from flux_hf.pretraining.comparison import (
+        MODES,
+        SCRATCH,
+        STARTS,
+        plot,
+        pretrained_student,
+        summary,
+        table,
+        train_and_test,
+    )
     from flux_hf.provenance import provenance
     from flux_hf.training import FinetuneOptions, FluxTrainingArguments
 
@@ -83,10 +92,11 @@ def main(argv: list[str] | None = None) -> None:
         "probe": _read(types, recipe, [*comparison.finetune_overrides, *comparison.probe_overrides]),
     }
     options, args = by_mode["finetune"]
-    if not (options.cache_dir and options.num_frames and options.model_config and args.token_budgets):
+    if not all((options.cache_dir, options.num_frames, options.size, options.model_config, args.token_budgets)):
         raise SystemExit(
             f"compare-pretraining: {recipe} must give cache_dir, model_config, token_budgets, num_frames and size"
         )
+    check_checkpoints(teacher=comparison.teacher)
     train, test = (
         cache_clips(
             load_video_dataset(options.dataset, split, video_root=options.video_root, label_names=options.labels_file),
@@ -110,15 +120,16 @@ def main(argv: list[str] | None = None) -> None:
                 settings=_student_settings(comparison),
             )
             for mode, share in missing:
-                run_args = copy.deepcopy(by_mode[mode][1])
+                run_options, run_args = copy.deepcopy(by_mode[mode])
                 run_args.seed, run_args.eval_strategy, run_args.save_strategy = seed, "no", "no"
                 run = {"seed": seed, "start": start, "mode": mode, "share": share}
-                run |= train_and_test(mode, share, student, options, train, test, run_args)
+                run |= train_and_test(mode, share, student, run_options, train, test, run_args)
                 print(json.dumps(run))
                 with FileLock(f"{output}.lock"):
                     runs = [*_finished_runs(output, settings), run]
                     result = provenance("compare-pretraining", argv) | {"settings": settings, "summary": summary(runs)}
-                    result |= {"students": _speed(Path(comparison.students)), "runs": runs}
+                    trained = {f"{run['start']}_{run['seed']}" for run in runs if run["start"] != SCRATCH}
+                    result |= {"students": _speed(Path(comparison.students), trained), "runs": runs}
                     unfinished = Path(f"{output}.unfinished")
                     unfinished.write_text(json.dumps(result, indent=1) + "\n")
                     os.replace(unfinished, output)
@@ -164,16 +175,17 @@ def _student_settings(comparison: ComparisonOptions) -> dict:
     }
 
 
-def _speed(students: Path) -> dict:
-    """Of every student the last loss, and mean seconds of a step and of what it waited for: clips, teacher."""
+def _speed(students: Path, names: set[str]) -> dict:
+    """Of every student whose log has a loss the last one, and mean seconds of a step and of what it waited for: clips,
+    teacher."""
     found = {}
-    for path in sorted(students.glob("*/trainer_state.json")):
-        entries = [entry for entry in json.loads(path.read_text())["log_history"] if "loss" in entry]
-        means = {
-            name: sum(entry[name] for entry in entries) / len(entries)
-            for name in ("data_seconds", "teacher_seconds", "step_seconds")
-        }
-        found[path.parent.name] = means | {"loss": entries[-1]["loss"]}
+    for name in sorted(names):
+        history = json.loads((students / name / "trainer_state.json").read_text())["log_history"]
+        if entries := [entry for entry in history if "loss" in entry]:
+            found[name] = {"loss": entries[-1]["loss"]} | {
+                part: sum(entry[part] for entry in entries) / len(entries)
+                for part in ("data_seconds", "teacher_seconds", "step_seconds")
+            }
     return found
 
 

@@ -8,19 +8,31 @@ from pathlib import Path
 from transformers import AutoModelForVideoClassification, AutoVideoProcessor
 
 from flux_hf import default_checkpoint
+from flux_hf.cli import run_command
 from flux_hf.data import load_video_dataset
 from flux_hf.evaluation import evaluate, markdown_table, plot_accuracy
 from flux_hf.evaluation.processes import process_state
 from flux_hf.evaluation.views import CLIP_SAMPLINGS
-from flux_hf.options import parse_options
+from flux_hf.options import naming_option, naming_split, parse_options
 from flux_hf.processing.frame_sampling_fluxvit import DECODING_MODES
 from flux_hf.provenance import provenance
 
 
 @dataclass
 class EvaluateOptions:
-    dataset: str = field(metadata={"help": "Folder in videofolder layout, or id of a data set on the Hub."})
+    dataset: str = field(
+        metadata={
+            "help": "Id of a data set on the Hub, or folder: list files of Kinetics, SSv2 or COIN, webdataset shards, "
+            "parquet, or videofolder layout."
+        }
+    )
     split: str = field(default="test", metadata={"help": "Split of the data set."})
+    video_root: str | None = field(
+        default=None, metadata={"help": "Folder of the videos of a list file. Default: the folder of the list."}
+    )
+    labels_file: str | None = field(
+        default=None, metadata={"help": "File with the names of the labels, where the data set has numbers only."}
+    )
     checkpoint: str = field(
         default_factory=default_checkpoint, metadata={"help": "Folder or Hub id. Default: the one in the package."}
     )
@@ -56,24 +68,27 @@ def main(argv: list[str] | None = None) -> None:
     (options,) = parse_options(EvaluateOptions, argv, __doc__)
     output = Path(options.output) if options.output else None
     if output and output.suffix != ".json":
-        raise SystemExit(f"output must be a .json file, got {options.output}")
+        raise ValueError(f"--output must be a .json file, got {options.output}")
     state = process_state()
-    model = AutoModelForVideoClassification.from_pretrained(options.checkpoint).eval().to(state.device)
-    try:
-        result = evaluate(
-            load_video_dataset(options.dataset, options.split),
-            model,
-            AutoVideoProcessor.from_pretrained(options.checkpoint, decoding=options.decoding),
-            options.token_budgets or model.config.head_token_budgets,
-            num_clips=options.num_clips,
-            num_crops=options.num_crops,
-            clip_sampling=options.clip_sampling,
-            batch_size=options.batch_size,
-            num_workers=options.num_workers,
-            records_dir=output.with_suffix(".videos") if output else None,
+    with naming_option("checkpoint", options.checkpoint):
+        model = AutoModelForVideoClassification.from_pretrained(options.checkpoint).eval().to(state.device)
+        processor = AutoVideoProcessor.from_pretrained(options.checkpoint, decoding=options.decoding)
+    with naming_split(options, "split"):
+        dataset = load_video_dataset(
+            options.dataset, options.split, video_root=options.video_root, label_names=options.labels_file
         )
-    except ValueError as error:
-        raise SystemExit(f"error: {error}") from error
+    result = evaluate(
+        dataset,
+        model,
+        processor,
+        options.token_budgets or model.config.head_token_budgets,
+        num_clips=options.num_clips,
+        num_crops=options.num_crops,
+        clip_sampling=options.clip_sampling,
+        batch_size=options.batch_size,
+        num_workers=options.num_workers,
+        records_dir=output.with_suffix(".videos") if output else None,
+    )
     if state.is_main_process:
         result |= {"dataset": options.dataset, "split": options.split, "checkpoint": _name(options.checkpoint)}
         _write(result | provenance("evaluate", argv), output)
@@ -100,4 +115,4 @@ def _write(result: dict, output: Path | None):
 
 
 if __name__ == "__main__":
-    main()
+    run_command("evaluate", main)

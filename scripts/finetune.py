@@ -5,13 +5,17 @@ torchrun --nproc_per_node 8 scripts/finetune.py recipe.yaml ...      # several p
 accelerate launch --config_file scripts/configs/accelerate/fsdp.yaml scripts/finetune.py recipe.yaml ...
 """
 
-from flux_hf.options import parse_options
+from flux_hf.cli import run_command
+from flux_hf.options import check_checkpoints, naming_split, parse_options
 from flux_hf.training import FinetuneOptions, FluxTrainingArguments, finetune
 
 
 def main(argv: list[str] | None = None) -> None:
-    print(finetune(*parse_options((FinetuneOptions, FluxTrainingArguments), argv, __doc__)))
+    options, training_args = parse_options((FinetuneOptions, FluxTrainingArguments), argv, __doc__)
+    check_checkpoints(model=options.model)
+    with naming_split(options, "train_split", "eval_split"):
+        print(finetune(options, training_args))
 
 
 if __name__ == "__main__":
-    main()
+    run_command("finetune", main)

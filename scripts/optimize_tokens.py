@@ -7,10 +7,11 @@ from pathlib import Path
 
 from transformers import AutoModelForVideoClassification, AutoVideoProcessor
 
+from flux_hf.cli import run_command
 from flux_hf.data import load_video_dataset
 from flux_hf.evaluation import evaluate
 from flux_hf.evaluation.processes import process_state
-from flux_hf.options import parse_options
+from flux_hf.options import naming_option, naming_split, parse_options
 from flux_hf.provenance import provenance
 from flux_hf.token_optimization import OBJECTIVES, search_grids
 from flux_hf.token_optimization.candidates import default_axes, with_grids
@@ -25,13 +26,24 @@ from flux_hf.token_optimization.report import (
 
 @dataclass
 class OptimizeTokensOptions:
-    dataset: str = field(metadata={"help": "Folder in videofolder layout, or id of a data set on the Hub."})
+    dataset: str = field(
+        metadata={
+            "help": "Id of a data set on the Hub, or folder: list files of Kinetics, SSv2 or COIN, webdataset shards, "
+            "parquet, or videofolder layout."
+        }
+    )
     checkpoint: str = field(metadata={"help": "Folder of the checkpoint; its processor gets the grids."})
     output_dir: str = field(
         metadata={"help": "Folder for result.json, table, plots and records; an interrupted search goes on from it."}
     )
     calibration_split: str = field(default="validation", metadata={"help": "Split to search on."})
     test_split: str = field(default="test", metadata={"help": "Split to report on; the search does not see it."})
+    video_root: str | None = field(
+        default=None, metadata={"help": "Folder of the videos of a list file. Default: the folder of the list."}
+    )
+    labels_file: str | None = field(
+        default=None, metadata={"help": "File with the names of the labels, where the data set has numbers only."}
+    )
     token_budgets: list[int] | None = field(
         default=None, metadata={"help": "Default: the budgets of the model's heads."}
     )
@@ -56,20 +68,17 @@ class OptimizeTokensOptions:
 def main(argv: list[str] | None = None) -> None:
     (options,) = parse_options(OptimizeTokensOptions, argv, __doc__)
     if not Path(options.checkpoint).is_dir():
-        raise SystemExit(f"checkpoint must be a local folder, its processor is written; got {options.checkpoint}")
-    try:
-        _run(options, argv)
-    except ValueError as error:
-        raise SystemExit(f"error: {error}") from error
-
-
-def _run(options: OptimizeTokensOptions, argv: list[str] | None):
+        raise ValueError(f"--checkpoint must be a local folder, its processor is written; got {options.checkpoint}")
     state = process_state()
     output = Path(options.output_dir)
-    model = AutoModelForVideoClassification.from_pretrained(options.checkpoint).eval().to(state.device)
-    processor = AutoVideoProcessor.from_pretrained(options.checkpoint)
-    calibration = load_video_dataset(options.dataset, options.calibration_split)
-    test = load_video_dataset(options.dataset, options.test_split)
+    with naming_option("checkpoint", options.checkpoint):
+        model = AutoModelForVideoClassification.from_pretrained(options.checkpoint).eval().to(state.device)
+        processor = AutoVideoProcessor.from_pretrained(options.checkpoint)
+    with naming_split(options, "calibration_split", "test_split"):
+        calibration, test = (
+            load_video_dataset(options.dataset, split, video_root=options.video_root, label_names=options.labels_file)
+            for split in (options.calibration_split, options.test_split)
+        )
     _check_apart(calibration, test, options)
     budgets = options.token_budgets or model.config.head_token_budgets
     frames, sizes = default_axes(model.config)
@@ -137,4 +146,4 @@ def _contents(dataset) -> set:
 
 
 if __name__ == "__main__":
-    main()
+    run_command("optimize-tokens", main)

@@ -5,13 +5,17 @@ torchrun --nproc_per_node 8 scripts/pretrain.py recipe.yaml ...      # several p
 flux-hf finetune recipe.yaml --model runs/pretrained                 # then; --freeze backbone trains the heads alone
 """
 
-from flux_hf.options import parse_options
+from flux_hf.cli import run_command
+from flux_hf.options import check_checkpoints, naming_split, parse_options
 from flux_hf.pretraining import FluxPreTrainingArguments, PretrainOptions, pretrain
 
 
 def main(argv: list[str] | None = None) -> None:
-    print(pretrain(*parse_options((PretrainOptions, FluxPreTrainingArguments), argv, __doc__)))
+    options, training_args = parse_options((PretrainOptions, FluxPreTrainingArguments), argv, __doc__)
+    check_checkpoints(model=options.model, teacher=options.teacher)
+    with naming_split(options, "train_split"):
+        print(pretrain(options, training_args))
 
 
 if __name__ == "__main__":
-    main()
+    run_command("pretrain", main)

@@ -62,14 +62,27 @@ def test_real_films_from_a_package(checkpoint, name, capsys):
     assert capsys.readouterr().out.count("decode") == 2
 
 
-def test_unreadable_video_ends_the_command_with_one_line(checkpoint, tmp_path):
+def test_an_unreadable_video_does_not_keep_the_others_from_being_classified(checkpoint, tmp_path, capsys):
     (tmp_path / "broken.mp4").write_bytes(b"not a video")
-    with pytest.raises(SystemExit, match=r"^error: .*broken\.mp4"):
-        main([str(tmp_path / "broken.mp4"), "--checkpoint", str(checkpoint)])
+    (tmp_path / "good.mp4").write_bytes(encode_video(12))
+    videos = [str(tmp_path / name) for name in ("broken.mp4", "good.mp4", "missing.mp4")]
+    with pytest.raises(SystemExit) as stop:
+        main([*videos, "--checkpoint", str(checkpoint)])
+    shown = capsys.readouterr()
+    assert stop.value.code == 1
+    assert shown.out.count("budget   64:") == shown.out.count("budget   32:") == 1
+    broken, missing = (line for line in shown.err.splitlines() if "error" in line)
+    assert broken.startswith(f"flux-hf classify: error: Cannot decode {videos[0]}: ")
+    assert missing.startswith(f"flux-hf classify: error: Cannot decode {videos[2]}: ")
+
+
+def test_a_missing_checkpoint_is_named(tmp_path):
+    with pytest.raises(ValueError, match="^--checkpoint no/where: "):
+        main(["clip.mp4", "--checkpoint", "no/where"])
 
 
 def test_nothing_to_classify_is_an_error(checkpoint):
-    with pytest.raises(SystemExit, match="give one or more paths or URLs, or --demo"):
+    with pytest.raises(ValueError, match="give one or more paths or URLs, or --demo"):
         main(["--checkpoint", str(checkpoint)])
 
 

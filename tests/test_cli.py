@@ -8,6 +8,7 @@ import pytest
 
 import flux_hf
 from flux_hf import cli
+from tests import video_datasets
 
 
 @pytest.fixture
@@ -93,7 +94,45 @@ def test_every_shipped_command_also_runs_as_a_file():
         body = ast.parse(path.read_text(encoding="utf-8")).body
         mains = [node for node in body if isinstance(node, ast.FunctionDef) and node.name == "main"]
         assert [(len(node.args.args), len(node.args.defaults)) for node in mains] == [(1, 1)], name
-        assert ast.unparse(body[-1]) == "if __name__ == '__main__':\n    main()", name
+        assert ast.unparse(body[-1]) in (
+            f"if __name__ == '__main__':\n    run_command('{name}', main)",
+            "if __name__ == '__main__':\n    main()",
+        ), name
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("no\n such  split"), OSError("no such split"), ImportError("no such split")]
+)
+def test_what_a_user_can_put_right_is_one_line(scripts, tmp_path, error):
+    (tmp_path / "say_hello.py").write_text(f"def main(argv=None):\n    raise {error!r}\n")
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["say"])
+    assert stop.value.code == "flux-hf say-hello: error: no such split"  # Python prints it and ends with exit code 1
+
+
+def test_an_error_without_a_message_says_what_it_is():
+    def main(argv):
+        raise FileNotFoundError
+
+    with pytest.raises(SystemExit, match="^flux-hf say: error: FileNotFoundError$"):
+        cli.run_command("say", main)
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyError, TypeError, AssertionError])
+def test_bugs_keep_their_traceback(scripts, tmp_path, error):
+    (tmp_path / "say_hello.py").write_text(f"def main(argv=None):\n    raise {error.__name__}('a bug')\n")
+    with pytest.raises(error, match="a bug"):
+        cli.main(["say-hello"])
+
+
+@pytest.mark.parametrize("start", [["-m", "flux_hf.cli", "finetune"], [cli.command_files()["finetune"]]])
+def test_files_and_the_console_command_say_the_same(tmp_path, start):
+    folder = video_datasets.videofolder(tmp_path / "clips", {"train": 2})
+    options = ["--dataset", str(folder), "--output_dir", str(tmp_path / "out"), "--use_cpu"]
+    run = subprocess.run([sys.executable, *start, *options], capture_output=True, text=True)
+    line = f"flux-hf finetune: error: --eval_split: {folder} has no split 'validation', it has train"
+    assert (run.returncode, run.stderr.splitlines()[-1]) == (1, line)
+    assert "Traceback" not in run.stderr
 
 
 @pytest.mark.parametrize("name", ["finetune", "pretrain"])

@@ -2,9 +2,11 @@
 
 import json
 from pathlib import Path
+from statistics import mean
 
 from flux_hf import default_checkpoint
 from flux_hf.benchmarking.report import performance_page
+from flux_hf.pretraining.comparison import table
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -90,37 +92,53 @@ def test_the_headline_experiment():
 
 def test_the_comparison_of_pretraining():
     page = (ROOT / "docs" / "pretraining.md").read_text(encoding="utf-8")
-    rows = result("compare_pretraining")["summary"]
-    assert {row["top1"]["seeds"] for row in rows} == {3}
-    by_setting = {(row["mode"], row["share"], row["tokens"], row["start"]): row for row in rows}
-    for mode, share, tokens in {setting[:3] for setting in by_setting}:
-        found = (by_setting.get((mode, share, tokens, start)) for start in ("scratch", "Flux-Multi", "Flux-Single"))
-        cells = (
-            "-" if row is None else "{mean:.1f} ± {std:.1f}".format(**_percent(row["top1"], "mean", "std"))
-            for row in found
-        )
-        assert f"| {mode} | {100 * share:g} % | {tokens} | {' | '.join(cells)} |" in page
-        assert by_setting[mode, share, tokens, "Flux-Multi"]["gain"]["mean"] >= 0.3195  # 32 points, rounded
-    students = result("compare_pretraining")["students"]
-    for seed in (0, 1, 2):
-        multi, single = (students[f"{start}_{seed}"]["step_seconds"] for start in ("Flux-Multi", "Flux-Single"))
-        assert single < multi / 2
+    found = result("compare_pretraining")
+    rows = found["summary"]
+    assert table(rows) in page
+    assert {row["top1"]["seeds"] for row in rows} == {3} and len(rows) == 2 * 3 * 3 * 3
+    smallest = min(row["gain"]["mean"] for row in rows if row["start"] != "scratch")
+    assert f"wins by {int(100 * smallest)} points or more" in page
+    scratch, multi = (
+        {row["tokens"]: row["top1"]["mean"] for row in rows if shown(row, "finetune", 0.01, start)}
+        for start in ("scratch", "Flux-Multi")
+    )
+    assert min(scratch.values()) > 3 / 9
+    text = README.replace("\n", " ")
+    assert f"has {100 * multi[128]:.1f} % at 128 tokens and {100 * multi[32]:.1f} % at 32" in text
+    assert f"from scratch {100 * scratch[128]:.1f} % and {100 * scratch[32]:.1f} %" in text
+    steps = {
+        start: mean(found["students"][f"{start}_{seed}"]["step_seconds"] for seed in range(3))
+        for start in ("Flux-Multi", "Flux-Single")
+    }
+    assert f"({steps['Flux-Single']:.1f} s against {steps['Flux-Multi']:.1f} s)" in page
+
+
+def shown(row: dict, mode: str, share: float, start: str) -> bool:
+    return (row["mode"], row["share"], row["start"]) == (mode, share, start)
 
 
 def test_the_comparison_with_a_foreign_teacher():
     page = (ROOT / "docs" / "pretraining.md").read_text(encoding="utf-8")
     found = result("compare_pretraining_foreign")
-    rows = {(row["share"], row["tokens"], row["start"]): row for row in found["summary"]}
-    assert len(rows) == 2 * 3 * 2 and {row["top1"]["seeds"] for row in rows.values()} == {3}
-    for (share, tokens, start), row in rows.items():
-        assert row["top1"]["mean"] < 0.18
-        if start == "Flux-Multi":
-            pair = (rows[share, tokens, each]["top1"] for each in ("scratch", "Flux-Multi"))
-            cells = ("{mean:.1f} ± {std:.1f}".format(**_percent(top1, "mean", "std")) for top1 in pair)
-            assert f"| {100 * share:g} % | {tokens} | {' | '.join(cells)} | {100 * row['gain']['mean']:+.1f} |" in page
+    scratch = [row for row in result("compare_pretraining")["summary"] if row["start"] == "scratch"]
+    assert table([*scratch, *found["summary"]]) in page
+    assert {row["top1"]["seeds"] for row in found["summary"]} == {3} and len(found["summary"]) == 2 * 3 * 3
     students = list(found["students"].values())
-    teacher, step = (sum(each[name] for each in students) / 3 for name in ("teacher_seconds", "step_seconds"))
+    teacher, step = (mean(student[name] for student in students) for name in ("teacher_seconds", "step_seconds"))
     assert len(students) == 3 and f"{teacher:.1f} s of the {step:.1f} s of a step" in page.replace("\n", " ")
+
+
+def test_a_longer_training_from_scratch():
+    page = (ROOT / "docs" / "pretraining.md").read_text(encoding="utf-8").replace("\n", " ")
+    found = result("compare_pretraining_longer")
+    assert found["settings"]["finetune_overrides"] == ["max_steps=1500"]
+    rows = {(row["share"], row["tokens"]): row["top1"] for row in found["summary"]}
+    for share in sorted({share for share, _ in rows}):
+        top1 = [
+            f"{100 * rows[share, tokens]['mean']:.1f} ± {100 * rows[share, tokens]['std']:.1f}"
+            for tokens in (128, 64, 32)
+        ]
+        assert f"{' / '.join(top1)} % with {100 * share:g} % of the labels" in page
 
 
 def test_speed_of_pretraining():

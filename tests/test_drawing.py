@@ -79,7 +79,7 @@ def test_command(tiny_checkpoint, make_video, tmp_path, capsys):
         main([clip, *checkpoint, "--show", str(tmp_path / name)])
         assert (tmp_path / name).stat().st_size > 3000
         assert f"drawn: {tmp_path / name}" in capsys.readouterr().out
-    with pytest.raises(SystemExit, match="give exactly one path or URL"):
+    with pytest.raises(ValueError, match="give exactly one path or URL"):
         main([clip, other, *checkpoint, "--show", str(tmp_path / "out.png")])
-    with pytest.raises(SystemExit, match=r"--show must end in \.png or \.mp4"):
+    with pytest.raises(ValueError, match=r"--show must end in \.png or \.mp4"):
         main([clip, *checkpoint, "--show", str(tmp_path / "out.gif")])

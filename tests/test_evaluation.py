@@ -8,6 +8,7 @@ from flux_hf import FluxVideoProcessor, FluxViTConfig, FluxViTForVideoClassifica
 from flux_hf.data import load_video_dataset
 from flux_hf.evaluation import evaluate
 from flux_hf.scripts.evaluate import main
+from tests import video_datasets
 from tests.tiny_models import PATCHES_OF_8
 from tests.video_files import encode_video
 
@@ -75,6 +76,30 @@ def test_labels_unknown_to_the_model_are_refused(dataset_dir, checkpoint):
     model.config.label2id = {"dark": 0, "bright": 1}
     with pytest.raises(ValueError, match=r"the model has no label \['grey'\]"):
         evaluate(load_video_dataset(dataset_dir, "test"), model, FluxVideoProcessor(), [64])
+
+
+def test_list_files_with_their_videos_and_labels_somewhere_else(checkpoint, tmp_path, capsys):
+    folder = video_datasets.kinetics(tmp_path / "videos", {"test": 4})
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    (folder / "test.csv").rename(lists / "test.csv")
+    (lists / "names.txt").write_text("dark\ngrey\nbright\n")
+    command = ["--dataset", str(lists), "--checkpoint", str(checkpoint), "--output", str(tmp_path / "result.json")]
+    main([*command, "--video_root", str(folder), "--labels_file", str(lists / "names.txt")])
+    result = json.loads((tmp_path / "result.json").read_text())
+    confusion = np.array(result["budgets"]["64"]["confusion"])
+    # Classes of the model: grey, dark, bright, other. Labels 0, 1, 2, 0 of the list are dark, grey, bright, dark.
+    assert result["num_videos"] == 4 and confusion.sum(1).tolist() == [1, 2, 1, 0]
+    with pytest.raises(ValueError, match=r"the model has no label \['0', '1', '2'\]"):
+        main([*command, "--video_root", str(folder)])
+    with pytest.raises(FileNotFoundError, match=r"the first video of .*test\.csv, does not exist; set video_root"):
+        main(command)
+
+
+def test_a_split_that_is_not_there(dataset_dir, checkpoint):
+    command = ["--dataset", str(dataset_dir), "--checkpoint", str(checkpoint)]
+    with pytest.raises(ValueError, match=r"^--split: .* has no split 'validation', it has test$"):
+        main([*command, "--split", "validation"])
 
 
 def test_command_writes_json(dataset_dir, checkpoint, tmp_path, capsys):

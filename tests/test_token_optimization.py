@@ -16,6 +16,7 @@ from flux_hf.scripts.optimize_tokens import main
 from flux_hf.token_optimization import candidate_grids, halving_schedule, search_grids
 from flux_hf.token_optimization.report import accuracy_cost_front, heat_map
 from flux_hf.token_optimization.search import balanced_order, sign_test
+from tests import video_datasets
 from tests.tiny_models import PATCHES_OF_8
 from tests.video_files import encode_video
 
@@ -271,9 +272,27 @@ def test_command_writes_what_the_pipeline_then_uses(dataset_dir, checkpoint, tmp
     assert again["test"]["before"]["budgets"]["32"]["grid"] == [4, 32]
 
 
+def test_command_reads_list_files(checkpoint, tmp_path):
+    folder = video_datasets.kinetics(tmp_path / "videos", {"train": 3, "test": 3})
+    lists, output = tmp_path / "lists", tmp_path / "optimised"
+    lists.mkdir()
+    for split in ("train", "test"):
+        (folder / f"{split}.csv").rename(lists / f"{split}.csv")
+    (lists / "names.txt").write_text("".join(f"{name}\n" for name in LABELS))
+    command = ["--dataset", str(lists), "--checkpoint", str(checkpoint), "--output_dir", str(output)]
+    command += ["--frames", "2", "--sizes", "40", "--token_budgets", "16", "--video_root", str(folder)]
+    command += ["--labels_file", str(lists / "names.txt")]
+    with pytest.raises(ValueError, match=r"^--calibration_split: .* has no split 'validation', it has "):
+        main(command)
+    main([*command, "--calibration_split", "train"])
+    result = json.loads((output / "result.json").read_text())
+    assert result["compute"]["videos"] == result["test"]["after"]["num_videos"] == 3
+    assert list(result["test"]["after"]["budgets"]["16"]["per_class"]) == LABELS
+
+
 def test_searching_on_the_test_split_is_refused(dataset_dir, checkpoint, tmp_path):
     command = ["--dataset", str(dataset_dir), "--checkpoint", str(checkpoint), "--output_dir", str(tmp_path / "o")]
-    with pytest.raises(SystemExit, match="error: calibration_split 'test' and test_split 'test' share 16 videos"):
+    with pytest.raises(ValueError, match="calibration_split 'test' and test_split 'test' share 16 videos"):
         main([*command, "--calibration_split", "test"])
-    with pytest.raises(SystemExit, match="checkpoint must be a local folder"):
+    with pytest.raises(ValueError, match="--checkpoint must be a local folder"):
         main(["--dataset", str(dataset_dir), "--checkpoint", "no/where", "--output_dir", str(tmp_path / "o")])

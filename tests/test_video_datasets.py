@@ -7,7 +7,7 @@ import pytest
 from datasets import ClassLabel
 
 from flux_hf import VideoDecodeError
-from flux_hf.data import VideoRows, cache_clips, load_video_dataset
+from flux_hf.data import MissingSplitError, VideoRows, cache_clips, load_video_dataset
 from flux_hf.data.label_names import read_label_names
 from flux_hf.data.reading import read_clip
 from tests import video_datasets
@@ -172,3 +172,19 @@ def test_label_files(tmp_path):
         read_label_names(tmp_path / "b.json")
     with pytest.raises(ValueError, match="twice: x"):
         read_label_names(["x", "y", "x"])
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("layout", ["videofolder", "parquet", "kinetics", "ssv2", "coin"])
+def test_a_split_that_is_not_there(tmp_path, layout, streaming):
+    folder = LAYOUTS[layout][0](tmp_path / "set", {"train": 2, "test": 1})
+    there = "train, training, validation, val, test, testing" if layout == "coin" else "train, test"
+    with pytest.raises(MissingSplitError, match=f"set.* has no split 'dev', it has {there}$"):
+        load_video_dataset(folder, "dev", streaming=streaming)
+
+
+def test_a_part_of_a_split(tmp_path):
+    folder = video_datasets.videofolder(tmp_path, {"train": 4})
+    assert len(load_video_dataset(folder, "train[:50%]")) == 2
+    with pytest.raises(MissingSplitError, match="it has train"):
+        load_video_dataset(folder, "test[:50%]")

@@ -26,6 +26,11 @@ class VideoRows:
     def __len__(self) -> int:
         return len(self.dataset)
 
+    @property
+    def labels(self) -> list[int]:
+        """Those of all videos, which stay unread."""
+        return self.dataset["label"][:]
+
     def label(self, index: int) -> int:
         return self._row(index)["label"]
 
@@ -49,8 +54,8 @@ class VideoRows:
 def clip_source(
     dataset, short_side: int | None = None, snap_to_keyframes: bool = False
 ) -> VideoRows | CachedClips | None:
-    """Something with `label_names`, `len()`, `label(index)`, `name(index)` and `read(index, choose)` for a data set of
-    videos or a cache of clips; None for anything else."""
+    """Something with `label_names`, `labels`, `len()`, `label(index)`, `name(index)` and `read(index, choose)`, for a
+    data set of videos or a cache of clips; None for anything else."""
     if isinstance(dataset, CachedClips):
         return dataset
     if isinstance(dataset, Dataset) and {"video", "label"} <= set(dataset.column_names):

@@ -12,7 +12,19 @@ VIDEO_SUFFIXES = (".mp4", ".webm", ".mkv", ".avi", ".mov", ".mpeg", ".mpg", ".m4
 COIN_SUBSETS = {"train": "training", "training": "training"} | dict.fromkeys(
     ("validation", "val", "test", "testing"), "testing"
 )
+SSV2_SPLITS = ("train", "validation", "test")
 LAST_FIELD = re.compile(r"[,\s]\s*([^,\s]+)$")
+
+
+class MissingSplitError(ValueError):
+    """A data set (`where`) has no split of the name `split`; `there` names those it has."""
+
+    def __init__(self, where: str, split: str, there: list[str]):
+        super().__init__(where, split, there)
+        self.where, self.split, self.there = where, split, there
+
+    def __str__(self):
+        return f"{self.where} has no split {self.split!r}, it has {', '.join(self.there)}"
 
 
 def load_list_file(
@@ -33,6 +45,7 @@ def load_list_file(
 
     Raises:
         ValueError: naming file and line or entry of what cannot be understood.
+        MissingSplitError: COIN or SSv2 without this split.
         FileNotFoundError: the first video is not where it should be.
     """
     root = Path(video_root or folder)
@@ -43,7 +56,11 @@ def load_list_file(
     if labels and lists:
         return _ssv2(_only(lists), read_label_names(_only(labels)), root)
     lists = [folder / f"{split}{suffix}" for suffix in (".csv", ".txt") if (folder / f"{split}{suffix}").is_file()]
-    return _kinetics(_only(lists), label_names, root) if lists else None
+    if lists:
+        return _kinetics(_only(lists), label_names, root)
+    if labels and (there := [name for name in SSV2_SPLITS if any(folder.glob(f"*{name}.json"))]):
+        raise MissingSplitError(str(folder), split, there)
+    return None
 
 
 def _only(files: list[Path]) -> Path:
@@ -88,7 +105,7 @@ def _ssv2(file: Path, names: list[str], root: Path) -> Dataset:
 
 def _coin(file: Path, split: str, root: Path) -> Dataset:
     if split not in COIN_SUBSETS:
-        raise ValueError(f"COIN has the splits {', '.join(COIN_SUBSETS)}, not {split!r}")
+        raise MissingSplitError(str(file), split, list(COIN_SUBSETS))
     database = json.loads(file.read_text(encoding="utf-8"))["database"]
     names = sorted({entry["class"] for entry in database.values()})
     rows = {key: entry for key, entry in database.items() if entry["subset"] == COIN_SUBSETS[split]}

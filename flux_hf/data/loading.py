@@ -1,12 +1,13 @@
 """Video data sets as `datasets` gives them, with files left undecoded and one set of column names."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from datasets import ClassLabel, Dataset, Features, IterableDataset, Value, Video, load_dataset
+from datasets import ClassLabel, Dataset, Features, IterableDataset, Value, Video, load_dataset, load_dataset_builder
 
 from flux_hf.data.label_names import read_label_names
-from flux_hf.data.list_files import VIDEO_SUFFIXES, load_list_file
+from flux_hf.data.list_files import VIDEO_SUFFIXES, MissingSplitError, load_list_file
 
 VIDEOFOLDER_SUFFIXES = (".mkv", ".mp4", ".avi", ".mpeg", ".mov")
 TIME_COLUMNS = {"start_time": "start", "end_time": "end"}
@@ -47,6 +48,8 @@ def load_video_dataset(
 
     Raises:
         ValueError: naming the columns that are missing, the files that would be left out, or the labels without a name.
+        MissingSplitError: a ValueError that names the splits there are.
+        OSError: the data set or its first video does not exist.
     """
     path = Path(name_or_path)
     names = read_label_names(label_names) if label_names is not None else None
@@ -54,10 +57,16 @@ def load_video_dataset(
         dataset = load_list_file(path, split, video_root=video_root, label_names=names)
         if dataset is not None:
             return dataset.to_iterable_dataset() if streaming else dataset
-        module = _folder_module(path)
-        dataset = load_dataset(module, data_dir=str(path), split=split, streaming=streaming)
+        source = {"path": _folder_module(path), "data_dir": str(path)}
     else:
-        dataset = load_dataset(str(name_or_path), split=split, streaming=streaming)
+        source = {"path": str(name_or_path)}
+    try:
+        dataset = load_dataset(**source, split=split, streaming=streaming)
+    except ValueError:
+        there = [str(name) for name in load_dataset_builder(**source).config.data_files or ()]
+        if not there or re.match(r"\w*", split)[0] in ("all", *there):
+            raise
+        raise MissingSplitError(str(name_or_path), split, there) from None
     where = f"{name_or_path} ({split})"
     dataset = _with_times(_with_video_column(dataset, where))
     if not labelled:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -34,10 +35,10 @@ def read_clip(
     """
 
     def indices(metadata: SeekableMetadata) -> np.ndarray:
-        first, count = _frames_between(metadata, row)
-        numbers = np.asarray(choose(count))
+        first, part = cut(metadata, row["video"], row.get("start"), row.get("end"))
+        numbers = np.asarray(choose(part.total_num_frames))
         if snap_to_keyframes:
-            numbers = snap_to_key_frames(numbers, count, np.asarray(metadata.key_frames, dtype=np.int64) - first)
+            numbers = snap_to_key_frames(numbers, part.total_num_frames, part.key_frames)
         return first + numbers
 
     return read_video(row["video"], indices, short_side=short_side)[0]
@@ -48,11 +49,26 @@ def row_name(row: dict, index: int) -> str:
     return str(row["video"].get("path") or f"row {index}")
 
 
-def _frames_between(metadata: SeekableMetadata, row: dict) -> tuple[int, int]:
-    total, start, end = metadata.total_num_frames, row.get("start"), row.get("end")
+def cut(
+    metadata: SeekableMetadata, source, start: float | None = None, end: float | None = None
+) -> tuple[int, SeekableMetadata]:
+    """The part of a video between two times.
+
+    Args:
+        metadata: of the whole video.
+        source: the video, for messages.
+        start, end: seconds; None is the beginning and the end of the video, and so is an `end` behind it.
+
+    Returns:
+        number of the first frame of the part, and the metadata of the part alone: its frames and key frames, counted
+        from that one.
+
+    Raises:
+        VideoDecodeError: no frame is between the times, or the video has no frame rate.
+    """
     if start is None and end is None:
-        return 0, total
-    name = source_name(row["video"])
+        return 0, metadata
+    name, total = source_name(source), metadata.total_num_frames
     if not metadata.fps:
         raise VideoDecodeError(name, "it has a start or end time but no frame rate")
     first = math.floor((start or 0.0) * metadata.fps)
@@ -61,4 +77,6 @@ def _frames_between(metadata: SeekableMetadata, row: dict) -> tuple[int, int]:
         raise VideoDecodeError(
             name, f"it has no frame between {start} s and {end} s ({total} frames at {metadata.fps:.2f} a second)"
         )
-    return first, last - first
+    key_frames = [number - first for number in metadata.key_frames if first <= number < last]
+    count = last - first
+    return first, replace(metadata, total_num_frames=count, duration=count / metadata.fps, key_frames=key_frames)

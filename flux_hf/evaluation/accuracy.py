@@ -34,7 +34,8 @@ def evaluate(
     returns the whole result.
 
     Args:
-        dataset: as `load_video_dataset` returns it; its label names must be the model's.
+        dataset: as `load_video_dataset` returns it; its label names must be the model's. Where it has the columns
+            `start` and `end` (seconds), all clips are taken between them.
         token_budgets: budgets, on the grids the processor chooses. One decoding of a video serves all of them.
         num_clips, num_crops, clip_sampling: the views, see `Views`. Kinetics: 4 x 3 "middles"; Something-Something:
             2 x 3 "ticks"; default one clip, central crop, which is what the processor makes of a video.
@@ -45,9 +46,9 @@ def evaluate(
 
     Returns:
         `num_videos`, `unreadable` (list of {"video", "reason"}; they are in no figure), `label_names`,
-        `files` (sha256 of the list of files), `model` (sha256 of the weights), `views`, `decoding`, `speed` of this
-        run, and `budgets`: for each budget `grid`, `grids_used` (with how many videos), `gmacs` (of one view, the mean
-        over videos), `gmacs_x_views`, `top1`, `top1_interval` (95 %), `top5`, `mean_class`, `per_class`, `confusion`.
+        `files` (`file_list_hash`), `model` (sha256 of the weights), `views`, `decoding`, `speed` of this run, and
+        `budgets`: for each budget `grid`, `grids_used` (with how many videos), `gmacs` (of one view, the mean over
+        videos), `gmacs_x_views`, `top1`, `top1_interval` (95 %), `top5`, `mean_class`, `per_class`, `confusion`.
 
     Raises:
         ValueError: the data set has labels the model does not know, a setting is not accepted, or `records_dir` holds

@@ -62,6 +62,7 @@ def score_videos(
     once.
 
     Args:
+        dataset: as `load_video_dataset` returns it; of a row with `start` or `end` only that part of the video counts.
         label_ids: the model's class for each label of the data set.
         batch_size: views per forward, at most.
 
@@ -134,6 +135,8 @@ class _VideoViews(torch.utils.data.Dataset):
                 self.processor,
                 lambda source: [arm.grid_for(self.processor, source) for arm in self.arms],
                 self.views,
+                start=entry.get("start"),
+                end=entry.get("end"),
             )
         except VideoDecodeError as error:
             return {"row": row, "reason": str(error)}

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from transformers.image_utils import SizeDict
 
+from flux_hf.data.reading import cut
 from flux_hf.processing.frame_sampling_fluxvit import sample_segments, segment_middles
 from flux_hf.processing.video_decoding_fluxvit import read_video
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
@@ -86,26 +87,35 @@ def check_processor(processor: FluxVideoProcessor, views: Views):
 
 
 def read_views(
-    source, processor: FluxVideoProcessor, choose_grids, views: Views
+    source,
+    processor: FluxVideoProcessor,
+    choose_grids,
+    views: Views,
+    *,
+    start: float | None = None,
+    end: float | None = None,
 ) -> tuple[list[Grid], dict[Grid, torch.Tensor]]:
     """Decode a video once and make all its views on all grids that are wanted of it.
 
     Args:
         source: anything `read_video` takes.
         choose_grids: function ((frames, short side of the video)) -> list of grids, which may repeat.
+        start, end: seconds; all views are of the part between them, as if it were the whole video. Default: no cut.
 
     Returns:
         the grids as chosen, and grid -> pixels (clips * crops, frames, channels, height, width), clip by clip.
 
     Raises:
-        VideoDecodeError: the video cannot be read.
+        VideoDecodeError: the video cannot be read, or has no frame between the times.
     """
     grids, numbers = [], {}
 
     def wanted(metadata) -> np.ndarray:
-        grids[:] = choose_grids((metadata.total_num_frames, min(metadata.height, metadata.width)))
+        first, part = cut(metadata, source, start, end)
+        grids[:] = choose_grids((part.total_num_frames, min(part.height, part.width)))
         numbers.clear()
-        numbers.update({grid: frames_to_decode(metadata, grid[0], views, processor.decoding) for grid in set(grids)})
+        for grid in set(grids):
+            numbers[grid] = first + frames_to_decode(part, grid[0], views, processor.decoding)
         return np.unique(np.concatenate([clips.ravel() for clips in numbers.values()]))
 
     frames, metadata = read_video(source, wanted)

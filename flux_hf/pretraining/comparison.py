@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from transformers import set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
@@ -16,7 +15,6 @@ from flux_hf.pretraining.arguments import FluxPreTrainingArguments
 from flux_hf.pretraining.pretraining import PretrainOptions, pretrain
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
 from flux_hf.training.arguments import FluxTrainingArguments
-from flux_hf.training.evaluation_clips import EvaluationClips
 from flux_hf.training.finetuning import FinetuneOptions
 from flux_hf.training.starting_model import ModelChanges, starting_model
 from flux_hf.training.trainer import FluxTrainer
@@ -118,24 +116,13 @@ def train_and_test(
         config_file=options.model_config,
         changes=ModelChanges(options.drop_path_rate, options.head_token_budgets),
     )
-    processor = FluxVideoProcessor(patch_size=model.config.patch_size)
+    grids = dict.fromkeys(args.token_budgets, (options.num_frames, options.size))
+    processor = FluxVideoProcessor(patch_size=model.config.patch_size, grids=grids)
     trainer = FluxTrainer(model=model, args=args, train_dataset=part, processing_class=processor)
     seconds = trainer.train().metrics["train_runtime"]
-    top1 = _accuracy_by_tokens(trainer, test, (options.num_frames, options.size))
+    found = trainer.evaluate(test)
+    top1 = {str(budget): found[f"eval_top1_{budget}"] for budget in args.token_budgets}
     return {"clips": len(part), "train_seconds": seconds, "top1": top1}
-
-
-@torch.inference_mode()
-def _accuracy_by_tokens(trainer: FluxTrainer, test: CachedClips, grid: tuple[int, int]) -> dict[str, float]:
-    model, right = trainer.model.eval(), dict.fromkeys(trainer.token_budgets, 0)
-    clips, size = EvaluationClips(test, trainer.processing_class, [grid]), trainer.args.per_device_eval_batch_size
-    for start in range(0, len(clips), size):
-        items = [clips[index] for index in range(start, min(start + size, len(clips)))]
-        pixels = torch.stack([item["clips"][0] for item in items])
-        labels = torch.tensor([item["label"] for item in items])
-        for budget in right:
-            right[budget] += int((model(pixels, token_budget=budget).logits.argmax(-1) == labels).sum())
-    return {str(budget): count / len(clips) for budget, count in right.items()}
 
 
 def summary(runs: list[dict]) -> list[dict]:

@@ -74,21 +74,29 @@ def mixed_order(numbers: Sequence[int], weights: list[float], seed: int) -> Call
     Args:
         numbers: number of the data set of every video.
         weights: one for each data set.
+
+    Raises:
+        ValueError: a weight is so small that its data set has no clip in an epoch.
     """
     numbers = np.asarray(numbers)
     videos = [np.flatnonzero(numbers == number) for number in range(len(weights))]
     shares = shares_of(weights, [len(members) for members in videos])
     limits = np.round(np.cumsum([0.0, *shares]) * len(numbers)).astype(int)
     counts = np.diff(limits)
+    if not counts.all():
+        raise ValueError(
+            f"dataset_weights {list(weights)} give data set {int(np.argmin(counts)) + 1} none of the {len(numbers)} "
+            "clips of an epoch; raise its weight"
+        )
 
     def order(epoch: int) -> list[int]:
         drawn = []
         for number, (members, count) in enumerate(zip(videos, counts, strict=True)):
             first = epoch * count
-            passes = range(first // len(members), (first + count - 1) // len(members) + 1) if count else ()
+            passes = range(first // len(members), (first + count - 1) // len(members) + 1)
             shuffled = [np.random.default_rng([seed, number, each]).permutation(members) for each in passes]
             start = first % len(members)
-            drawn += np.concatenate(shuffled)[start : start + count].tolist() if count else []
+            drawn += np.concatenate(shuffled)[start : start + count].tolist()
         generator = torch.Generator().manual_seed(seed + epoch)
         return [drawn[place] for place in torch.randperm(len(drawn), generator=generator).tolist()]
 

@@ -106,7 +106,7 @@ def pretrain(options: PretrainOptions, training_args: FluxPreTrainingArguments) 
         teacher=teacher,
         teacher_layers=options.teacher_layers,
         flips=[training_args.flip and name not in without_flip for name in options.dataset],
-        weights=options.dataset_weights,
+        weights=None if options.streaming else options.dataset_weights,
     )
     metrics = trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint).metrics
     copy_to_idle_heads(trainer.accelerator.unwrap_model(trainer.model), trainer.heads)
@@ -126,19 +126,21 @@ def student(options: PretrainOptions, config: FluxViTConfig, teacher: Teacher) -
         "teacher_projection_dim": teacher.pooled_width,
     }
     changes = {name: value for name, value in changes.items() if value is not None}
-    if options.model is not None:
-        return FluxViTForPreTraining.from_pretrained(options.model, ignore_mismatched_sizes=True, **changes)
     config.update(changes)
     config.validate()
-    return FluxViTForPreTraining(config)
+    if options.model is None:
+        return FluxViTForPreTraining(config)
+    return FluxViTForPreTraining.from_pretrained(options.model, config=config, ignore_mismatched_sizes=True)
 
 
 @torch.no_grad()
 def copy_to_idle_heads(model: FluxViTForPreTraining, trained: list[int]) -> None:
-    """Give every pooling head that is not among the `trained` ones the weights of the nearest of these."""
+    """Give every pooling head that is not among the `trained` ones the weights of that of them whose budget is nearest
+    (ties: the larger budget)."""
+    budgets = model.config.head_token_budgets
     for index, pooler in enumerate(model.fluxvit.poolers):
         if index not in trained:
-            nearest = min(trained, key=lambda other: abs(other - index))  # noqa: B023 (called at once)
+            nearest = min(sorted(trained), key=lambda other: abs(budgets[other] - budgets[index]))  # noqa: B023 (at once)
             pooler.load_state_dict(model.fluxvit.poolers[nearest].state_dict())
 
 

@@ -290,7 +290,8 @@ def cls_attention_forward(module, query, key, value, attention_mask, scaling=Non
     kwargs.pop("output_attentions", None)
     output, _ = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    scores = query[:, :, :1].float() @ key.float().transpose(-2, -1) * scale
+    with torch.autocast(query.device.type, enabled=False):
+        scores = query[:, :, :1].float() @ key.float().transpose(-2, -1) * scale
     return output, scores.softmax(-1)
 
 

@@ -15,13 +15,21 @@ class TeacherCache:
     """Keeps outputs of a teacher by the content of a clip, one file each in fp16 (unit vectors lose 3 digits of 7).
 
     Args:
-        directory: of all caches; each teacher and choice of layers and tokens has a folder in it.
+        directory: of all caches; each teacher and choice of layers, tokens and precision has a folder in it.
+        mixed_precision: of the autocast that the teacher runs under, "no" without.
     """
 
-    def __init__(self, directory: str | Path, teacher: Teacher, layers: list[int], teacher_tokens: int):
+    def __init__(
+        self,
+        directory: str | Path,
+        teacher: Teacher,
+        layers: list[int],
+        teacher_tokens: int,
+        mixed_precision: str = "no",
+    ):
         described = (
-            f"{type(teacher).__name__} {model_hash(teacher.model)} {teacher.normalization} {teacher.patch_size} "
-            f"{layers} {teacher_tokens}"
+            f"{type(teacher).__name__} {model_hash(teacher.model)} {teacher.model.config.to_json_string()} "
+            f"{teacher.normalization} {teacher.patch_size} {layers} {teacher_tokens} {mixed_precision}"
         )
         self.folder = Path(directory) / hashlib.sha256(described.encode()).hexdigest()[:16]
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,9 @@
 import time
 
 import torch
+from datasets import IterableDataset
 
+from flux_hf.data import clip_source
 from flux_hf.modeling.modeling_fluxvit_pretraining import alignment_loss, alignment_losses
 from flux_hf.pretraining.masking import gumbel_noise, student_masks, teacher_mask
 from flux_hf.pretraining.mixture import MixtureViews, mixed_order
@@ -30,10 +32,11 @@ class FluxPreTrainer(ClipTrainer):
         teacher: see [`load_teacher`]. It is no part of the model: neither optimised nor wrapped nor saved.
         teacher_layers: the teacher's layer for each of the model's aligned ones, from 1. Default: [`matching_layers`].
         flips, weights: whether clips of each data set are mirrored, and how often its clips come; one entry for each.
-            Default: as `args` says, and by size.
+            Default: as `args` says, and by size. A streamed mixture has its weights from `load_mixture`.
 
     Raises:
-        ValueError: widths of model and teacher differ, or layers or budgets do not fit.
+        ValueError: widths of model and teacher differ, layers or budgets do not fit, or `teacher_cache`, `view_epochs`
+            or `weights` are given for a data set that they cannot serve.
     """
 
     def __init__(
@@ -52,11 +55,16 @@ class FluxPreTrainer(ClipTrainer):
             model.aligned_layers, model.config.num_hidden_layers, teacher.depth
         )
         self._check_fit(model)
+        self._check_dataset()
         self.heads = model.fluxvit.resolve_heads(self.token_budgets)
         self.teacher_cache = None
         if self.args.teacher_cache is not None:
             self.teacher_cache = TeacherCache(
-                self.args.teacher_cache, teacher, self.teacher_layers, self.args.teacher_tokens
+                self.args.teacher_cache,
+                teacher,
+                self.teacher_layers,
+                self.args.teacher_tokens,
+                self.accelerator.mixed_precision,
             )
 
     def _check_fit(self, model) -> None:
@@ -78,9 +86,21 @@ class FluxPreTrainer(ClipTrainer):
                 f"token_budgets {self.token_budgets} must be at most teacher_tokens ({self.args.teacher_tokens})"
             )
 
+    def _check_dataset(self) -> None:
+        given = {"view_epochs": self.args.view_epochs, "weights": self.weights}
+        given = [name for name, value in given.items() if value is not None]
+        if given and isinstance(self.train_dataset, IterableDataset):
+            raise ValueError(f"{', '.join(given)} cannot be had for a streamed data set, whose videos have no numbers")
+        if given and clip_source(self.train_dataset) is None:
+            raise ValueError(
+                f"{', '.join(given)} need videos or a cache of clips, not {type(self.train_dataset).__name__}"
+            )
+
     def view_maker(self, label_names: list[str]) -> MixtureViews:
         mean, std = self.processing_class.image_mean, self.processing_class.image_std
         flips = [self.args.flip] * len(label_names) if self.flips is None else self.flips
+        if len(flips) != len(label_names):
+            raise ValueError(f"flips must have one entry for each of the data sets {label_names}, got {flips}")
         return MixtureViews(
             [ViewMaker(ClipAugmentation(self.args, mean, std, flip=flip), self.args.views_per_video) for flip in flips]
         )
@@ -91,8 +111,7 @@ class FluxPreTrainer(ClipTrainer):
     def sampler_options(self, source) -> dict:
         options = {"period": self.args.view_epochs}
         if self.weights is not None:
-            numbers = [source.label(index) for index in range(len(source))]
-            options["order"] = mixed_order(numbers, self.weights, self.args.seed)
+            options["order"] = mixed_order(source.labels, self.weights, self.args.seed)
         return options
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
@@ -120,12 +139,13 @@ class FluxPreTrainer(ClipTrainer):
         return (loss, output) if return_outputs else loss
 
     def _targets(self, pixels: torch.Tensor, seen: torch.Tensor, digests: list[str] | None) -> TeacherOutput:
-        if self.teacher_cache is None or digests is None:
+        if self.teacher_cache is None:
             return self.teacher(pixels, seen, self.teacher_layers)
         found = self.teacher_cache.get(digests, pixels.device)
         if found is None:
-            found = self.teacher(pixels, seen, self.teacher_layers)
-            self.teacher_cache.put(digests, found)
+            self.teacher_cache.put(digests, self.teacher(pixels, seen, self.teacher_layers))
+            # As they are kept, so that a run that looks them up goes the same way.
+            found = self.teacher_cache.get(digests, pixels.device)
         return found
 
     def _now(self) -> float:

@@ -110,7 +110,11 @@ class ClipTrainer(Trainer):
             **self.sampler_options(source),
         )
         if left := len(source) - len(sampler) * self._train_batch_size:
-            logger.info(f"{left} of {len(source)} videos do not fill a step; every epoch leaves out as many, others")
+            unfilled = f"{left} of {len(source)} videos do not fill a step; every epoch leaves out as many"
+            if sampler.period:
+                logger.warning(f"{unfilled}, the same again after {sampler.period} (view_epochs): some may never come")
+            else:
+                logger.info(f"{unfilled}, others")
         clips = TrainingClips(source, make_views, seed=args.seed, max_unreadable=args.max_unreadable_in_a_row)
         loader = DataLoader(clips, batch_sampler=sampler, collate_fn=collate, **self._loader_options())
         self.add_callback(EpochOfSampler(sampler))

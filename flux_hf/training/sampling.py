@@ -1,5 +1,6 @@
 """Batches of one grid each, the same on every process and after a restart."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -11,11 +12,13 @@ from flux_hf.training.grids import grid_of_step
 
 
 class ClipRequest(NamedTuple):
-    """One training clip to make: which video, in which epoch, on which grid (frames, size in pixels)."""
+    """One training clip to make: which video, in which epoch, on which grid (frames, size in pixels), and how often it
+    came before in that epoch."""
 
     index: int
     epoch: int
     grid: tuple[int, int]
+    repeat: int = 0
 
 
 class GridBatchSampler(Sampler[list[ClipRequest]]):
@@ -23,8 +26,8 @@ class GridBatchSampler(Sampler[list[ClipRequest]]):
     consecutive ones (processes x accumulated batches; accelerate hands batch k to process k modulo their number).
 
     The order is a function of (seed, epoch), the grid one of (seed, epoch, step), so neither the number of processes
-    nor a restart changes them. Videos that do not fill the last step are left out of that epoch; each epoch leaves out
-    others.
+    nor a restart changes them. Videos that do not fill the last step are left out of that epoch; each epoch of a period
+    leaves out others.
 
     Args:
         num_videos: size of the data set.
@@ -70,11 +73,15 @@ class GridBatchSampler(Sampler[list[ClipRequest]]):
         return self.num_videos // (self.videos_per_batch * self.batches_per_step) * self.batches_per_step
 
     def __iter__(self) -> Iterator[list[ClipRequest]]:
-        order = self.order(self.epoch)
+        order, came = self.order(self.epoch), Counter()
         for batch in range(len(self)):
             grid = grid_of_step(self.grids, self.seed, self.epoch, batch // self.batches_per_step)
             start = batch * self.videos_per_batch
-            yield [ClipRequest(index, self.epoch, grid) for index in order[start : start + self.videos_per_batch]]
+            requests = []
+            for index in order[start : start + self.videos_per_batch]:
+                requests.append(ClipRequest(index, self.epoch, grid, came[index]))
+                came[index] += 1
+            yield requests
 
     def _shuffled(self, epoch: int) -> list[int]:
         generator = torch.Generator().manual_seed(self.seed + epoch)

@@ -61,8 +61,8 @@ class FluxTrainer(ClipTrainer):
         augmentation = ClipAugmentation(self.args, self.processing_class.image_mean, self.processing_class.image_std)
         if self.args.motion_symmetries and (unknown := [name for name in label_names if name not in LABELS]):
             raise ValueError(
-                f"motion_symmetries knows what becomes of {', '.join(LABELS)} when a clip is turned, mirrored or played "
-                f"backwards, not of {', '.join(unknown[:5])}: set it to false"
+                f"motion_symmetries knows what becomes of {', '.join(LABELS)} when a clip is turned, mirrored or "
+                f"played backwards, not of {', '.join(unknown[:5])}: set it to false"
             )
         return ViewMaker(augmentation, self.args.views_per_video, label_names if self.args.motion_symmetries else None)
 

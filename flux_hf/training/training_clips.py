@@ -90,8 +90,9 @@ class TrainingClips(Dataset):
 
     def __getitem__(self, request: ClipRequest) -> TrainingItem:
         index, unreadable = request.index, []
+        repeat = (request.repeat,) if request.repeat else ()
         while len(unreadable) < self.max_unreadable:
-            key = (self.seed, request.epoch, request.index, len(unreadable))
+            key = (self.seed, request.epoch, request.index, len(unreadable), *repeat)
             try:
                 views, labels = self.make_views(
                     lambda choose: self.source.read(index, choose),  # noqa: B023 (called at once)
