@@ -34,6 +34,8 @@ def parse_options(dataclass_types, argv: list[str] | None = None, description: s
 def _recipe(file: str, parser: HfArgumentParser) -> dict:
     try:
         recipe = yaml.safe_load(Path(file).read_text())
+    except OSError as error:
+        parser.error(f"{file} cannot be read: {error.strerror}")
     except yaml.YAMLError as error:
         parser.error(f"{file} is not YAML: {error}")
     if not isinstance(recipe, dict):

@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from flux_hf.cli import run_command
 from flux_hf.options import parse_options
 
 
@@ -63,4 +64,4 @@ def _ratios(timed: dict, alone: dict) -> dict:
 
 
 if __name__ == "__main__":
-    main()
+    run_command("benchmark-decoding", main)

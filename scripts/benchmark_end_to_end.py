@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from flux_hf.cli import run_command
 from flux_hf.options import parse_options
 
 AUTO = "from transformers import AutoModelForVideoClassification, AutoVideoProcessor"
@@ -88,4 +89,4 @@ def _input_shape(classify, path: str) -> list[int]:
 
 
 if __name__ == "__main__":
-    main()
+    run_command("benchmark-end-to-end", main)

@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from flux_hf.cli import run_command
 from flux_hf.options import parse_options
 
 MODELS = ("nano", "small", "base")
@@ -141,4 +142,4 @@ def _grids(model, budget: int, options: ModelOptions) -> dict:
 
 
 if __name__ == "__main__":
-    main()
+    run_command("benchmark-model", main)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from flux_hf import default_checkpoint
+from flux_hf.cli import run_command
 from flux_hf.options import parse_options
 
 
@@ -41,10 +42,7 @@ def main(argv: list[str] | None = None) -> None:
     # Exports take one grid for all videos.
     processor = AutoVideoProcessor.from_pretrained(options.checkpoint, fit_source=False)
     budgets, batches = options.token_budgets or model.config.head_token_budgets, options.batch_sizes
-    try:
-        label_ids = model_labels(dataset, model)
-    except ValueError as error:
-        raise SystemExit(f"error: {error}") from error
+    label_ids = model_labels(dataset, model)
     graphs = len(budgets) * len({1, *batches})
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 4 * graphs)
 
@@ -96,4 +94,4 @@ def _timed(runs: dict, grid: tuple[int, int], batch: int, repeats: int) -> dict:
 
 
 if __name__ == "__main__":
-    main()
+    run_command("benchmark-options", main)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from flux_hf.benchmarking.training import CONFIGS, StepOptions, logged_seconds, step_arguments
+from flux_hf.cli import run_command
 from flux_hf.options import parse_options
 
 
@@ -101,4 +102,4 @@ def _trainer(options: BenchmarkOptions, folder: Path):
 
 
 if __name__ == "__main__":
-    main()
+    run_command("benchmark-pretraining", main)

@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from flux_hf.cli import run_command
 from flux_hf.options import parse_options
 
 
@@ -18,12 +19,9 @@ def main(argv: list[str] | None = None) -> None:
     from flux_hf.benchmarking.report import performance_page
 
     results = [json.loads(Path(name).read_text()) for name in options.results]
-    try:
-        page = performance_page(results)
-    except ValueError as error:
-        raise SystemExit(f"error: {error}") from error
+    page = performance_page(results)
     Path(options.output).write_text(page)
 
 
 if __name__ == "__main__":
-    main()
+    run_command("benchmark-report", main)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from flux_hf.benchmarking.training import StepOptions, logged_seconds, step_arguments, step_kilobytes
+from flux_hf.cli import run_command
 from flux_hf.options import parse_options
 
 
@@ -137,4 +138,4 @@ def _training(options: BenchmarkOptions, data, folder: Path) -> dict:
 
 
 if __name__ == "__main__":
-    main()
+    run_command("benchmark-training", main)

@@ -19,6 +19,7 @@ from pathlib import Path
 import yaml
 from filelock import FileLock
 
+from flux_hf.cli import run_command
 from flux_hf.options import check_checkpoints, parse_options
 
 EXPERIMENTS = "scripts/configs/experiments"
@@ -78,9 +79,9 @@ def main(argv: list[str] | None = None) -> None:
     starts, modes = comparison.starts or list(STARTS), comparison.modes or list(MODES)
     for name, chosen, known in (("starts", starts, STARTS), ("modes", modes, MODES)):
         if unknown := sorted(set(chosen) - set(known)):
-            raise SystemExit(f"compare-pretraining: {name} must be of {', '.join(known)}, not {', '.join(unknown)}")
+            raise ValueError(f"{name} must be of {', '.join(known)}, not {', '.join(unknown)}")
     if not all(0 < share <= 1 for share in comparison.shares):
-        raise SystemExit(f"compare-pretraining: shares must be above 0 and at most 1, got {comparison.shares}")
+        raise ValueError(f"shares must be above 0 and at most 1, got {comparison.shares}")
     student_options, student_args = _read(
         (PretrainOptions, FluxPreTrainingArguments),
         comparison.pretrain_recipe,
@@ -93,9 +94,7 @@ def main(argv: list[str] | None = None) -> None:
     }
     options, args = by_mode["finetune"]
     if not all((options.cache_dir, options.num_frames, options.size, options.model_config, args.token_budgets)):
-        raise SystemExit(
-            f"compare-pretraining: {recipe} must give cache_dir, model_config, token_budgets, num_frames and size"
-        )
+        raise ValueError(f"{recipe} must give cache_dir, model_config, token_budgets, num_frames and size")
     check_checkpoints(teacher=comparison.teacher)
     train, test = (
         cache_clips(
@@ -141,7 +140,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def _read(types, recipe: str, overrides: list[str]) -> tuple:
     if wrong := [entry for entry in overrides if "=" not in entry]:
-        raise SystemExit(f"compare-pretraining: overrides must be name=value, got {', '.join(wrong)}")
+        raise ValueError(f"overrides must be name=value, got {', '.join(wrong)}")
     named = [(name, shlex.split(values)) for name, _, values in (entry.partition("=") for entry in overrides)]
     return parse_options(types, [recipe, *(part for name, values in named for part in (f"--{name}", *values))], __doc__)
 
@@ -162,7 +161,7 @@ def _finished_runs(output: Path, settings: dict) -> list[dict]:
         return []
     found = json.loads(output.read_text())
     if found["settings"] != settings:
-        raise SystemExit(f"compare-pretraining: {output} has runs with other settings; name another output")
+        raise ValueError(f"{output} has runs with other settings; name another output")
     return found["runs"]
 
 
@@ -190,4 +189,4 @@ def _speed(students: Path, names: set[str]) -> dict:
 
 
 if __name__ == "__main__":
-    main()
+    run_command("compare-pretraining", main)

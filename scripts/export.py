@@ -2,6 +2,7 @@
 
 import sys
 
+from flux_hf.cli import run_command
 from flux_hf.export import ExportOptions, export
 from flux_hf.options import leading_values, parse_options
 
@@ -9,14 +10,11 @@ from flux_hf.options import leading_values, parse_options
 def main(argv: list[str] | None = None) -> None:
     argv = leading_values(sys.argv[1:] if argv is None else argv, "checkpoint", "output_dir")
     (options,) = parse_options(ExportOptions, argv, __doc__)
-    try:
-        report = export(options)
-    except (ValueError, OSError, ImportError) as error:
-        raise SystemExit(f"error: {error}") from error
+    report = export(options)
     print(f"input {report['input_shape']}, budget {report['token_budget']}; {report['machine']}")
     for name, run in report["runs"].items():
         print(f"{name:<16} {run['milliseconds']:8.1f} ms, difference from PyTorch {run['difference']:.1e}")
 
 
 if __name__ == "__main__":
-    main()
+    run_command("export", main)

@@ -3,6 +3,7 @@
 import sys
 from dataclasses import dataclass, field
 
+from flux_hf.cli import run_command
 from flux_hf.options import leading_values, parse_options
 
 
@@ -22,10 +23,7 @@ def main(argv: list[str] | None = None) -> None:
     (options,) = parse_options(ExtractOptions, argv, __doc__)
     from flux_hf.conversion.dinov2_onnx import extract_dinov2
 
-    try:
-        config = extract_dinov2(**vars(options))
-    except (ValueError, OSError) as error:
-        raise SystemExit(f"error: {error}") from error
+    config = extract_dinov2(**vars(options))
     print(
         f"written to {options.folder}: {config.num_hidden_layers} layers, width {config.hidden_size}, "
         f"patch {config.patch_size}"
@@ -33,4 +31,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command("extract-teacher", main)

@@ -2,6 +2,7 @@
 
 import sys
 
+from flux_hf.cli import run_command
 from flux_hf.hub import PushOptions, push
 from flux_hf.options import leading_values, parse_options
 
@@ -9,10 +10,7 @@ from flux_hf.options import leading_values, parse_options
 def main(argv: list[str] | None = None) -> None:
     argv = leading_values(sys.argv[1:] if argv is None else argv, "checkpoint", "repo_id")
     (options,) = parse_options(PushOptions, argv, __doc__)
-    try:
-        pushed = push(options)
-    except (ValueError, OSError) as error:
-        raise SystemExit(f"error: {error}") from error
+    pushed = push(options)
     print(f"uploaded {', '.join(pushed.files)}")
     if pushed.left_out:
         print(f"left out {', '.join(pushed.left_out)}")
@@ -20,4 +18,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command("push-to-hub", main)

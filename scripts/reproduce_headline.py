@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from flux_hf import training
+from flux_hf.cli import run_command
 from flux_hf.headline import HeadlineOptions, reproduce_headline
 from flux_hf.headline.report import markdown_table, over_seeds, plot, verdict
 from flux_hf.options import parse_options
@@ -29,4 +30,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command("reproduce-headline", main)

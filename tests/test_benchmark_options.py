@@ -29,7 +29,9 @@ def videos(tmp_path_factory):
 
 def test_accuracy_is_that_of_the_answers(videos, tiny_processor, monkeypatch):
     reads, original = [], inference_options.read_views
-    monkeypatch.setattr(inference_options, "read_views", lambda *args: reads.append(1) or original(*args))
+    monkeypatch.setattr(
+        inference_options, "read_views", lambda *args, **part: reads.append(1) or original(*args, **part)
+    )
     shapes = set()
 
     def always(answer):
@@ -80,5 +82,5 @@ def test_the_command_measures_every_option(videos, tiny_checkpoint, tmp_path):
 
 
 def test_labels_that_the_model_does_not_know_are_an_error(videos, tmp_path):
-    with pytest.raises(SystemExit, match="the model has no label"):
+    with pytest.raises(ValueError, match="the model has no label"):
         main(["--dataset", str(videos), "--output", str(tmp_path / "options.json")])

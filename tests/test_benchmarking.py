@@ -257,5 +257,5 @@ def test_report_holds_the_figures(tmp_path):
         "torch 9.9",
     ):
         assert figure in text
-    with pytest.raises(SystemExit, match="not the result of a benchmark"):
+    with pytest.raises(ValueError, match="not the result of a benchmark"):
         main(["--results", str(files[2]), "--output", str(page)])

@@ -94,10 +94,7 @@ def test_every_shipped_command_also_runs_as_a_file():
         body = ast.parse(path.read_text(encoding="utf-8")).body
         mains = [node for node in body if isinstance(node, ast.FunctionDef) and node.name == "main"]
         assert [(len(node.args.args), len(node.args.defaults)) for node in mains] == [(1, 1)], name
-        assert ast.unparse(body[-1]) in (
-            f"if __name__ == '__main__':\n    run_command('{name}', main)",
-            "if __name__ == '__main__':\n    main()",
-        ), name
+        assert ast.unparse(body[-1]) == f"if __name__ == '__main__':\n    run_command('{name}', main)"
 
 
 @pytest.mark.parametrize(

@@ -106,5 +106,5 @@ def test_an_export_that_differs_is_an_error(tiny_checkpoint, tmp_path, monkeypat
 
 @pytest.mark.parametrize("options", [["--token_budget", "0"], ["--batch_size", "0"]])
 def test_options_are_checked(tiny_checkpoint, tmp_path, options):
-    with pytest.raises(SystemExit, match=f"{options[0][2:]} must be at least 1, got 0"):
+    with pytest.raises(ValueError, match=f"{options[0][2:]} must be at least 1, got 0"):
         main([str(tiny_checkpoint), str(tmp_path / "out"), *options])

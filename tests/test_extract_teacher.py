@@ -69,20 +69,20 @@ def test_the_first_layers_alone(backbone, onnx_file, tmp_path):
     assert len(found.hidden_states) == 3
     torch.testing.assert_close(found.hidden_states[2], expected[2])
     torch.testing.assert_close(found.last_hidden_state, backbone.layernorm(expected[2]))
-    with pytest.raises(SystemExit, match="layers must be from 1 to 3, got 4"):
+    with pytest.raises(ValueError, match="layers must be from 1 to 3, got 4"):
         main([str(onnx_file), str(tmp_path / "other"), "--layers", "4"])
 
 
 def test_files_without_an_encoder_are_refused(tmp_path):
     graph = helper.make_graph([], "empty", [], [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])])
     onnx.save(helper.make_model(graph), tmp_path / "empty.onnx")
-    with pytest.raises(SystemExit, match=r"empty\.onnx must hold one DINOv2 encoder, found 0"):
+    with pytest.raises(ValueError, match=r"empty\.onnx must hold one DINOv2 encoder, found 0"):
         main([str(tmp_path / "empty.onnx"), str(tmp_path / "teacher")])
     cls = helper.make_tensor("embeddings.cls_token", TensorProto.FLOAT, [1, 1, 2], [0.0, 0.0])
     graph = helper.make_graph([], "cls", [], [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])], [cls])
     onnx.save(helper.make_model(graph), tmp_path / "cls.onnx")
-    with pytest.raises(SystemExit, match=r"cls\.onnx: the encoder lacks embeddings\.patch_embeddings"):
+    with pytest.raises(ValueError, match=r"cls\.onnx: the encoder lacks embeddings\.patch_embeddings"):
         main([str(tmp_path / "cls.onnx"), str(tmp_path / "teacher")])
     assert not (tmp_path / "teacher").exists()
-    with pytest.raises(SystemExit, match="missing.onnx"):
+    with pytest.raises(FileNotFoundError, match="missing.onnx"):
         main([str(tmp_path / "missing.onnx"), str(tmp_path / "teacher")])

@@ -339,5 +339,5 @@ def test_command(tmp_path, capsys):
     main([*arguments, "--num_workers", "1", "--max_hardness", "0.5"])
     assert capsys.readouterr().out.strip() == str(tmp_path / "clips")
     assert len(list((tmp_path / "clips" / "train").glob("*/clip_*"))) == 2
-    with pytest.raises(SystemExit, match="other options"):
+    with pytest.raises(ValueError, match="other options"):
         main([*arguments, "--seed", "1"])

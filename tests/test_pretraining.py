@@ -9,12 +9,14 @@ from safetensors.torch import load_file
 from torch.utils.data import Dataset
 from transformers import set_seed
 
-from flux_hf import FluxViTForPreTraining, FluxViTForVideoClassification
+from flux_hf import FluxViTConfig, FluxViTForPreTraining, FluxViTForVideoClassification
 from flux_hf.data import CachedClips, load_video_dataset
+from flux_hf.pretraining import FluxPreTrainer, load_teacher
 from flux_hf.pretraining.masking import gumbel_noise, student_masks, teacher_mask
 from flux_hf.pretraining.mixture import load_mixture, mixed_order
-from flux_hf.pretraining.pretraining import PretrainOptions, copy_to_idle_heads
+from flux_hf.pretraining.pretraining import PretrainOptions, copy_to_idle_heads, student
 from flux_hf.pretraining.pretraining import pretrain as run_pretraining
+from flux_hf.pretraining.teacher_cache import TeacherCache
 from flux_hf.scripts import finetune, pretrain
 from flux_hf.training.augmentation import multi_scale_crop, random_state
 from tests import tiny_pretraining, tiny_training, video_datasets
@@ -139,8 +141,21 @@ def test_cached_outputs_spare_the_teacher_and_change_little(tmp_path, teacher):
         assert one["loss"] == pytest.approx(other["loss"], rel=2e-2)
     again, calls = run("again", teacher_cache=str(tmp_path / "cache"))
     assert calls == 0
+    assert [entry["loss"] for entry in losses(again)] == [entry["loss"] for entry in losses(cached)]
     other, calls = run("other", teacher_cache=str(tmp_path / "cache"), layers=[3])
     assert calls == 6
+
+
+def test_a_cache_belongs_to_weights_configuration_and_precision(tmp_path, teacher):
+    def folder(loaded, **options):
+        return TeacherCache(tmp_path, loaded, [2], 16, **options).folder
+
+    loaded = load_teacher(str(teacher), patch_size=14, image_mean=[0.5] * 3, image_std=[0.5] * 3)
+    first = folder(loaded)
+    assert folder(loaded) == first
+    assert folder(loaded, mixed_precision="bf16") != first
+    loaded.model.config.num_attention_heads = 2
+    assert folder(loaded) != first
 
 
 def test_views_repeat_but_the_tokens_drawn_do_not(tmp_path, teacher):
@@ -182,11 +197,60 @@ def test_a_student_that_does_not_fit_the_teacher(tmp_path, teacher):
         tiny_pretraining.trainer(tmp_path, teacher, token_budgets=[16, 15])
 
 
-def test_idle_heads_are_saved_as_copies_of_the_nearest():
-    model = tiny_pretraining.student()
-    copy_to_idle_heads(model, [1])
-    weights = [pooler.state_dict() for pooler in model.fluxvit.poolers]
-    assert all(weights[0][name].equal(value) and weights[2][name].equal(value) for name, value in weights[1].items())
+@pytest.mark.parametrize(
+    ("budgets", "trained", "copied"),
+    [([16, 12, 8], [1], [1, 1, 1]), ([64, 20, 16], [0, 2], [0, 2, 2]), ([24, 16, 8], [0, 2], [0, 0, 2])],
+)
+def test_idle_heads_are_saved_as_copies_of_the_nearest_budget(budgets, trained, copied):
+    model = tiny_pretraining.student(head_token_budgets=budgets)
+    before = [{name: value.clone() for name, value in head.state_dict().items()} for head in model.fluxvit.poolers]
+    copy_to_idle_heads(model, trained)
+    for head, source in zip(model.fluxvit.poolers, copied, strict=True):
+        assert all(value.equal(before[source][name]) for name, value in head.state_dict().items())
+
+
+@pytest.mark.parametrize("layers", [[2, 1], [3]])
+def test_layers_that_no_student_has_are_refused_for_checkpoints_too(tmp_path, teacher, layers):
+    tiny_pretraining.student().save_pretrained(tmp_path / "checkpoint")
+    options = PretrainOptions(
+        dataset=["a"], teacher=str(teacher), model=str(tmp_path / "checkpoint"), student_layers=layers
+    )
+    loaded = load_teacher(str(teacher), patch_size=14, image_mean=[0.5] * 3, image_std=[0.5] * 3)
+    with pytest.raises(Exception, match="aligned_layers"):
+        student(options, FluxViTConfig.from_pretrained(options.model), loaded)
+
+
+def test_a_checkpoint_gets_the_decoders_of_this_teacher(tmp_path, teacher):
+    first = tiny_pretraining.student(teacher_hidden_size=32)
+    first.save_pretrained(tmp_path / "checkpoint")
+    options = PretrainOptions(
+        dataset=["a"], teacher=str(teacher), model=str(tmp_path / "checkpoint"), student_layers=[1]
+    )
+    loaded = load_teacher(str(teacher), patch_size=14, image_mean=[0.5] * 3, image_std=[0.5] * 3)
+    model = student(options, FluxViTConfig.from_pretrained(options.model), loaded)
+    assert (model.aligned_layers, model.config.teacher_hidden_size) == ([1], 48)
+    assert all(value.equal(first.fluxvit.state_dict()[name]) for name, value in model.fluxvit.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    "given", [{"view_epochs": 1}, {"view_epochs": 1, "teacher_cache": "cache"}, {"weights": [1.0]}]
+)
+def test_data_sets_whose_views_have_no_numbers_are_refused(tmp_path, teacher, given):
+    given, weights = dict(given), given.get("weights")
+    given.pop("weights", None)
+    folder = video_datasets.videofolder(tmp_path / "set", {"train": 2})
+    stream = load_mixture([str(folder)], ["train"], streaming=True)
+    clips = [{"pixel_values_videos": torch.zeros(8, 3, 28, 28)}] * 4
+    for train, reason in ((stream, "streamed"), (clips, "not list")):
+        with pytest.raises(ValueError, match=reason):
+            FluxPreTrainer(
+                model=tiny_pretraining.student(),
+                args=tiny_pretraining.arguments(tmp_path, **given),
+                train_dataset=train,
+                processing_class=tiny_training.processor(),
+                teacher=load_teacher(str(teacher), patch_size=14, image_mean=[0.5] * 3, image_std=[0.5] * 3),
+                weights=weights,
+            )
 
 
 # Mixtures
@@ -203,6 +267,22 @@ def test_shares_and_every_video_equally_often():
     assert counts[8:].tolist() == [18] * 4
     assert drawn[0] != drawn[1]
     assert order(3) == mixed_order([0] * 8 + [1] * 4, [1.0, 3.0], seed=0)(3)
+
+
+def test_videos_that_come_again_in_an_epoch_are_other_views(tmp_path, teacher):
+    clips = tiny_training.clips()
+    source = CachedClips(clips.clips, np.array([0] * 10 + [1] * 2), ["one", "two"], clips.video_names)
+    trainer = tiny_pretraining.trainer(tmp_path, teacher, train=source, weights=[1.0, 1.0])
+    keys, views = [], []
+    for batch in trainer.get_train_dataloader():
+        keys += batch["keys"]
+        views += [view.numpy().tobytes() for view in batch["pixel_values_videos"]]
+    assert len(set(keys)) == len(set(views)) == 12
+
+
+def test_a_weight_that_gives_no_clip_is_refused():
+    with pytest.raises(ValueError, match=r"give data set 2 none of the 1050 clips of an epoch"):
+        mixed_order([0] * 1000 + [1] * 50, [3000.0, 1.0], seed=0)
 
 
 def test_each_data_set_is_mirrored_or_not_by_itself(tmp_path, teacher):

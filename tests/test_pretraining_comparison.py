@@ -74,7 +74,7 @@ def test_students_once_and_only_the_missing_runs(command, tmp_path, capsys):
     assert (tmp_path / "out.png").stat().st_size > 1000
     single = json.loads((tmp_path / "students" / "Flux-Single_0" / "trainer_state.json").read_text())["log_history"]
     assert {name for name in single[0] if name.startswith("pooled")} == {"pooled_128"}
-    with pytest.raises(SystemExit, match="other settings"):
+    with pytest.raises(ValueError, match="other settings"):
         command("--seeds", "0", "--finetune_overrides", "max_steps=3")
     (tmp_path / "out.json").unlink()
     heads = ("--finetune_overrides", "head_token_budgets=66 60", "token_budgets=66 60")
@@ -83,6 +83,16 @@ def test_students_once_and_only_the_missing_runs(command, tmp_path, capsys):
     (tmp_path / "out.json").unlink()
     with pytest.raises(ValueError, match=r"Flux-Multi_0 holds a student with other settings \(overrides\)"):
         command("--seeds", "0", "--starts", "Flux-Multi", "--pretrain_overrides", "learning_rate=0.1")
+
+
+@pytest.mark.slow
+def test_a_student_without_a_logged_loss_and_options_of_probes(command):
+    more = ("--seeds", "0", "--starts", "Flux-Multi", "--shares", "0.5", "--modes", "probe")
+    few = ("--pretrain_overrides", "max_steps=1", "logging_steps=5")
+    heads = ("--probe_overrides", "head_token_budgets=66 60", "token_budgets=66 60")
+    found = command(*more, *few, *heads)
+    assert found["students"] == {}
+    assert found["runs"][0]["top1"].keys() == {"66", "60"}
 
 
 @pytest.mark.slow
@@ -126,7 +136,7 @@ def test_a_student_with_other_settings_is_refused(tmp_path):
     ],
 )
 def test_options_that_make_no_sense(options, message):
-    with pytest.raises(SystemExit, match=message):
+    with pytest.raises(ValueError, match=message):
         compare_pretraining.main(["--teacher", "any", *options])
 
 

@@ -215,6 +215,37 @@ with torch.no_grad():
         torch.testing.assert_close(torch.load(f"{tmp_path / 'student'}.pt"), model(clips()).pooled_features[0])
 
 
+def test_saliency_and_unit_vectors_are_float32_under_autocast():
+    model = student().eval()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        output = model(clips())
+        weights = model.fluxvit.poolers[0].attention(output.last_hidden_state)
+    for vectors in (*output.pooled_features, *output.layer_features[0]):
+        torch.testing.assert_close(vectors.norm(dim=-1), torch.ones(vectors.shape[:-1]))
+    assert weights.dtype == torch.float32 and not weights.equal(weights.bfloat16().float())
+    torch.testing.assert_close(weights.sum(-1), torch.ones(len(weights)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({"target_features": [torch.ones(1, 1, 48)]}, "target_features"),
+        ({"target_features": 2 * [torch.ones(2, 16, 48)]}, "target_features"),
+        ({"target_pooled": torch.ones(1, 24)}, "target_pooled"),
+    ],
+)
+def test_targets_of_other_shapes_are_refused(changes, name):
+    model = student()
+    output = model(clips())
+    targets = {
+        "target_features": [torch.ones_like(layer) for layer in output.layer_features[0]],
+        "target_pooled": torch.ones_like(output.pooled_features[0]),
+    }
+    assert model(clips(), **targets).loss.isfinite()
+    with pytest.raises(ValueError, match=f"{name} must have the shapes"):
+        model(clips(), **targets | changes)
+
+
 def test_the_poolers_attention_is_that_of_its_output():
     pooler = student().fluxvit.poolers[0].eval()
     tokens = torch.randn(2, 7, 32, requires_grad=True)

@@ -144,7 +144,7 @@ def succeed(process: subprocess.Popen) -> str:
 
 
 def last_line(errors: str) -> str:
-    return next(line for line in reversed(errors.splitlines()) if line.startswith("error:"))
+    return next(line for line in reversed(errors.splitlines()) if line.startswith("flux-hf push-to-hub: error:"))
 
 
 def test_push_and_load_by_id(hub, client, tiny_checkpoint, make_video):
@@ -221,7 +221,7 @@ def test_refusals(hub, client, tiny_checkpoint):
     said = json.loads(succeed(process).splitlines()[-1])
     assert len(said) == len(REFUSALS)
     for (_, _, message), answer in zip(REFUSALS, said, strict=True):
-        assert answer.startswith("error: ") and message in answer
+        assert answer.startswith("flux-hf push-to-hub: error: ") and message in answer
     assert not hub.blobs
 
 

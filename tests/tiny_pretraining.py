@@ -43,7 +43,7 @@ def arguments(folder, **changes) -> FluxPreTrainingArguments:
     return FluxPreTrainingArguments(**settings | changes)
 
 
-def trainer(folder, teacher_path, *, train=None, changes=None, layers=None, **options) -> FluxPreTrainer:
+def trainer(folder, teacher_path, *, train=None, changes=None, layers=None, weights=None, **options) -> FluxPreTrainer:
     return FluxPreTrainer(
         model=student(**changes or {}),
         args=arguments(folder, **options),
@@ -51,4 +51,5 @@ def trainer(folder, teacher_path, *, train=None, changes=None, layers=None, **op
         processing_class=tiny_training.processor(),
         teacher=load_teacher(str(teacher_path), patch_size=14, image_mean=MEAN, image_std=STD),
         teacher_layers=layers,
+        weights=weights,
     )

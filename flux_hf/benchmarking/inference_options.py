@@ -86,7 +86,10 @@ def accuracy_of_options(
     answers, labels = {budget: defaultdict(list) for budget in runs}, []
     for row in dataset:
         try:
-            grids, pixels = read_views(row["video"], processor, lambda _: map(processor.choose_grid, runs), Views())
+            part = {name: row.get(name) for name in ("start", "end")}
+            grids, pixels = read_views(
+                row["video"], processor, lambda _: map(processor.choose_grid, runs), Views(), **part
+            )
         except VideoDecodeError:
             continue
         labels.append(label_ids[row["label"]])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
-from transformers import AutoModel, Dinov2Config
+from transformers import Dinov2Config, Dinov2Model
 
 CLS = "embeddings.cls_token"
 POSITIONS = "embeddings.position_embeddings"
@@ -54,6 +54,10 @@ def extract_dinov2(
         patch_size=patch.shape[-1],
         architectures=["Dinov2Model"],
     )
+    with torch.device("meta"):
+        expected = Dinov2Model(config).state_dict()
+    if wrong := sorted(state.keys() ^ expected.keys()):
+        raise ValueError(f"{onnx_file}: the encoder lacks parameters or has others: {', '.join(wrong[:4])}")
     home = Path(folder)
     config.save_pretrained(home)
     save_file(
@@ -63,20 +67,21 @@ def extract_dinov2(
     sizes = {"size": {"shortest_edge": config.image_size}, "do_center_crop": False}
     processor = {"image_processor_type": "BitImageProcessor", **sizes, **normalization}
     (home / "preprocessor_config.json").write_text(json.dumps(processor, indent=1) + "\n")
-    _, found = AutoModel.from_pretrained(home, output_loading_info=True)
-    if wrong := sorted(found["missing_keys"] | found["unexpected_keys"]):
-        raise ValueError(f"{onnx_file}: the encoder lacks parameters or has others: {', '.join(wrong[:4])}")
     return config
 
 
 def _parameters(onnx_file: str) -> dict[str, torch.Tensor]:
     try:
         import onnx
+        from google.protobuf.message import DecodeError
         from onnx import numpy_helper
     except ImportError as error:
         raise ValueError('reading an ONNX file needs the package onnx: pip install "flux_hf[export]"') from error
 
-    graph = onnx.load(onnx_file).graph
+    try:
+        graph = onnx.load(onnx_file).graph
+    except DecodeError as error:
+        raise ValueError(f"{onnx_file} is no ONNX file: {error}") from error
     values = {entry.name: torch.from_numpy(numpy_helper.to_array(entry).copy()) for entry in graph.initializer}
     for node in graph.node:
         if node.op_type == "Identity" and node.input[0] in values:

@@ -136,7 +136,7 @@ def student(options: PretrainOptions, config: FluxViTConfig, teacher: Teacher) -
 @torch.no_grad()
 def copy_to_idle_heads(model: FluxViTForPreTraining, trained: list[int]) -> None:
     """Give every pooling head that is not among the `trained` ones the weights of that of them whose budget is nearest
-    (ties: the larger budget)."""
+    (ties: the larger one)."""
     budgets = model.config.head_token_budgets
     for index, pooler in enumerate(model.fluxvit.poolers):
         if index not in trained:
