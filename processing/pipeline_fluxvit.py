@@ -12,6 +12,7 @@ from transformers.dynamic_module_utils import custom_object_save
 from transformers.pipelines.pt_utils import PipelineDataset, PipelineIterator
 from transformers.video_utils import VideoMetadata
 
+from .cropping_fluxvit import crops_along_longer_side
 from .frame_sampling_fluxvit import sample_segments
 from .video_batch_fluxvit import flat_videos
 from .video_source_fluxvit import is_video_source
@@ -131,11 +132,7 @@ class FluxVideoClassificationPipeline(VideoClassificationPipeline):
         height, width = clips.shape[-2:]
         side, crop = min(height, width), self.video_processor.crop_size
         rows, columns = (crop.height, crop.width) if crop else (side, side)
-        share = np.linspace(0, 1, num_crops)
-        tops = np.round((height - rows) * (share if height > width else 0.5 + 0 * share)).astype(int)
-        lefts = np.round((width - columns) * (share if height <= width else 0.5 + 0 * share)).astype(int)
-        crops = [clips[..., t : t + rows, left : left + columns] for t, left in zip(tops, lefts, strict=True)]
-        return torch.stack(crops, dim=1).flatten(0, 1)
+        return torch.stack(crops_along_longer_side(clips, rows, columns, num_crops), dim=1).flatten(0, 1)
 
 
 def _batch(items: list):

@@ -7,6 +7,7 @@ import torch
 from transformers.image_utils import SizeDict
 
 from flux_hf.data.reading import cut
+from flux_hf.processing.cropping_fluxvit import crops_along_longer_side
 from flux_hf.processing.frame_sampling_fluxvit import sample_segments, segment_middles
 from flux_hf.processing.video_decoding_fluxvit import read_video
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
@@ -63,13 +64,6 @@ def frames_to_decode(metadata, num_frames: int, views: Views, decoding: str) -> 
     if views.num_clips == 1 and views.clip_sampling == "middles":
         return sample_segments(metadata, num_frames, decoding)[None]
     return clip_frames(metadata.total_num_frames, num_frames, views)
-
-
-def crop_offsets(length: int, window: int, num_crops: int) -> list[int]:
-    """Where `num_crops` > 1 windows begin on a side of `length` pixels: the first at its start, the last at its end."""
-    if window > length:
-        raise ValueError(f"a crop of {window} pixels does not fit into a frame of {length} pixels")
-    return [int(index * (length - window) / (num_crops - 1)) for index in range(num_crops)]
 
 
 def check_processor(processor: FluxVideoProcessor, views: Views):
@@ -141,9 +135,4 @@ def _crops(video: torch.Tensor, processor: FluxVideoProcessor, grid: Grid, num_c
     height, width = (size.height or size.shortest_edge), (size.width or size.shortest_edge)
     if num_crops == 1:
         return [processor.center_crop(video, SizeDict(height=height, width=width))]
-    rows, columns = video.shape[-2:]
-    if rows > columns:
-        left = crop_offsets(columns, width, 3)[1]
-        return [video[..., t : t + height, left : left + width] for t in crop_offsets(rows, height, num_crops)]
-    top = crop_offsets(rows, height, 3)[1]
-    return [video[..., top : top + height, x : x + width] for x in crop_offsets(columns, width, num_crops)]
+    return crops_along_longer_side(video, height, width, num_crops)
