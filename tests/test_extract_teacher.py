@@ -86,3 +86,7 @@ def test_files_without_an_encoder_are_refused(tmp_path):
     assert not (tmp_path / "teacher").exists()
     with pytest.raises(FileNotFoundError, match="missing.onnx"):
         main([str(tmp_path / "missing.onnx"), str(tmp_path / "teacher")])
+    (tmp_path / "text.onnx").write_text("not an ONNX file")
+    with pytest.raises(ValueError, match=r"text\.onnx is no ONNX file"):
+        main([str(tmp_path / "text.onnx"), str(tmp_path / "teacher")])
+    assert not (tmp_path / "teacher").exists()

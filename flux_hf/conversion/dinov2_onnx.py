@@ -73,14 +73,15 @@ def extract_dinov2(
 def _parameters(onnx_file: str) -> dict[str, torch.Tensor]:
     try:
         import onnx
-        from google.protobuf.message import DecodeError
         from onnx import numpy_helper
     except ImportError as error:
         raise ValueError('reading an ONNX file needs the package onnx: pip install "flux_hf[export]"') from error
 
     try:
         graph = onnx.load(onnx_file).graph
-    except DecodeError as error:
+    except OSError:
+        raise
+    except Exception as error:  # of protobuf, which is onnx's dependency, not ours
         raise ValueError(f"{onnx_file} is no ONNX file: {error}") from error
     values = {entry.name: torch.from_numpy(numpy_helper.to_array(entry).copy()) for entry in graph.initializer}
     for node in graph.node:
