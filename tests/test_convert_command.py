@@ -83,8 +83,8 @@ def test_reload_check_can_fail(flux_weights, tmp_path, tiny_processor):
     [
         (["--label_names", "five.txt"], "id2label names 5 classes, the classifier has 6; .*source_label_names"),
         (["--label_names", "five.txt", "--label_dataset", "clips"], "exclude each other"),
-        (["--label_names", "twice.txt"], r"twice\.txt names classes twice: a"),
-        (["--label_names", "gap.txt"], r"gap\.txt must hold one class name per line"),
+        (["--label_names", "twice.txt"], r"twice\.txt must be different, these come twice: a"),
+        (["--label_names", "gap.txt"], r"gap\.txt must be one name for every class, without empty lines"),
         (["--source_label_names", "five.txt"], "needs label_names or label_dataset"),
         (["--model_config", "five.txt"], "model_config is for files of other ViTs"),
         (["--label_names", "absent.txt"], r"absent\.txt"),

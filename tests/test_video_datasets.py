@@ -7,8 +7,7 @@ import pytest
 from datasets import ClassLabel
 
 from flux_hf import VideoDecodeError
-from flux_hf.data import MissingSplitError, VideoRows, cache_clips, load_video_dataset
-from flux_hf.data.label_names import read_label_names
+from flux_hf.data import MissingSplitError, VideoRows, cache_clips, load_video_dataset, read_label_names
 from flux_hf.data.reading import read_clip
 from tests import video_datasets
 from tests.video_files import read_numbers

@@ -3,7 +3,7 @@
 from flux_hf.conversion.convert import ConvertOptions, convert
 from flux_hf.conversion.files import read_state_dict
 from flux_hf.conversion.initialization import initialize_from_state_dict
-from flux_hf.conversion.labels import read_label_names, select_classes
+from flux_hf.conversion.labels import select_classes
 from flux_hf.conversion.official import convert_official_state_dict
 from flux_hf.conversion.report import ConversionReport
 
@@ -13,7 +13,6 @@ __all__ = [
     "convert",
     "convert_official_state_dict",
     "initialize_from_state_dict",
-    "read_label_names",
     "read_state_dict",
     "select_classes",
 ]

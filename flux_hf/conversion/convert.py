@@ -11,7 +11,8 @@ from transformers import AutoModelForVideoClassification, AutoVideoProcessor
 
 from flux_hf.conversion.files import read_state_dict
 from flux_hf.conversion.initialization import initialize_from_state_dict
-from flux_hf.conversion.labels import read_label_names, select_classes
+from flux_hf.conversion.labels import select_classes
+from flux_hf.data import read_label_names
 from flux_hf.conversion.official import convert_official_state_dict
 from flux_hf.conversion.report import ConversionReport
 from flux_hf.data import load_video_dataset
@@ -31,7 +32,9 @@ class ConvertOptions:
 
     checkpoint: str = field(metadata={"help": "The .pth file: FluxViT, InternVideo2 (distilled), UMT or VideoMAE."})
     output_dir: str = field(metadata={"help": "Folder to write."})
-    label_names: str | None = field(default=None, metadata={"help": "Text file with one class name per line."})
+    label_names: str | None = field(
+        default=None, metadata={"help": "Class names: text file with one per line, or JSON."}
+    )
     label_dataset: str | None = field(
         default=None,
         metadata={"help": "Data set whose column `label` names the classes: Hub id, or folder (its split train)."},

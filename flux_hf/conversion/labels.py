@@ -1,27 +1,12 @@
 """Class names for converted checkpoints, and classifiers cut down to some of their classes."""
 
 import re
-from pathlib import Path
 
 import torch
 
 from flux_hf.modeling.configuration_fluxvit import FluxViTConfig
 
 _HEAD = re.compile(r"head\.(\d+\.)?(weight|bias)")
-
-
-def read_label_names(path: str | Path) -> list[str]:
-    """Class names of a text file, one per line in the order of the classes; empty lines at the end are left out.
-
-    Raises:
-        ValueError: naming the file, when it is empty, or a name is empty or there twice.
-    """
-    names = [line.strip() for line in Path(path).read_text(encoding="utf-8").rstrip().splitlines()]
-    if not names or not all(names):
-        raise ValueError(f"{path} must hold one class name per line, without empty lines")
-    if repeated := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"{path} names classes twice: {', '.join(repeated)}")
-    return names
 
 
 def select_classes(
