@@ -12,10 +12,9 @@ from transformers import AutoModelForVideoClassification, AutoVideoProcessor
 from flux_hf.conversion.files import read_state_dict
 from flux_hf.conversion.initialization import initialize_from_state_dict
 from flux_hf.conversion.labels import select_classes
-from flux_hf.data import read_label_names
 from flux_hf.conversion.official import convert_official_state_dict
 from flux_hf.conversion.report import ConversionReport
-from flux_hf.data import load_video_dataset
+from flux_hf.data import load_video_dataset, read_label_names
 from flux_hf.modeling.configuration_fluxvit import FluxViTConfig
 from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
