@@ -130,15 +130,23 @@ def test_the_comparison_with_a_foreign_teacher():
 
 def test_a_longer_training_from_scratch():
     page = (ROOT / "docs" / "pretraining.md").read_text(encoding="utf-8").replace("\n", " ")
-    found = result("compare_pretraining_longer")
-    assert found["settings"]["finetune_overrides"] == ["max_steps=1500"]
-    rows = {(row["share"], row["tokens"]): row["top1"] for row in found["summary"]}
-    for share in sorted({share for share, _ in rows}):
-        top1 = [
-            f"{100 * rows[share, tokens]['mean']:.1f} ± {100 * rows[share, tokens]['std']:.1f}"
-            for tokens in (128, 64, 32)
-        ]
-        assert f"{' / '.join(top1)} % with {100 * share:g} % of the labels" in page
+    short, long = result("compare_pretraining"), result("compare_pretraining_longer")
+    assert long["settings"]["finetune_overrides"] == ["max_steps=1500"]
+    rows = {(row["share"], row["tokens"]): row["top1"] for row in long["summary"]}
+    for share in (0.1, 1):
+        top1 = (f"{100 * rows[share, tokens][what]:.1f}" for tokens in (128, 64, 32) for what in ("mean", "std"))
+        assert "{} ± {} / {} ± {} / {} ± {}".format(*top1) + f" % with {100 * share:g} % of the labels" in page
+    behind = min(
+        row["top1"]["mean"] - rows[row["share"], row["tokens"]]["mean"]
+        for row in short["summary"]
+        if (row["mode"], row["start"]) == ("finetune", "Flux-Multi") and row["share"] > 0.01
+    )
+    assert f"{int(100 * behind)} points or more behind" in page
+    students = [300 * short["students"][f"Flux-Multi_{seed}"]["step_seconds"] for seed in range(3)]
+    tuned = [run["train_seconds"] for run in short["runs"] if (run["mode"], run["start"]) == ("finetune", "Flux-Multi")]
+    scratch = mean(run["train_seconds"] for run in long["runs"])
+    assert f"{mean(students) + mean(tuned):.0f} s on one core, fine-tuning included" in page
+    assert f"1500 steps, {scratch:.0f} s, give" in page
 
 
 def test_speed_of_pretraining():
@@ -153,7 +161,7 @@ def _percent(values: dict, *names: str) -> dict:
 
 
 def test_the_page_on_performance_is_made_of_the_benchmarks():
-    names = ("decoding", "model", "model_batch8", "options", "end_to_end", "training")
+    names = ("decoding", "alternatives", "model", "model_batch8", "options", "end_to_end", "training")
     page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
     assert page == performance_page([result(f"benchmark_{name}") for name in names])
 
