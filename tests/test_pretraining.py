@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pytest
 import torch
+import yaml
+from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 from torch.utils.data import Dataset
 from transformers import set_seed
@@ -251,6 +253,19 @@ def test_data_sets_whose_views_have_no_numbers_are_refused(tmp_path, teacher, gi
                 teacher=load_teacher(str(teacher), patch_size=14, image_mean=[0.5] * 3, image_std=[0.5] * 3),
                 weights=weights,
             )
+
+
+def test_the_card_says_what_was_distilled_and_how_to_fine_tune_it(tmp_path, teacher):
+    trainer = tiny_pretraining.trainer(tmp_path / "mine", teacher, seed=7)
+    trainer.train()
+    trainer.create_model_card(dataset=["someone/clips", "other/clips"], teacher="someone/teacher")
+    text = (tmp_path / "mine" / "README.md").read_text()
+    card = ModelCard(text)
+    assert card.data.datasets == ["other/clips", "someone/clips"]
+    assert card.data.pipeline_tag == "feature-extraction"
+    recipe = yaml.safe_load(text.partition("```yaml")[2].partition("```")[0])
+    assert (recipe["teacher"], recipe["seed"], recipe["max_steps"]) == ("someone/teacher", 7, 2)
+    assert "flux-hf finetune" in text and "accuracy" not in text
 
 
 # Mixtures

@@ -112,6 +112,8 @@ def pretrain(options: PretrainOptions, training_args: FluxPreTrainingArguments) 
     copy_to_idle_heads(trainer.accelerator.unwrap_model(trainer.model), trainer.heads)
     trainer.save_model()
     trainer.save_state()
+    if training_args.push_to_hub:
+        trainer.push_to_hub(dataset=options.dataset, finetuned_from=options.model, teacher=options.teacher)
     return metrics
 
 

@@ -14,7 +14,10 @@ from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import logging
 
 from flux_hf.data import CachedClips, clip_source
+from flux_hf.hub.model_card import build_model_card
+from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
+from flux_hf.training.arguments import recipe_of
 from flux_hf.training.grids import admissible_grids
 from flux_hf.training.optimizer import parameter_groups
 from flux_hf.training.sampling import EpochOfSampler, GridBatchSampler
@@ -228,3 +231,26 @@ class ClipTrainer(Trainer):
             )
             self.optimizer = optimizer(groups, **options)
         return self.optimizer
+
+    def create_model_card(
+        self,
+        dataset: str | list[str] | None = None,
+        finetuned_from: str | None = None,
+        teacher: str | None = None,
+        **_,
+    ) -> None:
+        """Writes the card of `flux_hf.hub` to `output_dir`: what `push_to_hub` uploads. Other arguments of `Trainer`'s
+        have no place in it."""
+        if not self.is_world_process_zero():
+            return
+        self.save_state()
+        folder, model = Path(self.args.output_dir), self.accelerator.unwrap_model(self.model)
+        origin = {"dataset": dataset, "model": finetuned_from, "teacher": teacher}
+        card = build_model_card(
+            folder,
+            self.hub_model_id or folder.name,
+            model if isinstance(model, FluxViTForVideoClassification) else model.base_model,
+            self.processing_class,
+            recipe={name: value for name, value in origin.items() if value} | recipe_of(self.args),
+        )
+        card.save(folder / "README.md")

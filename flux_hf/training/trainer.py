@@ -2,7 +2,6 @@
 
 import random
 from collections import defaultdict
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -12,9 +11,7 @@ from transformers.utils import logging
 
 from flux_hf.data import clip_source
 from flux_hf.evaluation.metrics import UNREADABLE, accuracy_at_budgets
-from flux_hf.hub.model_card import build_model_card
 from flux_hf.motion_clips import LABELS
-from flux_hf.training.arguments import recipe_of
 from flux_hf.training.augmentation import ClipAugmentation
 from flux_hf.training.base_trainer import ClipTrainer
 from flux_hf.training.evaluation_clips import EvaluationClips, collate_evaluation
@@ -153,20 +150,3 @@ class FluxTrainer(ClipTrainer):
             return super().save_model(output_dir, _internal_call)
         with self.moving_average.in_place():
             return super().save_model(output_dir, _internal_call)
-
-    def create_model_card(self, dataset: str | None = None, finetuned_from: str | None = None, **_) -> None:
-        """Writes the card of `flux_hf.hub` to `output_dir`: what `push_to_hub` uploads. Other arguments of `Trainer`'s
-        have no place in it."""
-        if not self.is_world_process_zero():
-            return
-        self.save_state()
-        folder = Path(self.args.output_dir)
-        origin = {name: value for name, value in (("dataset", dataset), ("model", finetuned_from)) if value}
-        card = build_model_card(
-            folder,
-            self.hub_model_id or folder.name,
-            self.accelerator.unwrap_model(self.model),
-            self.processing_class,
-            recipe=origin | recipe_of(self.args),
-        )
-        card.save(folder / "README.md")
