@@ -1,5 +1,6 @@
 """Settings of the test run, and fixtures that several test files share."""
 
+import logging
 import os
 from fractions import Fraction
 from pathlib import Path
@@ -14,6 +15,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from transformers.utils import logging as transformers_logging
 
 import flux_hf
 from tests.tiny_models import PATCHES_OF_14
@@ -89,3 +91,15 @@ def make_video(tmp_path):
         return path
 
     return make
+
+
+@pytest.fixture
+def warnings_of_training():
+    """Call it for the warnings that the trainer has logged."""
+    messages = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: messages.append(record.getMessage())
+    logger = transformers_logging.get_logger("flux_hf.training")
+    logger.addHandler(handler)
+    yield lambda: messages
+    logger.removeHandler(handler)

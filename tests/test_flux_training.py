@@ -1,6 +1,5 @@
 """What FluxTrainer trains on, minimises, logs and evaluates."""
 
-import logging
 import math
 
 import numpy as np
@@ -12,7 +11,6 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 from transformers import set_seed
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from transformers.utils import logging as transformers_logging
 
 from flux_hf import FluxViTForVideoClassification
 from flux_hf.data import load_video_dataset
@@ -29,18 +27,6 @@ from tests.video_files import read_numbers
 
 MEAN, STD = [0.5] * 3, [0.25] * 3
 PARTS = ["loss_16", "loss_12", "loss_8", "alignment_12", "alignment_8"]
-
-
-@pytest.fixture
-def warnings_of_training():
-    """Call it for the warnings that the trainer has logged."""
-    messages = []
-    handler = logging.Handler(logging.WARNING)
-    handler.emit = lambda record: messages.append(record.getMessage())
-    logger = transformers_logging.get_logger("flux_hf.training")
-    logger.addHandler(handler)
-    yield lambda: messages
-    logger.removeHandler(handler)
 
 
 def losses(trainer) -> list[dict]:

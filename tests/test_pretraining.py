@@ -175,6 +175,13 @@ def test_views_repeat_but_the_tokens_drawn_do_not(tmp_path, teacher):
     assert seen[:6] != seen[6:12]
 
 
+def test_videos_left_out_of_every_period_are_counted(tmp_path, teacher, warnings_of_training):
+    trainer = tiny_pretraining.trainer(tmp_path, teacher, view_epochs=1, per_device_train_batch_size=5)
+    trainer.get_train_dataloader()
+    (message,) = warnings_of_training()
+    assert message.startswith("2 of 12 videos do not fill a step") and "again after 1 (view_epochs)" in message
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
