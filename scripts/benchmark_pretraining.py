@@ -1,8 +1,8 @@
 """Measure steps of pre-training against their arithmetic floor, and the teacher's share; writes JSON.
 
-The floor of a step is three times the multiply-accumulates of the students' forward (one forward, two for the backward)
-and once those of the teacher's, over the rate of matrix products that the same machine reaches in the same run. Clips
-are noise; weights are random.
+The floor of a step is three times the multiply-accumulates of the students' forward, decoders included (one forward,
+two for the backward), and once those of the teacher's, over the rate of matrix products that the same machine reaches
+in the same run. Clips are noise; weights are random.
 """
 
 import json

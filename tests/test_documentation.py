@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 from statistics import mean
 
-from flux_hf import default_checkpoint
+import torch
+
+from flux_hf import FluxViTConfig, FluxViTForVideoClassification, default_checkpoint
 from flux_hf.benchmarking.report import performance_page
 from flux_hf.pretraining.comparison import table
 
@@ -113,6 +115,16 @@ def test_the_comparison_of_pretraining():
     assert f"({steps['Flux-Single']:.1f} s against {steps['Flux-Multi']:.1f} s)" in page
 
 
+def test_sizes_of_teacher_and_students_of_the_comparison():
+    page = (ROOT / "docs" / "pretraining.md").read_text(encoding="utf-8")
+    teacher = FluxViTConfig.from_pretrained(default_checkpoint())
+    student = FluxViTConfig.from_json_file(ROOT / "scripts" / "configs" / "models" / "fluxvit_pico.json")
+    with torch.device("meta"):
+        sizes = [FluxViTForVideoClassification(config).num_parameters() / 1e6 for config in (teacher, student)]
+    assert f"the default checkpoint, {sizes[0]:.2f} M parameters" in page
+    assert f"`fluxvit_pico`, {sizes[1]:.2f} M," in page
+
+
 def shown(row: dict, mode: str, share: float, start: str) -> bool:
     return (row["mode"], row["share"], row["start"]) == (mode, share, start)
 
@@ -123,7 +135,17 @@ def test_the_comparison_with_a_foreign_teacher():
     scratch = [row for row in result("compare_pretraining")["summary"] if row["start"] == "scratch"]
     assert table([*scratch, *found["summary"]]) in page
     assert {row["top1"]["seeds"] for row in found["summary"]} == {3} and len(found["summary"]) == 2 * 3 * 3
+    start = {(row["mode"], row["share"], row["tokens"]): row["top1"]["mean"] for row in scratch}
+    gains = {
+        setting: 100 * (row["top1"]["mean"] - start[setting])
+        for row in found["summary"]
+        for setting in [(row["mode"], row["share"], row["tokens"])]
+    }
+    few = [gain for (mode, share, _), gain in gains.items() if mode == "finetune" and share < 1]
+    assert f"{min(gains.values()):+.1f} to {max(gains.values()):+.1f} points" in page
+    assert f"at 1 % and 10 % fine-tuning gains {max(few):.1f} at most" in page
     students = list(found["students"].values())
+    assert f"ends at {mean(student['loss'] for student in students):.1f}" in page
     teacher, step = (mean(student[name] for student in students) for name in ("teacher_seconds", "step_seconds"))
     assert len(students) == 3 and f"{teacher:.1f} s of the {step:.1f} s of a step" in page.replace("\n", " ")
 
