@@ -17,7 +17,7 @@ from flux_hf.motion_clips.specification import SOURCES, draw_spec, suffix_of
 from flux_hf.motion_clips.trajectories import LABELS
 
 SPLITS = ("train", "validation", "test")
-_GENERATOR_VERSION = 1
+_GENERATOR_VERSION = 2
 _CLIPS_PER_TASK = 16
 
 
