@@ -14,7 +14,7 @@ export VIDEO
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 20
 
-demo: $(VENV)/.installed ## classify clips it renders, or your own: make demo VIDEO=path-or-URL
+demo: $(VENV)/.installed ## classify the clips in the package, or your own: make demo VIDEO=path-or-URL
 	@if [ -n "$$VIDEO" ]; then $(BIN)/python scripts/classify.py "$$VIDEO"; else $(BIN)/python scripts/classify.py --demo; fi
 
 test: $(VENV)/.installed-test ## run the tests except the slow ones (PYTEST_ARGS='-k name -x' is handed on)
