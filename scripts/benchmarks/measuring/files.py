@@ -7,6 +7,8 @@ from pathlib import Path
 import av
 import numpy as np
 
+from flux_hf.files import whole_file
+
 RATE = 30
 
 
@@ -56,11 +58,9 @@ def video_file(kind: FileKind, folder: Path) -> Path:
     path = folder / kind.file_name
     if path.exists():
         return path
-    folder.mkdir(parents=True, exist_ok=True)
     frames = kind.seconds * RATE
     packets = _encoded(kind, min(2 * kind.key_every, frames))
-    partial = path.with_suffix(f".partial{path.suffix}")
-    with av.open(str(partial), "w") as output:
+    with whole_file(path) as partial, av.open(str(partial), "w") as output:
         stream = _stream(output, kind)
         stream.codec_context.open()
         if packets["extradata"]:
@@ -72,7 +72,6 @@ def video_file(kind: FileKind, folder: Path) -> Path:
                     packet.pts, packet.dts, packet.is_keyframe = start + pts, start + dts, key
                     packet.time_base, packet.stream = Fraction(1, RATE), stream
                     output.mux(packet)
-    partial.rename(path)
     return path
 
 

@@ -16,6 +16,7 @@ from flux_hf.data import cache_clips, load_video_dataset
 from flux_hf.evaluation.accuracy import model_labels, view_gmacs
 from flux_hf.evaluation.scoring import Arm, logits_at_budget, score_videos
 from flux_hf.evaluation.views import Grid, Views
+from flux_hf.files import read_json, write_json, write_text
 from flux_hf.modeling.configuration_fluxvit import FluxViTConfig
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
 from flux_hf.scripts.experiments.headline.models import METHODS, build_model, load_model
@@ -143,7 +144,7 @@ def train(run: Run, options: HeadlineOptions, training_args, config: FluxViTConf
 
     done = folder / "done.json"
     if done.exists():
-        return json.loads(done.read_text())
+        return read_json(done)
     set_seed(run.seed)
     args = run_arguments(run, options, training_args, config, folder)
     clips = cache_clips(
@@ -174,7 +175,7 @@ def train(run: Run, options: HeadlineOptions, training_args, config: FluxViTConf
     trainer.train(resume_from_checkpoint=last)
     trainer.save_model(str(folder))
     facts = {"steps": trainer.state.global_step, "seconds": time.perf_counter() - started, "resumed": last is not None}
-    done.write_text(json.dumps(facts) + "\n")
+    write_json(done, facts)
     return facts
 
 
@@ -219,8 +220,8 @@ def measured(
     file = folder / "measured.json"
     if not file.exists():
         rows = measure(run, options, budgets, folder, validation, test)
-        file.write_text(json.dumps(rows) + "\n")
-    return json.loads(file.read_text())
+        write_text(file, json.dumps(rows) + "\n")
+    return read_json(file)
 
 
 def measure(
