@@ -5,23 +5,9 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from transformers import AutoModelForVideoClassification, AutoVideoProcessor
-
+from flux_hf.checkpoints import checkpoint_path
 from flux_hf.cli import run_command
-from flux_hf.data import load_video_dataset
-from flux_hf.evaluation import evaluate
-from flux_hf.evaluation.processes import process_state
 from flux_hf.options import naming_option, naming_split, parse_options
-from flux_hf.provenance import provenance
-from flux_hf.token_optimization import OBJECTIVES, search_grids
-from flux_hf.token_optimization.candidates import default_axes, with_grids
-from flux_hf.token_optimization.report import (
-    accuracy_cost_front,
-    heat_map,
-    markdown_table,
-    plot_front,
-    plot_heat_maps,
-)
 
 
 @dataclass
@@ -55,7 +41,10 @@ class OptimizeTokensOptions:
     )
     objective: str = field(
         default="tokens",
-        metadata={"help": "What equally accurate grids are compared by, and the plot's axis.", "choices": OBJECTIVES},
+        metadata={
+            "help": "What equally accurate grids are compared by, and the plot's axis.",
+            "choices": ("tokens", "gmacs", "latency_ms"),
+        },
     )
     max_cost: float | None = field(default=None, metadata={"help": "Leave out grids above this, in the objective."})
     rounds: int = field(default=4, metadata={"help": "Rounds of halving; 1 tries every grid on every video."})
@@ -67,13 +56,30 @@ class OptimizeTokensOptions:
 
 def main(argv: list[str] | None = None) -> None:
     (options,) = parse_options(OptimizeTokensOptions, argv, __doc__)
-    if not Path(options.checkpoint).is_dir():
+    from transformers import AutoModelForVideoClassification, AutoVideoProcessor
+
+    from flux_hf.data import load_video_dataset
+    from flux_hf.evaluation import evaluate
+    from flux_hf.evaluation.processes import process_state
+    from flux_hf.provenance import provenance
+    from flux_hf.token_optimization import search_grids
+    from flux_hf.token_optimization.candidates import default_axes, with_grids
+    from flux_hf.token_optimization.report import (
+        accuracy_cost_front,
+        heat_map,
+        markdown_table,
+        plot_front,
+        plot_heat_maps,
+    )
+
+    checkpoint = checkpoint_path(options.checkpoint)
+    if not Path(checkpoint).is_dir():
         raise ValueError(f"--checkpoint must be a local folder, its processor is written; got {options.checkpoint}")
     state = process_state()
     output = Path(options.output_dir)
     with naming_option("checkpoint", options.checkpoint):
-        model = AutoModelForVideoClassification.from_pretrained(options.checkpoint).eval().to(state.device)
-        processor = AutoVideoProcessor.from_pretrained(options.checkpoint)
+        model = AutoModelForVideoClassification.from_pretrained(checkpoint).eval().to(state.device)
+        processor = AutoVideoProcessor.from_pretrained(checkpoint)
     with naming_split(options, "calibration_split", "test_split"):
         calibration, test = (
             load_video_dataset(options.dataset, split, video_root=options.video_root, label_names=options.labels_file)
@@ -115,8 +121,8 @@ def main(argv: list[str] | None = None) -> None:
         except ImportError as error:
             print(f"no plots: {error}", file=sys.stderr)
         if options.write:
-            optimised.save_pretrained(options.checkpoint)
-            print(f"{options.checkpoint}: grids {optimised.grids}")
+            optimised.save_pretrained(checkpoint)
+            print(f"{checkpoint}: grids {optimised.grids}")
     state.wait_for_everyone()
 
 
@@ -146,4 +152,4 @@ def _contents(dataset) -> set:
 
 
 if __name__ == "__main__":
-    run_command("optimize-tokens", main)
+    run_command("flux-hf optimize-tokens", main)

@@ -1,60 +1,15 @@
 """Fine-tuning a FluxViT classifier on a labelled video data set, from the options to the saved checkpoint."""
 
-from dataclasses import dataclass, field
-
 from datasets import IterableDataset
 from transformers import set_seed
 
+from flux_hf.checkpoints import checkpoint_path
 from flux_hf.data import cache_clips, load_video_dataset
+from flux_hf.options.training import FinetuneOptions
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
 from flux_hf.training.arguments import FluxTrainingArguments
 from flux_hf.training.starting_model import ModelChanges, starting_model
 from flux_hf.training.trainer import FluxTrainer
-
-
-@dataclass
-class FinetuneOptions:
-    """What to train on what. How to train is in [`FluxTrainingArguments`]."""
-
-    dataset: str = field(
-        metadata={
-            "help": "Id of a data set on the Hub, or folder: list files of Kinetics, SSv2 or COIN, webdataset shards, "
-            "parquet, or videofolder layout."
-        }
-    )
-    model: str | None = field(default=None, metadata={"help": "Checkpoint to start from: folder or Hub id."})
-    model_config: str | None = field(default=None, metadata={"help": "Without model: JSON config, random weights."})
-    train_split: str = field(default="train", metadata={"help": "Split to train on."})
-    eval_split: str | None = field(
-        default="validation", metadata={"help": "Split to evaluate on; an empty word for no evaluation."}
-    )
-    video_root: str | None = field(
-        default=None, metadata={"help": "Folder of the videos of a list file. Default: the folder of the list."}
-    )
-    labels_file: str | None = field(
-        default=None, metadata={"help": "File with the names of the labels, where the data set has numbers only."}
-    )
-    streaming: bool = field(
-        default=False,
-        metadata={"help": "Read training (not evaluation) videos as they come; needs max_steps."},
-    )
-    cache_dir: str | None = field(
-        default=None,
-        metadata={"help": "Decode all videos once and keep their clips here (uint8, frames x side^2 x 3 bytes each)."},
-    )
-    cached_frames: int = field(default=16, metadata={"help": "Frames kept of each video; training draws from them."})
-    cached_size: int = field(default=256, metadata={"help": "Side of cached clips in pixels."})
-    drop_path_rate: float | None = field(default=None, metadata={"help": "Stochastic depth. Default: the model's."})
-    head_token_budgets: list[int] | None = field(
-        default=None, metadata={"help": "Budgets of the heads of the model, descending. Default: the model's."}
-    )
-    token_budget: int | None = field(
-        default=None, metadata={"help": "Default budget of the trained model. Default: the largest of token_budgets."}
-    )
-    num_frames: int | None = field(
-        default=None, metadata={"help": "With size: grid of evaluation and of the saved processor, at every budget."}
-    )
-    size: int | None = field(default=None, metadata={"help": "Side of that grid in pixels. Default: the processor's."})
 
 
 def finetune(options: FinetuneOptions, training_args: FluxTrainingArguments) -> dict[str, float]:
@@ -130,4 +85,4 @@ def _processor(options: FinetuneOptions, args: FluxTrainingArguments, config) ->
         settings["grids"] = dict.fromkeys(sorted({*budgets, config.token_budget}, reverse=True), grid)
     if options.model is None:
         return FluxVideoProcessor(**settings)
-    return FluxVideoProcessor.from_pretrained(options.model, **settings)
+    return FluxVideoProcessor.from_pretrained(checkpoint_path(options.model), **settings)
