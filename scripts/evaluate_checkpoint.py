@@ -1,4 +1,4 @@
-"""Measure accuracy of a checkpoint on a data set at several token budgets; writes JSON, a table and a plot."""
+"""Measure accuracy of a checkpoint on a data set at several token budgets."""
 
 import json
 import sys

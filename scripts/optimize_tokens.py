@@ -1,4 +1,4 @@
-"""Find the best grid (frames x size) of each token budget on your data; writes it into the checkpoint's processor."""
+"""Find the best grid (frames x size) of each token budget on your data."""
 
 import json
 import sys

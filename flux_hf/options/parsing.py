@@ -86,7 +86,7 @@ class _Command:
                 taken, values = values[:1], values[1:]
             named += [f"--{name}", *taken] if taken else []
         if values:
-            self.fail(self._stray(values))
+            self.fail(f"no option takes {' '.join(values)}")
         return recipe, [*named, *rest]
 
     def fill(self, types: list[type], recipe: str | None, argv: list[str]) -> tuple:
@@ -107,13 +107,11 @@ class _Command:
             known = [f"--{known}" for known in parser.names()]
             self.fail(f"there is no option {name}{did_you_mean(name.replace('-', '_').replace('__', '--', 1), known)}")
         if unknown:
-            self.fail(self._stray(unknown))
+            position = "; values without an option stand first" if self.positionals else ""
+            self.fail(f"no option takes {' '.join(unknown)}{position}")
         if missing := [name for name in self.required if getattr(filled, name) is None]:
             self.fail(f"missing: {', '.join(shown_as(self.fields[name], self.positionals) for name in missing)}")
         return parser.parse_dict(vars(filled))
-
-    def _stray(self, values: list[str]) -> str:
-        return f"no option takes {' '.join(values)}" + "; values without an option stand first" * bool(self.positionals)
 
 
 def _check_names(given, known, fail) -> None:
