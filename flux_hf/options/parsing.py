@@ -35,7 +35,7 @@ def parse_options(
         print(help_text(command.program, types, description, command.positionals, inherited))
         raise SystemExit(0)
     recipe, argv = command.split(argv)
-    return command.fill([_completed(one) for one in types], recipe, argv)
+    return command.fill([_completed(one) for one in types], command.read(recipe), argv)
 
 
 def arguments_from_recipe(arguments_type, recipe: str, overrides: dict, beside: type):
@@ -89,18 +89,20 @@ class _Command:
             self.fail(f"no option takes {' '.join(values)}")
         return recipe, [*named, *rest]
 
-    def fill(self, types: list[type], recipe: str | None, argv: list[str]) -> tuple:
+    def read(self, recipe: str | None) -> dict:
+        """The options of a recipe, none without one."""
+        try:
+            return {} if recipe is None else read_recipe(recipe)
+        except ValueError as error:
+            self.fail(str(error))
+
+    def fill(self, types: list[type], recipe: dict, argv: list[str]) -> tuple:
         """The dataclasses with the values of the recipe and, over these, of the arguments."""
         from flux_hf.options.parser import OptionParser
 
         parser = OptionParser(types, fail=self.fail)
-        if recipe is not None:
-            try:
-                defaults = read_recipe(recipe)
-            except ValueError as error:
-                self.fail(str(error))
-            _check_names(defaults, parser.names(), lambda message: self.fail(f"{recipe} has {message}"))
-            parser.set_defaults(**defaults)
+        _check_names(recipe, parser.names(), lambda message: self.fail(f"the recipe has {message}"))
+        parser.set_defaults(**recipe)
         filled, unknown = parser.parse_known_args(argv)
         if options := [argument for argument in unknown if argument.startswith("-")]:
             name = options[0].partition("=")[0]
