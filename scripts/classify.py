@@ -80,7 +80,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _render_demo(folder: Path) -> dict[str, str]:
-    from flux_hf.motion_clips import LABELS, render_clip
+    from flux_hf.scripts.experiments.motion_clips import LABELS, render_clip
 
     clips = {str(folder / f"{label}.mp4"): label for label in LABELS}
     for index, (path, label) in enumerate(clips.items()):

@@ -1,12 +1,12 @@
 """Measure accuracy of a checkpoint on a data set at several token budgets."""
 
-import json
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from flux_hf.checkpoints import checkpoint_name, checkpoint_path
 from flux_hf.cli import run_command
+from flux_hf.files import write_json, write_text
 from flux_hf.options import naming_option, naming_split, parse_options
 
 
@@ -93,7 +93,7 @@ def main(argv: list[str] | None = None) -> None:
             "split": options.split,
             "checkpoint": checkpoint_name(options.checkpoint),
         }
-        _write(result | provenance("evaluate", argv), output)
+        _write(result | provenance("flux-hf evaluate", argv), output)
     state.wait_for_everyone()
 
 
@@ -105,9 +105,8 @@ def _write(result: dict, output: Path | None):
         print(f"unreadable: {entry['reason']}", file=sys.stderr)
     if output is None:
         return
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(result, indent=1) + "\n")
-    output.with_suffix(".md").write_text(markdown_table(result))
+    write_json(output, result)
+    write_text(output.with_suffix(".md"), markdown_table(result))
     try:
         plot_accuracy(result, output.with_suffix(".png"))
     except ImportError as error:

@@ -1,12 +1,12 @@
 """Find the best grid (frames x size) of each token budget on your data."""
 
-import json
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from flux_hf.checkpoints import checkpoint_path
 from flux_hf.cli import run_command
+from flux_hf.files import write_json, write_text
 from flux_hf.options import naming_option, naming_split, parse_options
 
 
@@ -64,13 +64,7 @@ def main(argv: list[str] | None = None) -> None:
     from flux_hf.provenance import provenance
     from flux_hf.token_optimization import search_grids
     from flux_hf.token_optimization.candidates import default_axes, with_grids
-    from flux_hf.token_optimization.report import (
-        accuracy_cost_front,
-        heat_map,
-        markdown_table,
-        plot_front,
-        plot_heat_maps,
-    )
+    from flux_hf.token_optimization.report import heat_map, markdown_table, plot_front, plot_heat_maps
 
     checkpoint = checkpoint_path(options.checkpoint)
     if not Path(checkpoint).is_dir():
@@ -111,9 +105,9 @@ def main(argv: list[str] | None = None) -> None:
     }
     if state.is_main_process:
         maps = [heat_map(budget, found) for budget, found in result["budgets"].items()]
-        result |= {"heat_maps": maps, "front": accuracy_cost_front(result), "dataset": options.dataset}
-        (output / "result.json").write_text(json.dumps(result | provenance("optimize-tokens", argv), indent=1) + "\n")
-        (output / "result.md").write_text(markdown_table(result))
+        result |= {"dataset": options.dataset}
+        write_json(output / "result.json", result | provenance("flux-hf optimize-tokens", argv))
+        write_text(output / "result.md", markdown_table(result))
         print(markdown_table(result))
         try:
             plot_heat_maps(maps, output / "heat_maps.png")

@@ -29,7 +29,7 @@ def parse_options(
     """
     types = [dataclass_types] if isinstance(dataclass_types, type) else list(dataclass_types)
     argv = sys.argv[1:] if argv is None else list(argv)
-    command = _Command(sys.argv[0].rpartition("/")[2], types, positionals or {})
+    command = _Command(sys.argv[0], types, positionals or {})
     if wanted := {"-h", "--help", "--help_all", "--help-all"}.intersection(argv):
         inherited = [] if wanted <= {"-h", "--help"} else _inherited(types)
         print(help_text(command.program, types, description, command.positionals, inherited))
