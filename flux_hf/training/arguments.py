@@ -126,9 +126,12 @@ class FluxTrainingArguments(ClipTrainingArguments):
         default=None, metadata={"help": "Budgets of evaluation during training. Default: those of token_budgets."}
     )
 
-    motion_symmetries: bool = field(
-        default=False,
-        metadata={"help": "Turn, mirror and reverse clips and their labels (labels of the motion clips only)."},
+    label_symmetries: str | None = field(
+        default=None,
+        metadata={
+            "help": "YAML table, or name of a shipped one (ssv2), that says what each label becomes when a clip is "
+            "mirrored, turned or played backwards; half of the clips are then."
+        },
     )
     mixup_alpha: float = field(default=0.0, metadata={"help": "Parameter of mixup on batches; 0 is off."})
     cutmix_alpha: float = field(default=0.0, metadata={"help": "Parameter of cutmix on batches; 0 is off."})
