@@ -8,13 +8,14 @@ accelerate launch --config_file scripts/configs/accelerate/fsdp.yaml scripts/fin
 from flux_hf.cli import run_command
 from flux_hf.options import check_checkpoints, naming_split, parse_options
 from flux_hf.training import FinetuneOptions, FluxTrainingArguments, finetune
+from flux_hf.training.output_folder import interruptible
 
 
 def main(argv: list[str] | None = None) -> None:
     options, training_args = parse_options((FinetuneOptions, FluxTrainingArguments), argv, __doc__)
     check_checkpoints(model=options.model)
-    with naming_split(options, "train_split", "eval_split"):
-        print(finetune(options, training_args))
+    with naming_split(options, "train_split", "eval_split"), interruptible("finetune", argv, training_args):
+        finetune(options, training_args)
 
 
 if __name__ == "__main__":
