@@ -8,13 +8,14 @@ flux-hf finetune recipe.yaml --model runs/pretrained                 # then; --f
 from flux_hf.cli import run_command
 from flux_hf.options import check_checkpoints, naming_split, parse_options
 from flux_hf.pretraining import FluxPreTrainingArguments, PretrainOptions, pretrain
+from flux_hf.training.output_folder import interruptible
 
 
 def main(argv: list[str] | None = None) -> None:
     options, training_args = parse_options((PretrainOptions, FluxPreTrainingArguments), argv, __doc__)
     check_checkpoints(model=options.model, teacher=options.teacher)
-    with naming_split(options, "train_split"):
-        print(pretrain(options, training_args))
+    with naming_split(options, "train_split"), interruptible("pretrain", argv, training_args):
+        pretrain(options, training_args)
 
 
 if __name__ == "__main__":

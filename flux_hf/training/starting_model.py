@@ -7,6 +7,7 @@ from transformers.utils import logging
 
 from flux_hf.modeling.configuration_fluxvit import FluxViTConfig
 from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification
+from flux_hf.modeling.modeling_fluxvit_pretraining import FluxViTForPreTraining
 
 logger = logging.get_logger(__name__)
 
@@ -33,7 +34,7 @@ def starting_model(
 
     A checkpoint keeps its classifiers when it has the same labels. When its labels include all of ours (Kinetics-710 to
     Kinetics-400), each of our classes takes the weights of the class of the same name; otherwise the classifiers start
-    at random. Which of it happened is logged.
+    at random. Which of it happened is logged. A pre-trained checkpoint has no classifiers yet.
 
     Args:
         checkpoint: folder or Hub id.
@@ -53,6 +54,12 @@ def starting_model(
         config.update(names | changes.as_dict())
         return FluxViTForVideoClassification(config)
 
+    if FluxViTConfig.from_pretrained(checkpoint).architectures == [FluxViTForPreTraining.__name__]:
+        encoder = FluxViTForPreTraining.from_pretrained(checkpoint, **changes.as_dict()).fluxvit
+        encoder.config.update(names)
+        model = FluxViTForVideoClassification(encoder.config)
+        model.fluxvit = encoder
+        return model
     model = FluxViTForVideoClassification.from_pretrained(checkpoint, **changes.as_dict())
     known = model.config.label2id
     taken = [known.get(name) for name in label_names]
