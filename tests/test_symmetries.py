@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flux_hf.motion_clips import LABELS
+from flux_hf.scripts.experiments.motion_clips import LABELS
 from flux_hf.training.label_symmetries import LabelSymmetries, load_label_symmetries
 from tests import tiny_training
 
