@@ -14,10 +14,11 @@ from flux_hf.options.training import FinetuneOptions, FluxTrainingOptions
 def main(argv: list[str] | None = None) -> None:
     options, training_args = parse_options((FinetuneOptions, FluxTrainingOptions), argv, __doc__, {"recipe": "RECIPE"})
     from flux_hf.training import finetune
+    from flux_hf.training.output_folder import interruptible
 
     check_checkpoints(model=options.model)
-    with naming_split(options, "train_split", "eval_split"):
-        print(finetune(options, training_args))
+    with naming_split(options, "train_split", "eval_split"), interruptible("finetune", argv, training_args):
+        finetune(options, training_args)
 
 
 if __name__ == "__main__":

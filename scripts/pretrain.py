@@ -15,10 +15,11 @@ def main(argv: list[str] | None = None) -> None:
         (PretrainOptions, FluxPreTrainingOptions), argv, __doc__, {"recipe": "RECIPE"}
     )
     from flux_hf.pretraining import pretrain
+    from flux_hf.training.output_folder import interruptible
 
     check_checkpoints(model=options.model, teacher=options.teacher)
-    with naming_split(options, "train_split"):
-        print(pretrain(options, training_args))
+    with naming_split(options, "train_split"), interruptible("pretrain", argv, training_args):
+        pretrain(options, training_args)
 
 
 if __name__ == "__main__":

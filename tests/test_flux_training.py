@@ -437,30 +437,6 @@ def test_no_mixing_leaves_labels_hard():
     assert mix_batch(torch.zeros(3, 1, 3, 4, 4), labels, 3, 0.0, 0.0)[1] is labels
 
 
-def test_motion_symmetries_change_labels_with_the_clip():
-    names = ["moves_left", "moves_right"]
-    frames = np.zeros((2, 4, 8, 3), np.uint8)
-    frames[0, :, 6:] = frames[1, :, :2] = 255  # moves left
-    maker = ViewMaker(lambda view, size: torch.from_numpy(view.copy()), views=1, label_names=names)
-    maker.label_names = [*names, "moves_up", "moves_down"]
-    seen = set()
-    for number in range(40):
-        (view,), (label,) = maker(lambda choose: frames, 0, (2, 8), (number,))
-        first, second = (np.argwhere(frame.numpy()[..., 0] > 0).mean(0) for frame in view)
-        down, right = second - first
-        expected = ("moves_right" if right > 0 else "moves_left") if abs(right) > abs(down) else None
-        expected = expected or ("moves_down" if down > 0 else "moves_up")
-        assert maker.label_names[label] == expected
-        seen.add(expected)
-    assert len(seen) == 4
-
-
-def test_motion_symmetries_are_refused_for_other_labels(tmp_path):
-    trainer = tiny_training.trainer(tmp_path, motion_symmetries=True)
-    with pytest.raises(ValueError, match=r"motion_symmetries .* not of a, b, c: set it to false"):
-        trainer.train()
-
-
 # Optimiser, average, freezing
 
 

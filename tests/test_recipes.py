@@ -36,11 +36,23 @@ OVERRIDES = {
 
 
 def motion(folder: Path, splits: tuple[str, ...]) -> Path:
-    """One clip of every label: motion symmetries turn one into another."""
+    """One clip of every label: label_symmetries turns one into another."""
     for split in splits:
         for number, label in enumerate(LABELS):
             (folder / split / label).mkdir(parents=True)
             render_clip(folder / split / label / f"{number}.mp4", label=label, seed=number)
+    return folder
+
+
+def ssv2(folder: Path, counts: dict[str, int]) -> Path:
+    """With the labels that the recipes' label_symmetries names."""
+    video_datasets.ssv2(folder, counts)
+    file = folder / "something-something-v2-labels.json"
+    labels = json.loads(file.read_text())
+    table = yaml.safe_load((CONFIGS / "label_symmetries" / "ssv2.yaml").read_text())
+    file.write_text(
+        json.dumps(labels | {name: str(number) for number, name in enumerate(table["mirror"], len(labels))})
+    )
     return folder
 
 
@@ -50,7 +62,7 @@ def make_dataset(recipe: str, folder: Path) -> tuple[Path, str]:
         return motion(folder, ("train", "validation")), "validation"
     make, split = {
         "kinetics": (video_datasets.kinetics, "val"),
-        "ssv": (video_datasets.ssv2, "validation"),
+        "ssv": (ssv2, "validation"),
         "coin": (video_datasets.coin, "test"),
         "own": (video_datasets.videofolder, "validation"),
     }[recipe.split("_")[0].rstrip("0123456789")]

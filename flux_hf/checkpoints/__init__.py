@@ -8,7 +8,7 @@ def default_checkpoint() -> str:
     return str(Path(__file__).parent / "fluxvit-nano")
 
 
-def checkpoint_path(checkpoint: str) -> str:
+def checkpoint_path(checkpoint: str | None) -> str | None:
     """The folder or Hub id that an option means: `default` is the checkpoint of the package (`./default` a folder)."""
     return default_checkpoint() if checkpoint == "default" else checkpoint
 

@@ -56,6 +56,9 @@ class PretrainOptions:
         default=None,
         metadata={"help": "The teacher's layer for each of them. Default: the one at the same depth."},
     )
+    overwrite: bool = field(
+        default=False, metadata={"help": "Begin anew where output_dir holds another run; deletes its checkpoints."}
+    )
 
 
 @dataclass

@@ -23,7 +23,12 @@ class FinetuneOptions:
     )
     train_split: str = field(default="train", metadata={"help": "Split to train on."})
     eval_split: str | None = field(
-        default="validation", metadata={"help": "Split to evaluate on; an empty word for no evaluation."}
+        default="validation",
+        metadata={"help": "Split to evaluate on; an empty word, or no split validation: no evaluation."},
+    )
+    validation_share: float | None = field(
+        default=None,
+        metadata={"help": "In place of eval_split: evaluate on this share of the training clips of every class."},
     )
     video_root: str | None = field(
         default=None, metadata={"help": "Folder of the videos of a list file. Default: the folder of the list."}
@@ -52,6 +57,9 @@ class FinetuneOptions:
         default=None, metadata={"help": "With size: grid of evaluation and of the saved processor, at every budget."}
     )
     size: int | None = field(default=None, metadata={"help": "Side of that grid in pixels. Default: the processor's."})
+    overwrite: bool = field(
+        default=False, metadata={"help": "Begin anew where output_dir holds another run; deletes its checkpoints."}
+    )
 
 
 @dataclass
@@ -140,9 +148,12 @@ class FluxTrainingOptions(ClipTrainingOptions):
         default=None, metadata={"help": "Budgets of evaluation during training. Default: those of token_budgets."}
     )
 
-    motion_symmetries: bool = field(
-        default=False,
-        metadata={"help": "Turn, mirror and reverse clips and their labels (labels of the motion clips only)."},
+    label_symmetries: str | None = field(
+        default=None,
+        metadata={
+            "help": "YAML table, or name of a shipped one (ssv2), that says what each label becomes when a clip is "
+            "mirrored, turned or played backwards; half of the clips are then."
+        },
     )
     mixup_alpha: float = field(default=0.0, metadata={"help": "Parameter of mixup on batches; 0 is off."})
     cutmix_alpha: float = field(default=0.0, metadata={"help": "Parameter of cutmix on batches; 0 is off."})

@@ -1,10 +1,12 @@
 """Pre-training a FluxViT on unlabelled videos, from the options to the saved checkpoint."""
 
+import shlex
+
 import torch
 from transformers import set_seed
 
 from flux_hf.checkpoints import checkpoint_path
-from flux_hf.data import cache_clips
+from flux_hf.data import cache_clips, clip_source
 from flux_hf.modeling.configuration_fluxvit import FluxViTConfig
 from flux_hf.modeling.modeling_fluxvit_pretraining import FluxViTForPreTraining, default_aligned_layers
 from flux_hf.options.pretraining import PretrainOptions
@@ -14,10 +16,15 @@ from flux_hf.pretraining.mixture import load_mixture, shares_of
 from flux_hf.pretraining.teacher import Teacher, load_teacher
 from flux_hf.pretraining.trainer import FluxPreTrainer
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
+from flux_hf.progress_bars import no_bars_for_folders
+from flux_hf.training.output_folder import checkpoint_to_resume, prepare_output_dir
+from flux_hf.training.progress import show_progress_lines
+from flux_hf.training.splits import clip_table
 
 
 def pretrain(options: PretrainOptions, training_args: FluxPreTrainingArguments) -> dict[str, float]:
-    """Train, save model and processor to `training_args.output_dir` and return the metrics of training.
+    """Train, save model and processor to `training_args.output_dir` and return the metrics of training. Prints how many
+    clips there are, how training goes on and which command comes next.
 
     `flux-hf finetune --model` starts from that folder: `FluxViTForVideoClassification` takes the encoder and its
     pooling heads. Heads that no budget trained are saved as copies of the nearest that one did.
@@ -26,7 +33,25 @@ def pretrain(options: PretrainOptions, training_args: FluxPreTrainingArguments) 
         ValueError: naming the option that makes no sense.
     """
     _check(options, training_args)
+    prepare_output_dir(training_args, options.overwrite, options.model)
     set_seed(training_args.seed)
+    say = print if training_args.process_index == 0 else lambda *_: None
+    with no_bars_for_folders(*options.dataset, checkpoint_path(options.model), checkpoint_path(options.teacher)):
+        trainer = _trainer(options, training_args, say)
+        show_progress_lines(trainer)
+        metrics = trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint).metrics
+        copy_to_idle_heads(trainer.accelerator.unwrap_model(trainer.model), trainer.heads)
+        trainer.save_model()
+        trainer.save_state()
+        if training_args.push_to_hub:
+            trainer.push_to_hub(dataset=options.dataset, finetuned_from=options.model, teacher=options.teacher)
+    folder = training_args.output_dir
+    say(f"Mean loss {metrics['train_loss']:.4g}. Saved in {folder}. Next, with your recipe and labelled clips:")
+    say("  " + shlex.join(["flux-hf", "finetune", "RECIPE", "--model", folder, "--dataset", "DATASET"]))
+    return metrics
+
+
+def _trainer(options: PretrainOptions, training_args: FluxPreTrainingArguments, say) -> FluxPreTrainer:
     dataset = load_mixture(
         options.dataset,
         options.train_split,
@@ -37,6 +62,7 @@ def pretrain(options: PretrainOptions, training_args: FluxPreTrainingArguments) 
     )
     if options.cache_dir is not None:
         dataset = cache_clips(dataset, options.cache_dir, num_frames=options.cached_frames, size=options.cached_size)
+    say(clip_table(options.dataset, {"train": None if options.streaming else clip_source(dataset).labels}))
     if options.model is None:
         config = FluxViTConfig.from_json_file(model_config_path(options.model_config))
         processor = FluxVideoProcessor(patch_size=config.patch_size)
@@ -52,7 +78,7 @@ def pretrain(options: PretrainOptions, training_args: FluxPreTrainingArguments) 
         trust_remote_code=options.trust_remote_code,
     )
     without_flip = options.dataset_without_flip or []
-    trainer = FluxPreTrainer(
+    return FluxPreTrainer(
         model=student(options, config, teacher),
         args=training_args,
         train_dataset=dataset,
@@ -62,13 +88,6 @@ def pretrain(options: PretrainOptions, training_args: FluxPreTrainingArguments) 
         flips=[training_args.flip and name not in without_flip for name in options.dataset],
         weights=None if options.streaming else options.dataset_weights,
     )
-    metrics = trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint).metrics
-    copy_to_idle_heads(trainer.accelerator.unwrap_model(trainer.model), trainer.heads)
-    trainer.save_model()
-    trainer.save_state()
-    if training_args.push_to_hub:
-        trainer.push_to_hub(dataset=options.dataset, finetuned_from=options.model, teacher=options.teacher)
-    return metrics
 
 
 def student(options: PretrainOptions, config: FluxViTConfig, teacher: Teacher) -> FluxViTForPreTraining:
@@ -114,3 +133,4 @@ def _check(options: PretrainOptions, args: FluxPreTrainingArguments) -> None:
         raise ValueError(f"dataset_without_flip names no data set of dataset: {', '.join(unknown)}")
     if options.dataset_weights is not None:
         shares_of(options.dataset_weights, [1] * len(options.dataset))
+    args.resume_from_checkpoint = checkpoint_to_resume(args.resume_from_checkpoint, args.output_dir)

@@ -22,6 +22,8 @@ class ClipTrainingArguments(ClipTrainingOptions, TrainingArguments):
 
     def __post_init__(self):
         super().__post_init__()
+        # Pinned memory speeds up copies to a GPU; without one torch only warns.
+        self.dataloader_pin_memory = self.dataloader_pin_memory and self.device.type not in ("cpu", "mps")
         limits = {
             "views_per_video": (1, None),
             "decode_short_side": (1, None),

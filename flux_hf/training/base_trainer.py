@@ -10,7 +10,6 @@ import torch
 from accelerate.data_loader import prepare_data_loader
 from torch.utils.data import DataLoader
 from transformers import Trainer
-from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import logging
 
 from flux_hf.data import CachedClips, clip_source
@@ -20,6 +19,7 @@ from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
 from flux_hf.training.arguments import recipe_of
 from flux_hf.training.grids import admissible_grids
 from flux_hf.training.optimizer import parameter_groups
+from flux_hf.training.output_folder import checkpoint_to_resume
 from flux_hf.training.sampling import EpochOfSampler, GridBatchSampler
 from flux_hf.training.streaming import StreamedBatches
 from flux_hf.training.training_clips import TrainingClips
@@ -56,13 +56,9 @@ class ClipTrainer(Trainer):
         self._resumed_from, self._restore_random_state = None, False
 
     def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs):
-        """As in `Trainer`. A streamed data set goes on at the batch where the checkpoint was written, without decoding
-        what comes before it."""
-        if resume_from_checkpoint is True:
-            resume_from_checkpoint = get_last_checkpoint(self.args.output_dir)
-            if resume_from_checkpoint is None:
-                raise ValueError(f"resume_from_checkpoint: there is no checkpoint in {self.args.output_dir}")
-        self._resumed_from = resume_from_checkpoint or None
+        """As in `Trainer`; `resume_from_checkpoint` may also be "last". A streamed data set goes on at the batch where
+        the checkpoint was written, without decoding what comes before it."""
+        self._resumed_from = checkpoint_to_resume(resume_from_checkpoint, self.args.output_dir)
         if isinstance(self.train_dataset, datasets.IterableDataset):
             self.args.ignore_data_skip = True
             self._restore_random_state = self._resumed_from is not None

@@ -8,6 +8,7 @@ from transformers.utils import logging
 from flux_hf.checkpoints import checkpoint_path
 from flux_hf.modeling.configuration_fluxvit import FluxViTConfig
 from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification
+from flux_hf.modeling.modeling_fluxvit_pretraining import FluxViTForPreTraining
 from flux_hf.options.recipes import model_config_path
 
 logger = logging.get_logger(__name__)
@@ -35,7 +36,7 @@ def starting_model(
 
     A checkpoint keeps its classifiers when it has the same labels. When its labels include all of ours (Kinetics-710 to
     Kinetics-400), each of our classes takes the weights of the class of the same name; otherwise the classifiers start
-    at random. Which of it happened is logged.
+    at random. Which of it happened is logged. A pre-trained checkpoint has no classifiers yet.
 
     Args:
         checkpoint: folder, Hub id, or `default` for the one in the package.
@@ -57,31 +58,39 @@ def starting_model(
         return FluxViTForVideoClassification(config)
 
     checkpoint = checkpoint_path(checkpoint)
-    known = FluxViTConfig.from_pretrained(checkpoint).label2id
-    model = FluxViTForVideoClassification.from_pretrained(
-        checkpoint, ignore_mismatched_sizes=True, **names, **changes.as_dict()
-    )
-    if not set(label_names) <= known.keys():
-        if [known.get(name) for name in label_names] != list(range(len(known))):
-            _new_classifiers(model)
-            logger.warning(f"{checkpoint} does not have all {len(label_names)} labels: the classifiers start at random")
+    if FluxViTConfig.from_pretrained(checkpoint).architectures == [FluxViTForPreTraining.__name__]:
+        encoder = FluxViTForPreTraining.from_pretrained(checkpoint, **changes.as_dict()).fluxvit
+        encoder.config.update(names)
+        model = FluxViTForVideoClassification(encoder.config)
+        model.fluxvit = encoder
         return model
-    if [known[name] for name in label_names] != list(range(len(known))):
-        _take_classes(model, checkpoint, [known[name] for name in label_names])
+    model = FluxViTForVideoClassification.from_pretrained(checkpoint, **changes.as_dict())
+    known = model.config.label2id
+    taken = [known.get(name) for name in label_names]
+    model.config.update(names)
+    model.num_labels = model.config.num_labels
+    if taken == list(range(len(known))):
+        return model
+    if None not in taken:
+        _new_classifiers(model, taken)
         logger.info(f"classifiers of {len(label_names)} of the {len(known)} labels of {checkpoint} taken by name")
+    else:
+        _new_classifiers(model, None)
+        logger.warning(
+            f"{checkpoint} does not know all {len(label_names)} labels of the data set: the classifiers start at random"
+        )
     return model
 
 
 @torch.no_grad()
-def _take_classes(model: FluxViTForVideoClassification, checkpoint: str, classes: list[int]) -> None:
-    larger = FluxViTForVideoClassification.from_pretrained(checkpoint)
-    for mine, theirs in zip(model.classifiers, larger.classifiers, strict=True):
-        mine.weight.copy_(theirs.weight[classes])
-        mine.bias.copy_(theirs.bias[classes])
-
-
-@torch.no_grad()
-def _new_classifiers(model: FluxViTForVideoClassification) -> None:
-    for classifier in model.classifiers:
-        torch.nn.init.trunc_normal_(classifier.weight, std=model.config.initializer_range)
-        classifier.bias.zero_()
+def _new_classifiers(model: FluxViTForVideoClassification, taken: list[int] | None) -> None:
+    """Classifiers for the labels of the configuration: with the weights of the classes `taken`, or random ones."""
+    for place, old in enumerate(model.classifiers):
+        new = torch.nn.Linear(old.in_features, model.config.num_labels, dtype=old.weight.dtype)
+        if taken is None:
+            torch.nn.init.trunc_normal_(new.weight, std=model.config.initializer_range)
+            new.bias.zero_()
+        else:
+            new.weight.copy_(old.weight[taken])
+            new.bias.copy_(old.bias[taken])
+        model.classifiers[place] = new.train(old.training)

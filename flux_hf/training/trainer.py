@@ -11,10 +11,10 @@ from transformers.utils import logging
 
 from flux_hf.data import clip_source
 from flux_hf.evaluation.metrics import UNREADABLE, accuracy_at_budgets
-from flux_hf.scripts.experiments.motion_clips import LABELS
 from flux_hf.training.augmentation import ClipAugmentation
 from flux_hf.training.base_trainer import ClipTrainer
 from flux_hf.training.evaluation_clips import EvaluationClips, collate_evaluation
+from flux_hf.training.label_symmetries import load_label_symmetries
 from flux_hf.training.moving_average import MovingAverage
 from flux_hf.training.objective import flux_loss_parts
 from flux_hf.training.optimizer import freeze_backbone
@@ -56,12 +56,15 @@ class FluxTrainer(ClipTrainer):
     def view_maker(self, label_names: list[str]) -> ViewMaker:
         self._name_labels(label_names)
         augmentation = ClipAugmentation(self.args, self.processing_class.image_mean, self.processing_class.image_std)
-        if self.args.motion_symmetries and (unknown := [name for name in label_names if name not in LABELS]):
-            raise ValueError(
-                f"motion_symmetries knows what becomes of {', '.join(LABELS)} when a clip is turned, mirrored or "
-                f"played backwards, not of {', '.join(unknown[:5])}: set it to false"
-            )
-        return ViewMaker(augmentation, self.args.views_per_video, label_names if self.args.motion_symmetries else None)
+        symmetries = None
+        if self.args.label_symmetries is not None:
+            symmetries = load_label_symmetries(self.args.label_symmetries, label_names)
+            if symmetries.mirrors and self.args.flip:
+                raise ValueError(
+                    f"flip mirrors clips and keeps their labels, label_symmetries {self.args.label_symmetries} changes "
+                    "them: set flip to false"
+                )
+        return ViewMaker(augmentation, self.args.views_per_video, symmetries)
 
     def collator(self, label_names: list[str]) -> TrainingCollator:
         return TrainingCollator(self.args, len(label_names))
