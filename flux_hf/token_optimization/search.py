@@ -93,8 +93,8 @@ def search_grids(
         `rule` (settings of the search), `budgets`: for each `grid` (the winner), `cost`, `equal` (the grids of the last
         round that are not significantly worse than the most accurate one, itself among them) and `grids`, a list of
         what is known of every candidate: `grid`, `tokens`, `cost`, `videos` (how many it was tried on), `right`,
-        `accuracy`, `label_score`, `rounds` (how many it was in); and `compute`: `evaluations` (videos x grids), `exhaustive` (all
-        grids on all videos), `share`, `gmacs` and `gmacs_exhaustive`, `videos` and `unreadable`.
+        `accuracy`, `label_score`, `rounds` (how many it was in); and `compute`: `evaluations` (videos x grids),
+        `exhaustive` (all grids on all videos), `share`, `gmacs` and `gmacs_exhaustive`, `videos` and `unreadable`.
 
     Raises:
         ValueError: a setting is not accepted, no grid is left, or `records_dir` holds results of other settings.
