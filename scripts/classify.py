@@ -5,14 +5,9 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from transformers import AutoModelForVideoClassification, AutoVideoProcessor
-
-from flux_hf import VideoDecodeError, default_checkpoint
-from flux_hf.classification import Classification, classify
+from flux_hf.checkpoints import checkpoint_path
 from flux_hf.cli import run_command
-from flux_hf.drawing import SUFFIXES, draw_classification
 from flux_hf.options import naming_option, parse_options
-from flux_hf.scripts.experiments.motion_clips import LABELS, render_clip
 
 DEMO_SEED = 2026
 DEMO_HARDNESS = 0.4
@@ -22,8 +17,8 @@ DEMO_HARDNESS = 0.4
 class ClassifyOptions:
     videos: list[str] = field(default_factory=list, metadata={"help": "Paths or http(s) URLs."})
     checkpoint: str = field(
-        default_factory=default_checkpoint,
-        metadata={"help": "Folder or Hub id of a checkpoint. Default: the static-camera motion model in the package."},
+        default="default",
+        metadata={"help": "Folder, Hub id, or default: the static-camera motion model in the package."},
     )
     token_budgets: list[int] | None = field(
         default=None, metadata={"help": "Default: the budgets of the model's heads."}
@@ -38,10 +33,13 @@ class ClassifyOptions:
 
 
 def main(argv: list[str] | None = None) -> None:
-    argv = sys.argv[1:] if argv is None else argv
-    if argv and not argv[0].startswith("-"):
-        argv = ["--videos", *argv]
-    (options,) = parse_options(ClassifyOptions, argv, __doc__)
+    (options,) = parse_options(ClassifyOptions, argv, __doc__, {"videos": "VIDEO"})
+    from transformers import AutoModelForVideoClassification, AutoVideoProcessor
+
+    from flux_hf import VideoDecodeError
+    from flux_hf.classification import classify
+    from flux_hf.drawing import SUFFIXES, draw_classification
+
     if not options.videos and not options.demo:
         raise ValueError("nothing to classify: give one or more paths or URLs, or --demo")
     if options.show and (len(options.videos), options.demo) != (1, False):
@@ -50,8 +48,9 @@ def main(argv: list[str] | None = None) -> None:
         raise ValueError(f"--show must end in {' or '.join(SUFFIXES)}, got {options.show}")
     loading = {"trust_remote_code": options.trust_remote_code}
     with naming_option("checkpoint", options.checkpoint):
-        model = AutoModelForVideoClassification.from_pretrained(options.checkpoint, **loading).eval()
-        processor = AutoVideoProcessor.from_pretrained(options.checkpoint, **loading)
+        checkpoint = checkpoint_path(options.checkpoint)
+        model = AutoModelForVideoClassification.from_pretrained(checkpoint, **loading).eval()
+        processor = AutoVideoProcessor.from_pretrained(checkpoint, **loading)
     budgets = options.token_budgets or model.config.head_token_budgets
 
     with tempfile.TemporaryDirectory() as folder:
@@ -81,13 +80,15 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _render_demo(folder: Path) -> dict[str, str]:
+    from flux_hf.scripts.experiments.motion_clips import LABELS, render_clip
+
     clips = {str(folder / f"{label}.mp4"): label for label in LABELS}
     for index, (path, label) in enumerate(clips.items()):
         render_clip(path, label=label, seed=(DEMO_SEED, index), hardness=DEMO_HARDNESS)
     return clips
 
 
-def _line(result: Classification, expected: str | None) -> str:
+def _line(result, expected: str | None) -> str:
     labels = ", ".join(f"{name} {score:.2f}" for name, score in result.labels)
     frames, height, width = result.grid
     mark = "" if expected is None else ("ok  " if result.labels[0][0] == expected else "MISS ")
@@ -99,4 +100,4 @@ def _line(result: Classification, expected: str | None) -> str:
 
 
 if __name__ == "__main__":
-    run_command("classify", main)
+    run_command("flux-hf classify", main)

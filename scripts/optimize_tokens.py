@@ -8,28 +8,10 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from transformers import AutoModelForVideoClassification, AutoVideoProcessor
-from transformers.utils import VIDEO_PROCESSOR_NAME
-
+from flux_hf.checkpoints import checkpoint_path
 from flux_hf.cli import run_command
-from flux_hf.data import load_video_dataset
-from flux_hf.evaluation import evaluate
-from flux_hf.evaluation.processes import process_state
-from flux_hf.evaluation.records import load_records
 from flux_hf.files import write_json, write_text
 from flux_hf.options import naming_option, naming_split, parse_options
-from flux_hf.progress_bars import no_bars_for_folders
-from flux_hf.provenance import provenance
-from flux_hf.token_optimization import OBJECTIVES, search_grids
-from flux_hf.token_optimization.candidates import default_axes, with_grids
-from flux_hf.token_optimization.report import (
-    heat_map,
-    markdown_table,
-    paired_comparison,
-    plot_front,
-    plot_heat_maps,
-    what_it_tells,
-)
 
 
 @dataclass
@@ -63,7 +45,10 @@ class OptimizeTokensOptions:
     )
     objective: str = field(
         default="tokens",
-        metadata={"help": "What equally accurate grids are compared by, and the plot's axis.", "choices": OBJECTIVES},
+        metadata={
+            "help": "What equally accurate grids are compared by, and the plot's axis.",
+            "choices": ("tokens", "gmacs", "latency_ms"),
+        },
     )
     max_cost: float | None = field(default=None, metadata={"help": "Leave out grids above this, in the objective."})
     rounds: int = field(default=4, metadata={"help": "Rounds of halving; 1 tries every grid on every video."})
@@ -78,13 +63,34 @@ class OptimizeTokensOptions:
 
 def main(argv: list[str] | None = None) -> None:
     (options,) = parse_options(OptimizeTokensOptions, argv, __doc__)
+    from transformers import AutoModelForVideoClassification, AutoVideoProcessor
+    from transformers.utils import VIDEO_PROCESSOR_NAME
+
+    from flux_hf.data import load_video_dataset
+    from flux_hf.evaluation import evaluate
+    from flux_hf.evaluation.processes import process_state
+    from flux_hf.evaluation.records import load_records
+    from flux_hf.progress_bars import no_bars_for_folders
+    from flux_hf.provenance import provenance
+    from flux_hf.token_optimization import search_grids
+    from flux_hf.token_optimization.candidates import default_axes, with_grids
+    from flux_hf.token_optimization.report import (
+        heat_map,
+        markdown_table,
+        paired_comparison,
+        plot_front,
+        plot_heat_maps,
+        what_it_tells,
+    )
+
     if options.write and not Path(options.checkpoint).is_dir():
         raise ValueError(f"--write needs a checkpoint in a folder, got --checkpoint {options.checkpoint}")
+    checkpoint = checkpoint_path(options.checkpoint)
     state = process_state()
     output = Path(options.output_dir)
-    with no_bars_for_folders(options.checkpoint), naming_option("checkpoint", options.checkpoint):
-        model = AutoModelForVideoClassification.from_pretrained(options.checkpoint).eval().to(state.device)
-        processor = AutoVideoProcessor.from_pretrained(options.checkpoint)
+    with no_bars_for_folders(checkpoint), naming_option("checkpoint", options.checkpoint):
+        model = AutoModelForVideoClassification.from_pretrained(checkpoint).eval().to(state.device)
+        processor = AutoVideoProcessor.from_pretrained(checkpoint)
     with no_bars_for_folders(options.dataset), naming_split(options, "calibration_split", "test_split"):
         calibration, test = (
             load_video_dataset(options.dataset, split, video_root=options.video_root, label_names=options.labels_file)
@@ -168,4 +174,4 @@ def _contents(dataset) -> set:
 
 
 if __name__ == "__main__":
-    run_command("optimize-tokens", main)
+    run_command("flux-hf optimize-tokens", main)

@@ -258,7 +258,7 @@ def test_table_of_model():
 
 def test_table_of_end_to_end():
     models = {"FluxViT-S": TIMED | {"seconds": 0.777}, "Slow": TIMED | {"seconds": 60, "repeats": 0}}
-    result = {"end_to_end": [{"file": "b", "models": models}], "startup": {"flux_hf": TIMED}}
+    result = {"end_to_end": [{"file": "b", "models": models}]}
     made = end_to_end_tables(result | {"inputs": {"FluxViT-S": [1, 12, 3, 168, 168]}})
     assert "777 (100-200)" in made["labels"] and made["labels"].endswith("without a run before: Slow.")
     assert lines_of(made["inputs"])[-1] == ["FluxViT-S", "12", "168"]

@@ -270,7 +270,14 @@ def test_processes_share_the_videos_exactly(dataset_dir, checkpoint, loaded, tmp
     processes = 3
     output = tmp_path / "result.json"
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--standalone"]
-    command += ["-m", "flux_hf.scripts.evaluate", "--dataset", str(dataset_dir), "--checkpoint", str(checkpoint)]
+    command += [
+        "-m",
+        "flux_hf.scripts.evaluate_checkpoint",
+        "--dataset",
+        str(dataset_dir),
+        "--checkpoint",
+        str(checkpoint),
+    ]
     command += ["--num_clips", "2", "--num_crops", "3", "--clip_sampling", "ticks", "--output", str(output)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     subprocess.run(command, env=environment, check=True, capture_output=True, timeout=600)
@@ -294,7 +301,7 @@ def test_processes_share_the_videos_exactly(dataset_dir, checkpoint, loaded, tmp
 def test_command_writes_a_table_and_a_plot(dataset_dir, checkpoint, tmp_path, capsys):
     from PIL import Image
 
-    from flux_hf.scripts.evaluate import main
+    from flux_hf.scripts.evaluate_checkpoint import main
 
     output = tmp_path / "result.json"
     main(["--dataset", str(dataset_dir), "--checkpoint", str(checkpoint), "--output", str(output)])

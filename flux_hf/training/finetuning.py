@@ -1,14 +1,15 @@
 """Fine-tuning a FluxViT classifier on a labelled video data set, from the options to the saved checkpoint."""
 
 import shlex
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from transformers import set_seed
 from transformers.trainer_utils import IntervalStrategy
 from transformers.utils import logging
 
+from flux_hf.checkpoints import checkpoint_path
 from flux_hf.data import CachedClips, MissingSplitError, cache_clips, clip_source, load_video_dataset
+from flux_hf.options.training import FinetuneOptions
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
 from flux_hf.progress_bars import no_bars_for_folders
 from flux_hf.training.arguments import FluxTrainingArguments
@@ -19,59 +20,6 @@ from flux_hf.training.starting_model import ModelChanges, starting_model
 from flux_hf.training.trainer import FluxTrainer
 
 logger = logging.get_logger(__name__)
-
-
-@dataclass
-class FinetuneOptions:
-    """What to train on what. How to train is in [`FluxTrainingArguments`]."""
-
-    dataset: str = field(
-        metadata={
-            "help": "Id of a data set on the Hub, or folder: list files of Kinetics, SSv2 or COIN, webdataset shards, "
-            "parquet, or videofolder layout."
-        }
-    )
-    model: str | None = field(default=None, metadata={"help": "Checkpoint to start from: folder or Hub id."})
-    model_config: str | None = field(default=None, metadata={"help": "Without model: JSON config, random weights."})
-    train_split: str = field(default="train", metadata={"help": "Split to train on."})
-    eval_split: str | None = field(
-        default="validation",
-        metadata={"help": "Split to evaluate on; an empty word, or no split validation: no evaluation."},
-    )
-    validation_share: float | None = field(
-        default=None,
-        metadata={"help": "In place of eval_split: evaluate on this share of the training clips of every class."},
-    )
-    video_root: str | None = field(
-        default=None, metadata={"help": "Folder of the videos of a list file. Default: the folder of the list."}
-    )
-    labels_file: str | None = field(
-        default=None, metadata={"help": "File with the names of the labels, where the data set has numbers only."}
-    )
-    streaming: bool = field(
-        default=False,
-        metadata={"help": "Read training (not evaluation) videos as they come; needs max_steps."},
-    )
-    cache_dir: str | None = field(
-        default=None,
-        metadata={"help": "Decode all videos once and keep their clips here (uint8, frames x side^2 x 3 bytes each)."},
-    )
-    cached_frames: int = field(default=16, metadata={"help": "Frames kept of each video; training draws from them."})
-    cached_size: int = field(default=256, metadata={"help": "Side of cached clips in pixels."})
-    drop_path_rate: float | None = field(default=None, metadata={"help": "Stochastic depth. Default: the model's."})
-    head_token_budgets: list[int] | None = field(
-        default=None, metadata={"help": "Budgets of the heads of the model, descending. Default: the model's."}
-    )
-    token_budget: int | None = field(
-        default=None, metadata={"help": "Default budget of the trained model. Default: the largest of token_budgets."}
-    )
-    num_frames: int | None = field(
-        default=None, metadata={"help": "With size: grid of evaluation and of the saved processor, at every budget."}
-    )
-    size: int | None = field(default=None, metadata={"help": "Side of that grid in pixels. Default: the processor's."})
-    overwrite: bool = field(
-        default=False, metadata={"help": "Begin anew where output_dir holds another run; deletes its checkpoints."}
-    )
 
 
 def finetune(options: FinetuneOptions, training_args: FluxTrainingArguments) -> dict[str, float]:
@@ -86,7 +34,7 @@ def finetune(options: FinetuneOptions, training_args: FluxTrainingArguments) -> 
     prepare_output_dir(training_args, options.overwrite, options.model)
     set_seed(training_args.seed)
     say = print if training_args.process_index == 0 else lambda *_: None
-    with no_bars_for_folders(options.dataset, options.model):
+    with no_bars_for_folders(options.dataset, checkpoint_path(options.model)):
         train, validation = load_splits(options, training_args.seed)
         label_names = _label_names(train)
         trained, evaluated = (
@@ -216,4 +164,4 @@ def _processor(options: FinetuneOptions, args: FluxTrainingArguments, config) ->
         settings["grids"] = dict.fromkeys(sorted({*budgets, config.token_budget}, reverse=True), grid)
     if options.model is None:
         return FluxVideoProcessor(**settings)
-    return FluxVideoProcessor.from_pretrained(options.model, **settings)
+    return FluxVideoProcessor.from_pretrained(checkpoint_path(options.model), **settings)

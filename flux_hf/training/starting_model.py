@@ -5,9 +5,11 @@ from dataclasses import dataclass
 import torch
 from transformers.utils import logging
 
+from flux_hf.checkpoints import checkpoint_path
 from flux_hf.modeling.configuration_fluxvit import FluxViTConfig
 from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification
 from flux_hf.modeling.modeling_fluxvit_pretraining import FluxViTForPreTraining
+from flux_hf.options.recipes import model_config_path
 
 logger = logging.get_logger(__name__)
 
@@ -37,23 +39,25 @@ def starting_model(
     at random. Which of it happened is logged. A pre-trained checkpoint has no classifiers yet.
 
     Args:
-        checkpoint: folder or Hub id.
-        config_file: JSON configuration, to start from random weights when there is no checkpoint.
+        checkpoint: folder, Hub id, or `default` for the one in the package.
+        config_file: JSON configuration or the name of one in the package (`fluxvit_nano`), to start from random weights
+            when there is no checkpoint.
 
     Raises:
-        ValueError: when neither is given.
+        ValueError: when neither is given, or no configuration has that name.
     """
     if checkpoint is None and config_file is None:
-        raise ValueError("give model (a checkpoint) or model_config (a JSON file, random weights)")
+        raise ValueError("give model (a checkpoint) or model_config (a name or JSON file, random weights)")
     names = {
         "id2label": dict(enumerate(label_names)),
         "label2id": {name: index for index, name in enumerate(label_names)},
     }
     if checkpoint is None:
-        config = FluxViTConfig.from_json_file(config_file)
+        config = FluxViTConfig.from_json_file(model_config_path(config_file))
         config.update(names | changes.as_dict())
         return FluxViTForVideoClassification(config)
 
+    checkpoint = checkpoint_path(checkpoint)
     if FluxViTConfig.from_pretrained(checkpoint).architectures == [FluxViTForPreTraining.__name__]:
         encoder = FluxViTForPreTraining.from_pretrained(checkpoint, **changes.as_dict()).fluxvit
         encoder.config.update(names)

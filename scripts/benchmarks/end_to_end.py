@@ -1,4 +1,4 @@
-"""Measure seconds from a video file to its labels, and start-up, against other models of Transformers; writes JSON."""
+"""Measure seconds from a video file to its labels, against other models of Transformers; writes JSON."""
 
 import json
 from dataclasses import dataclass, field
@@ -7,14 +7,6 @@ from pathlib import Path
 from flux_hf.cli import run_command
 from flux_hf.files import write_json
 from flux_hf.options import parse_options
-
-AUTO = "from transformers import AutoModelForVideoClassification, AutoVideoProcessor"
-STATEMENTS = {
-    "transformers": "import transformers",
-    "transformers and its Auto classes": AUTO,
-    "flux_hf": "import flux_hf",
-    "flux_hf and the Auto classes": f"{AUTO}; import flux_hf",
-}
 
 COMMAND = "scripts/benchmarks/end_to_end.py"
 
@@ -36,7 +28,6 @@ def main(argv: list[str] | None = None) -> None:
     (options,) = parse_options(EndToEndOptions, argv, __doc__)
     from flux_hf.provenance import provenance
     from flux_hf.scripts.benchmarks.measuring.files import FULL_HD, HD, FileKind, video_file
-    from flux_hf.scripts.benchmarks.measuring.memory import run_python
     from flux_hf.scripts.benchmarks.measuring.timing import alternating
 
     kinds = [FileKind(10, *HD), FileKind(60, *HD), FileKind(600, *HD), FileKind(60, *FULL_HD)]
@@ -48,14 +39,12 @@ def main(argv: list[str] | None = None) -> None:
         runs = {name: (lambda classify=classify: classify(path)) for name, classify in pipelines.items()}  # noqa: B023
         rows.append({"file": kind.name, "models": alternating(runs, options.repeats, options.most_seconds)})
         print(json.dumps(rows[-1]), flush=True)
-    startup = {name: (lambda code=code: run_python(code)) for name, code in STATEMENTS.items()}
     result = provenance(f"python {COMMAND}", argv, "torchcodec") | {
         "options": vars(options),
         "end_to_end": rows,
     }
     works = [name for name, entry in rows[-1]["models"].items() if "error" not in entry]
     result["inputs"] = {name: _input_shape(pipelines[name], path) for name in works}
-    result["startup"] = alternating(startup, options.repeats, options.most_seconds)
     write_json(options.output, result)
 
 

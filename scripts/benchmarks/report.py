@@ -24,6 +24,7 @@ def tables(results: Path = RESULTS) -> dict[str, str]:
         "model_batch8": model_tables,
         "options": options_tables,
         "pretraining": pretraining_tables,
+        "startup": startup_tables,
         "training": training_tables,
     }
     made = {f"benchmarks.{name}": result_origin(result) for name, result in found.items()}
@@ -185,12 +186,18 @@ def end_to_end_tables(result: dict) -> dict[str, str]:
     inputs = [[name, shape[1], shape[-1]] for name, shape in result["inputs"].items()]
     once = sorted({name for row in rows for name, entry in row["models"].items() if entry.get("repeats") == 0})
     note = f"\n\nMeasured once, without a run before: {', '.join(once)}." if once else ""
-    startup = [[name, milliseconds(entry)] for name, entry in result["startup"].items()]
     return {
         "labels": table(["file", *names], lines) + note,
         "inputs": table(["model", "frames", "pixels"], inputs),
-        "startup": table(["import of", "milliseconds"], startup),
     }
+
+
+def startup_tables(result: dict) -> dict[str, str]:
+    made = {}
+    for what, title in (("import", "import of"), ("help", "--help of")):
+        lines = [[row["name"], milliseconds(row)] for row in result["startup"] if row["what"] == what]
+        made[what] = table([title, "ms of CPU"], lines, "lr")
+    return made
 
 
 def training_tables(result: dict) -> dict[str, str]:

@@ -37,10 +37,10 @@ def alternating(runs: Mapping[str, Callable[[], object]], repeats: int, most_sec
         if name in errors:
             results[name] = {"error": errors[name]}
             continue
-        counted = times[name] or [first[name]]
-        results[name] = {
-            "seconds": statistics.median(counted),
-            "spread": [min(counted), max(counted)],
-            "repeats": len(times[name]),
-        }
+        results[name] = spread(times[name] or [first[name]]) | {"repeats": len(times[name])}
     return results
+
+
+def spread(times: list[float]) -> dict:
+    """`seconds` (the median), `spread` [fastest, slowest] and `repeats` of measured seconds."""
+    return {"seconds": statistics.median(times), "spread": [min(times), max(times)], "repeats": len(times)}
