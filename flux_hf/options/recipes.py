@@ -1,4 +1,4 @@
-"""Files of options that go by name: training recipes and model configurations that ship with the package."""
+"""Files of options that go by name: recipes, model configurations and tables of label symmetries in the package."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -31,6 +31,15 @@ def model_config_path(config: str | Path) -> Path:
         ValueError: no shipped configuration has that name.
     """
     return _named_file(config, _shipped("models"), ".json", "model configuration")
+
+
+def label_symmetries_path(table: str | Path) -> Path:
+    """The YAML file of a table of label symmetries, which is given by name (`ssv2`) or by path.
+
+    Raises:
+        ValueError: no shipped table has that name.
+    """
+    return _named_file(table, _shipped("label_symmetries"), ".yaml", "table of label_symmetries")
 
 
 def read_recipe(recipe: str | Path) -> dict:

@@ -1,10 +1,9 @@
 """What becomes of a clip's label when the clip is turned, mirrored or played backwards, from a table in YAML."""
 
-from importlib.resources import files
-from pathlib import Path
-
 import numpy as np
 import yaml
+
+from flux_hf.options.recipes import label_symmetries_path
 
 OPERATIONS = {
     "quarter_turn": (4, lambda clip: np.rot90(clip, axes=(1, 2))),
@@ -69,18 +68,13 @@ def load_label_symmetries(name_or_path: str, label_names: list[str]) -> LabelSym
     """The table of a YAML file, or of that name in `scripts/configs/label_symmetries` (`ssv2`).
 
     Raises:
-        ValueError: there is no such file, it is not YAML, or it does not fit (see [`LabelSymmetries`]).
+        ValueError: there is no such table, it is not YAML, or it does not fit (see [`LabelSymmetries`]).
     """
-    shipped = {
-        Path(file.name).stem: file for file in files("flux_hf.scripts").joinpath("configs/label_symmetries").iterdir()
-    }
-    file = shipped.get(name_or_path, Path(name_or_path))
+    file = label_symmetries_path(name_or_path)
     try:
         table = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ValueError(
-            f"label_symmetries: {name_or_path} is neither a file nor one of {', '.join(sorted(shipped))}"
-        ) from None
+    except OSError as error:
+        raise ValueError(f"label_symmetries: {file} cannot be read: {error.strerror}") from error
     except yaml.YAMLError as error:
         raise ValueError(f"label_symmetries: {name_or_path} is not YAML: {error}") from error
     return LabelSymmetries(table, label_names, f"label_symmetries {name_or_path}")
