@@ -1,4 +1,4 @@
-"""What finetune prints, keeps from being overwritten, goes on with after Ctrl-C, and does without a validation split."""
+"""What finetune prints, what it does not write over, how it goes on after Ctrl-C and without a validation split."""
 
 import json
 import logging
@@ -19,10 +19,10 @@ from safetensors.torch import load_file
 from flux_hf import FluxVideoProcessor
 from flux_hf.scripts import classify, evaluate_checkpoint, finetune
 from flux_hf.training.finetuning import FinetuneOptions, load_splits
-from flux_hf.training.output_folder import checkpoint_to_resume, prepare_output_dir
+from flux_hf.training.output_folder import checkpoint_to_resume, interruptible, prepare_output_dir
 from flux_hf.training.splits import check_classes, clip_table, keep_share
 from flux_hf.training.starting_model import starting_model
-from tests import tiny_training, video_datasets
+from tests import tiny_pretraining, tiny_training, video_datasets
 
 GRIDS = ("min_frames", "max_frames", "min_size", "max_size", "size_step", "min_pool_tokens", "max_pool_tokens")
 
@@ -96,10 +96,8 @@ def test_the_first_run_from_the_table_to_the_next_commands(command, dataset, tmp
     evaluating, classifying = (shlex.split(line)[1:] for line in lines[-2:])
     assert (evaluating.pop(0), classifying.pop(0)) == ("evaluate", "classify")
     evaluate_checkpoint.main(evaluating)
-    shown = f"| 16 | 6 x 42² | 0.001 | {100 * last['eval_top1_16']:.1f} ("
-    assert shown.replace("0.001", "") == "".join(
-        next(line for line in capfd.readouterr().out.splitlines() if line.startswith("| 16 |")).partition(" (")[:2]
-    ).replace("0.001", "")
+    table = capfd.readouterr().out
+    assert "3 videos" in table and all(f"\n| {budget} |" in table for budget in (16, 12, 8))
     classify.main(classifying)
     assert any(name in capfd.readouterr().out for name in video_datasets.CLASSES)
 
@@ -120,7 +118,7 @@ def test_without_a_validation_split_training_goes_on_and_nothing_is_evaluated(
         command(dataset=tmp_path / "set", output_dir=tmp_path / "other", eval_split="dev")
 
 
-@pytest.mark.parametrize("cached", [False, True])
+@pytest.mark.parametrize("cached", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_share_of_the_training_clips_is_kept_back(command, dataset, tmp_path, capsys, cached):
     shutil.copytree(dataset / "train", tmp_path / "set" / "train")
     cache = {"cache_dir": tmp_path / "cache", "cached_frames": 8, "cached_size": 42} if cached else {}
@@ -155,13 +153,8 @@ def test_the_share_is_one_of_every_class_and_the_same_for_the_same_seed():
 def test_classes_that_are_short_of_clips(warnings_of_training):
     names = ["a", "b", "c", "d"]
     check_classes(names, [0, 0, 1, 2, 2], [0, 1])
-    assert [
-        message.partition("shows ")[2] or message.partition("clip of ")[2] for message in warnings_of_training()
-    ] == [
-        "d",
-        "b",
-        "c",
-    ]
+    said = warnings_of_training()
+    assert [message.rsplit(maxsplit=1)[1] for message in said] == ["d", "b", "c"]
     with pytest.raises(ValueError, match="only the evaluation has clips of d: no training clip shows them"):
         check_classes(names, [0, 1, 2], [3])
     check_classes(names, [0, 0, 1, 1, 2, 2, 3, 3], None)
@@ -225,7 +218,7 @@ def test_a_folder_with_other_files_is_free(tmp_path):
     assert (tmp_path / "notes.txt").exists()
 
 
-@pytest.mark.parametrize("word", ["last", "true", "checkpoint-1"])
+@pytest.mark.parametrize("word", ["last", "checkpoint-1"])
 def test_a_resumed_run_ends_where_a_whole_one_does(command, tmp_path, word):
     command(output_dir=tmp_path / "whole", max_steps=3)
     # The schedule has to be that of all steps; the first run is cut off by hand.
@@ -244,6 +237,10 @@ def test_what_resuming_takes(tmp_path):
     for value in (True, "last", "True"):
         with pytest.raises(ValueError, match="there is no checkpoint in .*nowhere"):
             checkpoint_to_resume(value, str(tmp_path / "nowhere"))
+    for number in (9, 10):
+        (tmp_path / f"checkpoint-{number}").mkdir()
+    for value in (True, "true", "last"):
+        assert checkpoint_to_resume(value, str(tmp_path)) == str(tmp_path / "checkpoint-10")
     with pytest.raises(ValueError, match="is no checkpoint of a training run .no trainer_state.json in it.*`last`"):
         checkpoint_to_resume(str(tmp_path), str(tmp_path))
 
@@ -283,8 +280,6 @@ def test_ctrl_c_before_the_first_checkpoint(command, tmp_path, capsys):
     timer = threading.Timer(0, os.kill, (os.getpid(), signal.SIGINT))
     try:
         with pytest.raises(SystemExit) as stopped:
-            from flux_hf.training.output_folder import interruptible
-
             with interruptible("finetune", [], tiny_training.arguments(tmp_path)):
                 timer.start()
                 threading.Event().wait(10)
@@ -295,8 +290,6 @@ def test_ctrl_c_before_the_first_checkpoint(command, tmp_path, capsys):
 
 
 def test_a_pretrained_checkpoint_gets_classifiers_without_a_load_report(tmp_path, load_reports):
-    from tests import tiny_pretraining
-
     student = tiny_pretraining.student()
     student.save_pretrained(tmp_path)
     FluxVideoProcessor().save_pretrained(tmp_path)
