@@ -199,11 +199,17 @@ def test_bugs_keep_their_traceback(say_hello, error):
         cli.main(["say-hello"])
 
 
-@pytest.mark.parametrize("start", [["-m", "flux_hf.cli", "finetune"], [SCRIPTS / "finetune.py"]])
-def test_files_and_the_console_command_say_the_same(tmp_path, start):
+@pytest.mark.parametrize("start", [["-m", "flux_hf.cli", "recipes"], [SCRIPTS / "list_recipes.py"]])
+def test_files_and_the_console_command_say_the_same(start):
+    run = subprocess.run([sys.executable, *start, "own_clip"], capture_output=True, text=True)
+    line = "flux-hf recipes: error: there is no recipe 'own_clip'; did you mean own_clips?"
+    assert (run.returncode, run.stdout, run.stderr) == (1, "", f"{line}\n")
+
+
+def test_a_split_that_is_not_there_names_its_option(tmp_path, monkeypatch):
     folder = video_datasets.videofolder(tmp_path / "clips", {"train": 2})
-    options = ["--dataset", str(folder), "--output_dir", str(tmp_path / "out"), "--train_split", "dev"]
-    run = subprocess.run([sys.executable, *start, *options], capture_output=True, text=True)
-    line = f"flux-hf finetune: error: --train_split: {folder} has no split 'dev', it has train"
-    assert (run.returncode, run.stderr.splitlines()[-1]) == (1, line)
-    assert "Traceback" not in run.stderr
+    monkeypatch.setattr(sys, "argv", ["flux-hf"])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["finetune", "own_clips", "--dataset", str(folder), "--train_split", "dev", "--use_cpu"])
+    assert stop.value.code == f"flux-hf finetune: error: --train_split: {folder} has no split 'dev', it has train"

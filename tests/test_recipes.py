@@ -9,13 +9,14 @@ import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import launch_command_parser
 
-from flux_hf import FluxVideoProcessor, FluxViTConfig, FluxViTForVideoClassification
+from flux_hf import FluxVideoProcessor, FluxViTConfig, FluxViTForVideoClassification, default_checkpoint
 from flux_hf.options.recipes import model_config_path, read_recipe, recipe_names, recipe_path, recipe_purpose
 from flux_hf.pretraining import FluxPreTrainingArguments
 from flux_hf.scripts import list_recipes
 from flux_hf.scripts.experiments.motion_clips import LABELS, render_clip
 from flux_hf.scripts.finetune import main
 from flux_hf.training import FluxTrainingArguments
+from flux_hf.training.starting_model import starting_model
 from tests import video_datasets
 
 CONFIGS = Path(__file__).parent.parent / "scripts" / "configs"
@@ -208,6 +209,15 @@ def test_recipes_are_found_by_name_from_any_folder(tmp_path, monkeypatch):
     assert model_config_path("my/config.json") == Path("my/config.json")
 
 
+def test_models_start_from_shipped_files_by_name():
+    shipped = FluxViTForVideoClassification.from_pretrained(default_checkpoint()).fluxvit.embeddings.cls_token
+    assert starting_model(["a", "b"], checkpoint="default").fluxvit.embeddings.cls_token.equal(shipped)
+    pico = json.loads(model_config_path("fluxvit_pico").read_text())
+    assert starting_model(["a", "b"], config_file="fluxvit_pico").config.hidden_size == pico["hidden_size"]
+    with pytest.raises(ValueError, match="there is no model configuration 'fluxvit_pic'; did you mean fluxvit_pico?"):
+        starting_model(["a", "b"], config_file="fluxvit_pic")
+
+
 def test_a_recipe_goes_over_its_base(tmp_path):
     files = {
         "first.yaml": "base: folder/second.yaml\nseed: 1\n",
@@ -283,8 +293,6 @@ def test_recipes_that_do_not_fit(arguments, recipe, overrides, message):
 
 
 def test_classes_are_taken_by_name(tmp_path):
-    from flux_hf.training.starting_model import starting_model
-
     names = ["a", "b", "c"]
     config = FluxViTConfig.from_json_file(shrunk_config(tmp_path, "fluxvit_nano"))
     config.update({"id2label": dict(enumerate(names)), "label2id": {n: i for i, n in enumerate(names)}})

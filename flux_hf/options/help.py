@@ -1,7 +1,7 @@
 """Usage and help of a command, written from the fields of its dataclasses."""
 
 import argparse
-import os
+import shutil
 from dataclasses import MISSING, Field, fields
 from types import UnionType
 from typing import Union, get_args, get_origin
@@ -29,7 +29,7 @@ def help_text(
     Args:
         inherited: further options, in a group of their own behind those of `types`.
     """
-    width = min(120, int(os.environ.get("COLUMNS", 100)))
+    width = min(120, shutil.get_terminal_size((100, 24)).columns)
     parser = argparse.ArgumentParser(
         usage=usage(program, types, positionals).replace("%", "%%"),
         description=description,
@@ -83,7 +83,7 @@ def _add(group, option: Field, positionals: dict[str, str]) -> None:
 def _value(option: Field) -> str:
     """The kind of value, as INT, INT [INT ...] or {one,other}."""
     if choices := option.metadata.get("choices"):
-        return f"{{{','.join(choices)}}}"
+        return f"{{{','.join(map(str, choices))}}}"
     kind = _kinds(option)[0]
     if is_list(option):
         return _repeated(VALUES.get(get_args(kind)[0], "TEXT"))

@@ -1,4 +1,4 @@
-"""Files of options that go by name: recipes, model configurations and tables of label symmetries in the package."""
+"""YAML and JSON files that go by name: what ships in `scripts/configs` for training."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -39,7 +39,7 @@ def label_symmetries_path(table: str | Path) -> Path:
     Raises:
         ValueError: no shipped table has that name.
     """
-    return _named_file(table, _shipped("label_symmetries"), ".yaml", "table of label_symmetries")
+    return _named_file(table, _shipped("label_symmetries"), ".yaml", "table of label symmetries")
 
 
 def read_recipe(recipe: str | Path) -> dict:

@@ -70,7 +70,7 @@ def _trainer(options: PretrainOptions, training_args: FluxPreTrainingArguments, 
         config = FluxViTConfig.from_pretrained(checkpoint_path(options.model))
         processor = FluxVideoProcessor.from_pretrained(checkpoint_path(options.model))
     teacher = load_teacher(
-        checkpoint_path(options.teacher),
+        options.teacher,
         patch_size=config.patch_size,
         image_mean=list(processor.image_mean),
         image_std=list(processor.image_std),

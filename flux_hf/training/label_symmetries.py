@@ -68,13 +68,12 @@ def load_label_symmetries(name_or_path: str, label_names: list[str]) -> LabelSym
     """The table of a YAML file, or of that name in `scripts/configs/label_symmetries` (`ssv2`).
 
     Raises:
-        ValueError: there is no such table, it is not YAML, or it does not fit (see [`LabelSymmetries`]).
+        ValueError: there is no such file, it is not YAML, or it does not fit (see [`LabelSymmetries`]).
     """
-    file = label_symmetries_path(name_or_path)
     try:
-        table = yaml.safe_load(file.read_text(encoding="utf-8"))
+        table = yaml.safe_load(label_symmetries_path(name_or_path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise ValueError(f"label_symmetries: {file} cannot be read: {error.strerror}") from error
+        raise ValueError(f"label_symmetries: {name_or_path} cannot be read: {error.strerror}") from None
     except yaml.YAMLError as error:
         raise ValueError(f"label_symmetries: {name_or_path} is not YAML: {error}") from error
     return LabelSymmetries(table, label_names, f"label_symmetries {name_or_path}")
