@@ -63,21 +63,23 @@ def _measured(model, budget: int, batch: int, options: ModelOptions) -> dict:
     from flux_hf.benchmarking.naive import NaiveForward
     from flux_hf.benchmarking.timing import alternating
     from flux_hf.costs import forward_macs
-    from flux_hf.processing.grid_fluxvit import choose_grid
+    from flux_hf.processing.grid_fluxvit import choose_grid, grid_tokens
 
     patch = model.config.patch_size
-    frames, side = choose_grid(budget, patch)
-    grid = (frames, side // patch, side // patch)
-    tokens = frames * (side // patch) ** 2
+    grid = choose_grid(budget, patch)
+    tokens = grid_tokens(grid, patch)
     kept = min(budget, tokens)
-    pixels, naive = torch.randn(batch, frames, model.config.num_channels, side, side), NaiveForward(model)
+    pixels = torch.randn(batch, grid.frames, model.config.num_channels, *grid.pixels())
+    naive = NaiveForward(model)
     with torch.inference_mode():
         difference = (model(pixels, token_budget=budget).logits - naive(pixels, budget)).abs().max().item()
         runs = {
             "forward": lambda: model(pixels, token_budget=budget),
             "floor": matmuls_and_attention(model, batch, tokens, kept),
             "naive": lambda: naive(pixels, budget),
-            "selection and positions": selection_and_positions(model, batch, grid, budget),
+            "selection and positions": selection_and_positions(
+                model, batch, (grid.frames, *grid.patch_grid(patch)), budget
+            ),
         }
         if options.compile:
             torch.compiler.reset()
@@ -91,7 +93,7 @@ def _measured(model, budget: int, batch: int, options: ModelOptions) -> dict:
         parts = shares(runs["forward"])
     forward = timed["forward"]["seconds"]
     return {
-        "grid": [frames, side],
+        "grid": list(grid),
         "gmacs": batch * forward_macs(model.config, kept, tokens) / 1e9,
         "runs": timed,
         "shares": parts,

@@ -104,6 +104,7 @@ def _training(options: BenchmarkOptions, data, folder: Path) -> dict:
     from flux_hf.benchmarking.timing import alternating
     from flux_hf.costs import forward_macs_at_budgets
     from flux_hf.measurement import matmul_rate
+    from flux_hf.processing.grid_fluxvit import Grid, grid_tokens
 
     trainer = _trainer(options, data, folder, 0)
     model, budgets, optimizer = trainer.model, trainer.token_budgets, trainer.create_optimizer()
@@ -122,8 +123,8 @@ def _training(options: BenchmarkOptions, data, folder: Path) -> dict:
     }
     timed = alternating(runs, options.steps, most_seconds=600)
     rate = matmul_rate(dtype=torch.bfloat16 if options.bf16 else torch.float32)
-    grid_tokens = options.num_frames * (options.size // model.config.patch_size) ** 2
-    macs = forward_macs_at_budgets(model.config, budgets, grid_tokens)
+    tokens = grid_tokens(Grid(options.num_frames, options.size), model.config.patch_size)
+    macs = forward_macs_at_budgets(model.config, budgets, tokens)
     floor, seconds = 3 * macs * options.batch_size / rate, timed["Flux-Multi"]["seconds"]
     return {
         "token_budgets": budgets,

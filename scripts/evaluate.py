@@ -12,9 +12,9 @@ from flux_hf.cli import run_command
 from flux_hf.data import load_video_dataset
 from flux_hf.evaluation import evaluate, markdown_table, plot_accuracy
 from flux_hf.evaluation.processes import process_state
-from flux_hf.evaluation.views import CLIP_SAMPLINGS
 from flux_hf.options import naming_option, naming_split, parse_options
 from flux_hf.processing.frame_sampling_fluxvit import DECODING_MODES
+from flux_hf.processing.views_fluxvit import CLIP_SAMPLINGS
 from flux_hf.provenance import provenance
 
 

@@ -12,9 +12,9 @@ from transformers import AutoModelForVideoClassification, pipeline
 from transformers.image_utils import SizeDict
 
 from flux_hf import FluxVideoClassificationPipeline, FluxVideoProcessor, FluxViTForVideoClassification
-from flux_hf.evaluation.views import _crops
 from flux_hf.processing.frame_sampling_fluxvit import segment_middles
 from flux_hf.processing.video_decoding_fluxvit import read_video
+from flux_hf.processing.views_fluxvit import _crops
 from tests.test_remote_code import run
 
 TASK = "flux-video-classification"

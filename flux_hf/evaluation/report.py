@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from flux_hf.processing.grid_fluxvit import as_grid
+
 
 def markdown_table(result: dict) -> str:
     """One row per budget; accuracies in percent, GMACs times views."""
@@ -15,10 +17,9 @@ def markdown_table(result: dict) -> str:
         "|---:|---|---:|---:|---:|---:|",
     ]
     for budget, figures in result["budgets"].items():
-        frames, size = figures["grid"]
         low, high = figures["top1_interval"]
         lines.append(
-            f"| {budget} | {frames} x {size}² | {figures['gmacs_x_views']:.3f} | {_percent(figures['top1'])} "
+            f"| {budget} | {as_grid(figures['grid'])} | {figures['gmacs_x_views']:.3f} | {_percent(figures['top1'])} "
             f"({100 * low:.1f}–{100 * high:.1f}) | {_percent(figures['top5'])} | {_percent(figures['mean_class'])} |"
         )
     return "\n".join(lines) + "\n"
@@ -41,8 +42,8 @@ def plot_accuracy(result: dict, path: str | Path):
     figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
     axes.errorbar(cost, accuracy, (below, above), marker="o", capsize=3, color="#1b6ca8")
     for x, y, (budget, figures) in zip(cost, accuracy, rows, strict=True):
-        frames, size = figures["grid"]
-        axes.annotate(f"{budget} tokens\n{frames} x {size}²", (x, y), (6, -4), textcoords="offset points", va="top")
+        label = f"{budget} tokens\n{as_grid(figures['grid'])}"
+        axes.annotate(label, (x, y), (6, -4), textcoords="offset points", va="top")
     axes.margins(x=0.18, y=0.15)
     axes.set(xlabel="GMACs x views", ylabel="top-1 accuracy, %")
     axes.grid(alpha=0.3)
