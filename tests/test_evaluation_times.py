@@ -168,6 +168,6 @@ def test_latency_is_that_of_the_parts(film, model, processor):
     """A part outside of the video is left out like a video that cannot be read."""
     outside = rows_of([film], [0], start=[5.0], end=[6.0])
     with pytest.raises(ValueError, match="no video of the calibration split can be read"):
-        grid_cost("latency_ms", model, processor, 32, (4, 48), outside)
+        grid_cost("latency_ms", model, processor, 32, Grid(4, 48), outside)
     inside = rows_of([film] * 2, [0, 1], start=[5.0, 1.0], end=[6.0, 2.0])
-    assert grid_cost("latency_ms", model, processor, 32, (4, 48), inside) > 0
+    assert grid_cost("latency_ms", model, processor, 32, Grid(4, 48), inside) > 0
