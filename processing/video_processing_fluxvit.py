@@ -84,8 +84,7 @@ def _size_dict(grid: Grid) -> SizeDict:
 
 
 def _height_width(size: SizeDict) -> tuple[int, int]:
-    side = size.shortest_edge
-    return (side, side) if side else (size.height, size.width)
+    return size.height or size.shortest_edge, size.width or size.shortest_edge
 
 
 def _longest_and_largest(videos: list, metadata: list[VideoMetadata]) -> tuple[int, int]:
@@ -240,12 +239,9 @@ class FluxVideoProcessor(BaseVideoProcessor):
         if source is not None:
             grid = fit_grid(grid, budget, *source, patch_size)
         resize = size or self.size or _size_dict(grid)
-        crop = (
-            (crop_size or self.crop_size)
-            if (self.do_center_crop if do_center_crop is None else do_center_crop)
-            else None
-        )
-        return Framing(num_frames or self.num_frames or grid.frames, resize, _height_width(crop or resize))
+        cropped = self.do_center_crop if do_center_crop is None else do_center_crop
+        crop = (crop_size or self.crop_size or resize) if cropped else resize
+        return Framing(num_frames or self.num_frames or grid.frames, resize, _height_width(crop))
 
     def preprocess(self, videos, **kwargs) -> BatchFeature:
         """Prepares one video or many for the model.
@@ -401,7 +397,14 @@ class FluxVideoProcessor(BaseVideoProcessor):
         return [clip for clip, _ in taken], [metadata for _, metadata in taken], framing
 
     def _standardize_kwargs(self, grids=None, **kwargs) -> dict:
-        return super()._standardize_kwargs(**kwargs) | {"grids": normalize_grids(grids) if grids else None}
+        options = super()._standardize_kwargs(**kwargs)
+        for name in ("size", "crop_size"):
+            if options[name] is not None and None in _height_width(options[name]):
+                raise ValueError(
+                    f"{name} must be n, {{'shortest_edge': n}} or {{'height': h, 'width': w}}, got "
+                    f"{dict(options[name])}"
+                )
+        return options | {"grids": normalize_grids(grids) if grids else None}
 
     def _prepare_input_videos(self, videos, do_convert_rgb=None, input_data_format=None, device=None):
         prepared = []
