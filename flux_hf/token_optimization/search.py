@@ -21,12 +21,13 @@ from datasets import Dataset
 from flux_hf.evaluation.accuracy import model_labels
 from flux_hf.evaluation.processes import complete_records, open_records, process_state
 from flux_hf.evaluation.scoring import Arm, Forward, logits_at_budget, score_videos
-from flux_hf.evaluation.views import Views, check_processor
 from flux_hf.files import write_text
 from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification
+from flux_hf.processing.grid_fluxvit import grid_tokens
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
+from flux_hf.processing.views_fluxvit import Views, check_processor
 from flux_hf.provenance import file_list_hash, model_hash
-from flux_hf.token_optimization.candidates import OBJECTIVES, candidate_grids, grid_cost, grid_tokens
+from flux_hf.token_optimization.candidates import OBJECTIVES, candidate_grids, grid_cost
 
 SIGNIFICANCE = 0.05
 
