@@ -97,7 +97,9 @@ def test_the_first_run_from_the_table_to_the_next_commands(command, dataset, tmp
     assert (evaluating.pop(0), classifying.pop(0)) == ("evaluate", "classify")
     evaluate_checkpoint.main(evaluating)
     table = capfd.readouterr().out
-    assert "3 videos" in table and all(f"\n| {budget} |" in table for budget in (16, 12, 8))
+    rows = {row.split(" | ")[0]: row for row in table.splitlines()}
+    for budget in (16, 12, 8):
+        assert f"| {100 * last[f'eval_top1_{budget}']:.1f} (" in rows[f"| {budget}"]
     classify.main(classifying)
     assert any(name in capfd.readouterr().out for name in video_datasets.CLASSES)
 
