@@ -121,13 +121,9 @@ def load_onnx(path: Path):
 
 def _fixed_processor(processor, budget: int | None):
     """The processor with one budget and one grid, and the shape (frames, channels, height, width) it gives."""
-    frames, side = processor.choose_grid(budget)
-    video = np.zeros((frames, side, side, 3), dtype=np.uint8)
-    options = {} if budget is None else {"token_budget": budget}
-    shape = tuple(processor(video, return_tensors="pt", **options)[_INPUT].shape[1:])
-    settings = processor.to_dict() | {"num_frames": shape[0], "token_budget": budget, "fps": None}
-    settings["size"] = {"shortest_edge": side} if processor.size is None else dict(processor.size)
-    return type(processor)(**settings), shape
+    frames, resize, (height, width) = processor.framing(budget)
+    fixed = {"num_frames": frames, "size": dict(resize), "token_budget": budget, "fps": None}
+    return type(processor)(**processor.to_dict() | fixed), (frames, 3, height, width)
 
 
 def _eager(module: nn.Module):

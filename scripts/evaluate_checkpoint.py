@@ -61,17 +61,18 @@ def main(argv: list[str] | None = None) -> None:
     from flux_hf.data import load_video_dataset
     from flux_hf.evaluation import evaluate
     from flux_hf.evaluation.processes import process_state
+    from flux_hf.progress_bars import no_bars_for_folders
     from flux_hf.provenance import provenance
 
     output = Path(options.output) if options.output else None
     if output and output.suffix != ".json":
         raise ValueError(f"--output must be a .json file, got {options.output}")
     state = process_state()
-    with naming_option("checkpoint", options.checkpoint):
+    with no_bars_for_folders(checkpoint_path(options.checkpoint)), naming_option("checkpoint", options.checkpoint):
         checkpoint = checkpoint_path(options.checkpoint)
         model = AutoModelForVideoClassification.from_pretrained(checkpoint).eval().to(state.device)
         processor = AutoVideoProcessor.from_pretrained(checkpoint, decoding=options.decoding)
-    with naming_split(options, "split"):
+    with no_bars_for_folders(options.dataset), naming_split(options, "split"):
         dataset = load_video_dataset(
             options.dataset, options.split, video_root=options.video_root, label_names=options.labels_file
         )

@@ -117,6 +117,8 @@ def test_tables_that_do_not_fit(tmp_path, text, message):
 def test_the_table_is_found_by_name_or_by_path(tmp_path):
     with pytest.raises(ValueError, match=r"there is no table of label symmetries 'nowhere'; there are ssv2"):
         load_label_symmetries("nowhere", ["a"])
+    with pytest.raises(ValueError, match=r"label_symmetries: .*nowhere.yaml cannot be read: No such file"):
+        load_label_symmetries(str(tmp_path / "nowhere.yaml"), ["a"])
     pairs = ["Pulling something from {} to {}", "Pushing something from {} to {}"]
     names = [pair.format(*sides) for pair in pairs for sides in (("left", "right"), ("right", "left"))]
     names += [f"Turning the camera {side} while filming something" for side in ("left", "right")]

@@ -36,21 +36,11 @@ def finetune(options: FinetuneOptions, training_args: FluxTrainingArguments) -> 
     say = print if training_args.process_index == 0 else lambda *_: None
     with no_bars_for_folders(options.dataset, checkpoint_path(options.model)):
         train, validation = load_splits(options, training_args.seed)
-        label_names = _label_names(train)
-        trained, evaluated = (
-            None if clips is None or options.streaming and clips is train else list(clip_source(clips).labels)
-            for clips in (train, validation)
-        )
-        kept = "kept" if options.validation_share is not None else options.eval_split
-        columns = {options.train_split: trained} | ({} if validation is None else {kept: evaluated})
-        say(clip_table(label_names, columns))
-        if trained is not None:
-            check_classes(label_names, trained, evaluated)
+        _show_clips(options, train, validation, say)
         if validation is None:
-            say("There is no evaluation.")
             training_args.eval_strategy = IntervalStrategy.NO
         model = starting_model(
-            label_names,
+            _label_names(train),
             checkpoint=options.model,
             config_file=options.model_config,
             changes=ModelChanges(options.drop_path_rate, options.head_token_budgets),
@@ -111,6 +101,18 @@ def load_splits(options: FinetuneOptions, seed: int):
     return train, validation
 
 
+def _show_clips(options: FinetuneOptions, train, validation, say) -> None:
+    names = _label_names(train)
+    trained = None if options.streaming else list(clip_source(train).labels)
+    evaluated = None if validation is None else list(clip_source(validation).labels)
+    kept = "kept back" if options.validation_share is not None else options.eval_split
+    say(clip_table(names, {options.train_split: trained} | ({} if validation is None else {kept: evaluated})))
+    if trained is not None:
+        check_classes(names, trained, evaluated)
+    if validation is None:
+        say("There is no evaluation.")
+
+
 def _check(options: FinetuneOptions, args: FluxTrainingArguments) -> None:
     if (options.num_frames is None) != (options.size is None):
         raise ValueError("num_frames and size make one grid: give both or neither")
@@ -139,13 +141,15 @@ def _label_names(clips) -> list[str]:
 
 def _end(options: FinetuneOptions, folder: str, metrics: dict, clips) -> str:
     """Accuracy, folder and the next two commands; `clips` are those from which an example for `classify` is taken."""
-    lines = []
+    lines, split = [], "SPLIT"
     if accuracy := accuracy_text(metrics):
-        unreadable = f" ({metrics['eval_unreadable']} more unreadable)" if "eval_unreadable" in metrics else ""
-        lines.append(f"Right in evaluation, {len(clips)} clips{unreadable}: {accuracy}")
+        unreadable = metrics.get("eval_unreadable", 0)
+        rest = f" ({unreadable} more unreadable)" if unreadable else ""
+        lines.append(f"Right in evaluation, {len(clips) - unreadable} clips{rest}: {accuracy}")
+        split = options.eval_split if options.validation_share is None else split
     source = None if options.streaming and not accuracy else clip_source(clips)
     example = source.name(0) if source is not None and Path(source.name(0)).is_file() else "CLIP.mp4"
-    data = ["--dataset", options.dataset, "--split", options.eval_split if accuracy else "SPLIT"]
+    data = ["--dataset", options.dataset, "--split", split]
     for name in ("video_root", "labels_file"):
         if getattr(options, name) is not None:
             data += [f"--{name}", getattr(options, name)]

@@ -8,6 +8,7 @@ import torch
 from torch.utils.data import Dataset
 
 from flux_hf.processing.frame_sampling_fluxvit import random_in_segments
+from flux_hf.processing.grid_fluxvit import Grid
 from flux_hf.processing.video_source_fluxvit import VideoDecodeError
 from flux_hf.training.arguments import FluxTrainingArguments
 from flux_hf.training.augmentation import ClipAugmentation, mix_batch, random_state
@@ -46,8 +47,8 @@ class ViewMaker:
     def __init__(self, augmentation: ClipAugmentation, views: int = 1, symmetries: LabelSymmetries | None = None):
         self.augmentation, self.views, self.symmetries = augmentation, views, symmetries
 
-    def __call__(self, read, label: int, grid: tuple[int, int], key: tuple) -> tuple[list[torch.Tensor], list[int]]:
-        """Views and their labels, a function of the video, `grid` (frames, size in pixels) and `key`. `read` takes a
+    def __call__(self, read, label: int, grid: Grid, key: tuple) -> tuple[list[torch.Tensor], list[int]]:
+        """Views and their labels, a function of the video, `grid` (of squares) and `key`. `read` takes a
         function total -> frame numbers and gives uint8 frames (frames, height, width, 3)."""
         num_frames, size = grid
         with random_state(*key) as generator:
