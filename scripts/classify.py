@@ -4,13 +4,8 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from transformers import AutoModelForVideoClassification, AutoVideoProcessor
-
-from flux_hf import VideoDecodeError, default_checkpoint
-from flux_hf.checkpoints import example_clips
-from flux_hf.classification import Classification, classify
+from flux_hf.checkpoints import checkpoint_path, example_clips
 from flux_hf.cli import run_command
-from flux_hf.drawing import SUFFIXES, draw_classification
 from flux_hf.options import naming_option, parse_options
 
 
@@ -18,8 +13,8 @@ from flux_hf.options import naming_option, parse_options
 class ClassifyOptions:
     videos: list[str] = field(default_factory=list, metadata={"help": "Paths or http(s) URLs."})
     checkpoint: str = field(
-        default_factory=default_checkpoint,
-        metadata={"help": "Folder or Hub id of a checkpoint. Default: the static-camera motion model in the package."},
+        default="default",
+        metadata={"help": "Folder, Hub id, or default: the static-camera motion model in the package."},
     )
     token_budgets: list[int] | None = field(
         default=None, metadata={"help": "Default: the budgets of the model's heads."}
@@ -34,10 +29,13 @@ class ClassifyOptions:
 
 
 def main(argv: list[str] | None = None) -> None:
-    argv = sys.argv[1:] if argv is None else argv
-    if argv and not argv[0].startswith("-"):
-        argv = ["--videos", *argv]
-    (options,) = parse_options(ClassifyOptions, argv, __doc__)
+    (options,) = parse_options(ClassifyOptions, argv, __doc__, {"videos": "VIDEO"})
+    from transformers import AutoModelForVideoClassification, AutoVideoProcessor
+
+    from flux_hf import VideoDecodeError
+    from flux_hf.classification import classify
+    from flux_hf.drawing import SUFFIXES, draw_classification
+
     if not options.videos and not options.demo:
         raise ValueError("nothing to classify: give one or more paths or URLs, or --demo")
     if options.show and (len(options.videos), options.demo) != (1, False):
@@ -46,8 +44,9 @@ def main(argv: list[str] | None = None) -> None:
         raise ValueError(f"--show must end in {' or '.join(SUFFIXES)}, got {options.show}")
     loading = {"trust_remote_code": options.trust_remote_code}
     with naming_option("checkpoint", options.checkpoint):
-        model = AutoModelForVideoClassification.from_pretrained(options.checkpoint, **loading).eval()
-        processor = AutoVideoProcessor.from_pretrained(options.checkpoint, **loading)
+        checkpoint = checkpoint_path(options.checkpoint)
+        model = AutoModelForVideoClassification.from_pretrained(checkpoint, **loading).eval()
+        processor = AutoVideoProcessor.from_pretrained(checkpoint, **loading)
     budgets = options.token_budgets or model.config.head_token_budgets
 
     examples = {path: label for label, path in example_clips().items()} if options.demo else {}
@@ -73,16 +72,15 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(1)
 
 
-def _line(result: Classification, expected: str | None) -> str:
+def _line(result, expected: str | None) -> str:
     labels = ", ".join(f"{name} {score:.2f}" for name, score in result.labels)
-    frames, height, width = result.grid
     mark = "" if expected is None else ("ok  " if result.labels[0][0] == expected else "MISS ")
     return (
-        f"  {mark}budget {result.token_budget:>4}: {labels} | grid {frames} x {height} x {width}, "
+        f"  {mark}budget {result.token_budget:>4}: {labels} | grid {result.grid}, "
         f"kept {result.tokens_kept} of {result.grid_tokens} tokens, {result.gmacs:.2f} GMACs, "
         f"decode {result.decode_ms:.1f} ms, model {result.model_ms:.1f} ms"
     )
 
 
 if __name__ == "__main__":
-    run_command("classify", main)
+    run_command("flux-hf classify", main)

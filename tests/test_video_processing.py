@@ -261,6 +261,7 @@ BAD_OPTIONS = [
     ({"grids": {512: (8, 225)}}, "grids entry 512.*multiple of patch_size=14"),
     ({"grids": {512: (8, 224)}, "patch_size": 15}, "grids entry 512.*multiple of patch_size=15"),
     ({"size": {"edge": 5}}, "size must have"),
+    ({"size": {"longest_edge": 5}}, "size must be n, .*got {'longest_edge': 5}"),
     ({"do_resize": "yes"}, "do_resize"),
     ({"token_budgets": 64}, "no option 'token_budgets', did you mean 'token_budget'"),
     ({"nonsense": 3}, "no option 'nonsense'; options are .*token_budget"),

@@ -49,6 +49,10 @@ class CachedClips:
         """uint8 frames (frames, size, size, 3), those that `choose` takes of the number there are."""
         return self.clips[index][choose(self.clips.shape[1])]
 
+    def video(self, index: int) -> dict:
+        """The cached frames as the whole `video`, see [`VideoRows.video`]."""
+        return {"video": self.clips[index], "start": None, "end": None}
+
 
 def cache_clips(
     dataset: Dataset, directory: str | Path, *, num_frames: int, size: int, num_workers: int | None = None
