@@ -221,7 +221,7 @@ def test_refusals(hub, client, tiny_checkpoint):
     said = json.loads(succeed(process).splitlines()[-1])
     assert len(said) == len(REFUSALS)
     for (_, _, message), answer in zip(REFUSALS, said, strict=True):
-        assert answer.startswith("flux-hf push-to-hub: error: ") and message in answer
+        assert answer.startswith("flux-hf push: error: ") and message in answer
     assert not hub.blobs
 
 
