@@ -43,7 +43,8 @@ def overview() -> str:
 
 def run_command(program: str, main: Callable[[list[str] | None], None], argv: list[str] | None = None) -> None:
     """Call the `main` of a command. What its user can put right, ValueError, OSError and ImportError, ends the program
-    with one line, `PROGRAM: error: ...`, and exit code 1; other exceptions are bugs and keep their traceback.
+    with one line, `PROGRAM: error: ...`, and exit code 1; Ctrl-C ends it with 130; other exceptions are bugs and keep
+    their traceback.
 
     Args:
         program: what is typed to run it, as `flux-hf finetune`; usage and errors start with it.
@@ -52,6 +53,8 @@ def run_command(program: str, main: Callable[[list[str] | None], None], argv: li
     sys.argv[0] = program
     try:
         main(argv)
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
     except (ValueError, OSError, ImportError) as error:
         message = " ".join(str(error).split()) or type(error).__name__
         raise SystemExit(f"{program}: error: {message}") from error

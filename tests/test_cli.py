@@ -173,6 +173,13 @@ def test_no_script_hides_a_library():
     assert [path.stem for path in SCRIPTS.glob("[!_]*.py") if find_spec(path.stem) is not None] == []
 
 
+def test_ctrl_c_ends_a_command_without_a_traceback(say_hello):
+    say_hello.write_text("def main(argv=None):\n    raise KeyboardInterrupt\n")
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["say-hello"])
+    assert stop.value.code == 130
+
+
 @pytest.mark.parametrize(
     "error", [ValueError("no\n such  split"), OSError("no such split"), ImportError("no such split")]
 )
