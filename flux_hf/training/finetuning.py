@@ -165,6 +165,7 @@ def _processor(options: FinetuneOptions, args: FluxTrainingArguments, config) ->
     if options.num_frames is not None:
         budgets = {*(args.token_budgets or config.head_token_budgets), *(args.eval_token_budgets or ())}
         grid = (options.num_frames, options.size)
+        settings |= dict.fromkeys(("num_frames", "fps", "size", "crop_size"))  # which would win over the grid
         settings["grids"] = dict.fromkeys(sorted({*budgets, config.token_budget}, reverse=True), grid)
     if options.model is None:
         return FluxVideoProcessor(**settings)
