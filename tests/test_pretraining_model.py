@@ -2,9 +2,6 @@
 
 import json
 import logging
-import os
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -191,7 +188,7 @@ def test_saved_code_and_what_a_classifier_made_of_it_saves(tmp_path):
     assert {entry.partition(".")[0] for entry in auto_map.values()} <= shipped
 
 
-def test_loads_without_the_package(tmp_path):
+def test_loads_without_the_package(tmp_path, warm_python):
     """In a process that cannot import flux_hf, `trust_remote_code=True` runs the files saved beside the weights."""
     model = student().eval()
     model.save_pretrained(tmp_path / "student")
@@ -205,13 +202,7 @@ pixels = torch.randn(2, 4, 3, 42, 42, generator=torch.Generator().manual_seed(1)
 with torch.no_grad():
     torch.save(model(pixels).pooled_features[0], sys.argv[1] + ".pt")
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "student")],
-        cwd=tmp_path,
-        env={**os.environ, "HF_MODULES_CACHE": str(tmp_path / "modules")},
-        capture_output=True,
-        text=True,
-    )
+    done = warm_python.run(code, tmp_path / "student", cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     with torch.no_grad():
         torch.testing.assert_close(torch.load(f"{tmp_path / 'student'}.pt"), model(clips()).pooled_features[0])
