@@ -35,7 +35,7 @@ from flux_hf.training import FinetuneOptions, FluxTrainer, FluxTrainingArguments
 from flux_hf.training.arguments import recipe_of
 from flux_hf.training.starting_model import starting_model
 
-COMMAND = "python scripts/experiments/own_clips/compare.py"
+COMMAND = "scripts/experiments/own_clips/compare.py"
 RESULTS = Path(__file__).parent / "results.json"
 RECIPE = next((Path(flux_hf.scripts.__file__).parent / "configs" / "recipes").glob("own_clips*.yaml"))
 KEY = ("method", "clips", "seed", "epochs", "tokens", "decoding")
@@ -181,7 +181,7 @@ def finished_rows(output: Path, settings: dict) -> list[dict]:
 
 def write(output: Path, settings: dict, rows: list[dict], argv: list[str] | None) -> None:
     """Sorted rows, and every command that added some."""
-    head = provenance(COMMAND, argv, "scikit-learn")
+    head = provenance(f"python {COMMAND}", argv, "scikit-learn")
     before = read_json(output)["command"].split(" && ") if output.exists() else []
     head["command"] = " && ".join(dict.fromkeys([*before, head["command"]]))
     rows = sorted(rows, key=lambda row: (row["clips"], row["seed"], row["epochs"] or 0, *map(str, row.values())))
@@ -189,4 +189,4 @@ def write(output: Path, settings: dict, rows: list[dict], argv: list[str] | None
 
 
 if __name__ == "__main__":
-    run_command("own-clips", main)
+    run_command(COMMAND, main)

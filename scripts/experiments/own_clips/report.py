@@ -4,6 +4,7 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from flux_hf.files import read_json
+from flux_hf.provenance import result_origin
 from flux_hf.tables import table
 
 RESULTS = Path(__file__).parent / "results.json"
@@ -16,25 +17,23 @@ def tables(path: Path = RESULTS) -> dict[str, str]:
     rows = found["rows"]
     budgets = sorted({row["tokens"] for row in rows if row["tokens"]}, reverse=True)
     trainings = sorted({(row["clips"], row["epochs"]) for row in rows if row["method"] == "flux"})
-    machine, versions, seeds = found["machine"], found["versions"], sorted({row["seed"] for row in rows})
-    names = ("python", "torch", "transformers", "av", "scikit-learn")
     return {
         "own_clips": (
-            f"`{found['command']}`, {found['date']}; {machine['cpu']}, {machine['threads']} thread; "
-            f"{', '.join(f'{name} {versions[name]}' for name in names)}. "
-            f"{len(found['settings']['label_names'])} classes, {rows[0]['test_clips']} test clips, mean ± standard deviation over {len(seeds)} seeds, in %."
+            f"{result_origin(found)}\n\n{len(found['settings']['label_names'])} classes, {rows[0]['test_clips']} test "
+            "clips a seed; top-1 in %, mean ± standard deviation over the seeds."
         ),
         "own_clips.accuracy": table(
-            ["clips a class", "epochs", "CPU minutes", *(f"FluxViT, {tokens} tokens" for tokens in budgets)]
+            ["clips a class", "epochs", "seeds", "CPU minutes", *(f"FluxViT, {tokens} tokens" for tokens in budgets)]
             + ["3D CNN, the same minutes", "three thumbnails", "majority"],
             [
-                [clips, epochs, f"{mean(_values(rows, 'cpu_seconds', 'flux', clips, epochs)) / 60:.1f}"]
+                [clips, epochs, len({row["seed"] for row in rows if _is(row, "flux", clips, epochs)})]
+                + [f"{mean(row['cpu_seconds'] for row in rows if _is(row, 'flux', clips, epochs)) / 60:.1f}"]
                 + [_top1(rows, "flux", clips, epochs, tokens, "exact") for tokens in budgets]
                 + [_top1(rows, "cnn", clips, epochs)]
                 + [_top1(rows, method, clips) for method in ("thumbnails", "majority")]
                 for clips, epochs in trainings
             ],
-            "r" * (6 + len(budgets)),
+            "r" * (7 + len(budgets)),
         ),
         "own_clips.decoding": table(
             ["clips a class", "epochs", "decoding", *(f"{tokens} tokens" for tokens in budgets)],
@@ -48,14 +47,15 @@ def tables(path: Path = RESULTS) -> dict[str, str]:
     }
 
 
-def _values(rows: list[dict], figure: str, method: str, clips: int, epochs=None, tokens=None, decoding=None) -> list:
+def _is(row: dict, method: str, clips: int, epochs=None, tokens=None, decoding=None) -> bool:
+    """Whether a row is of such a classifier; of any budget and way of reading where they are None."""
     wanted = {"method": method, "clips": clips, "epochs": epochs}
     wanted |= {name: value for name, value in (("tokens", tokens), ("decoding", decoding)) if value is not None}
-    return [row[figure] for row in rows if wanted.items() <= row.items()]
+    return wanted.items() <= row.items()
 
 
 def _top1(rows: list[dict], *which) -> str:
-    values = [100 * value for value in _values(rows, "top1", *which)]
+    values = [100 * row["top1"] for row in rows if _is(row, *which)]
     if not values:
         return "–"
-    return f"{mean(values):.1f}" + (f" ± {stdev(values):.1f}" if len(values) > 1 and stdev(values) else "")
+    return f"{mean(values):.1f}" + (f" ± {stdev(values):.1f}" if len(values) > 1 else "")
