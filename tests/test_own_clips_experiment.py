@@ -110,4 +110,4 @@ def test_tables_show_means_over_seeds(tmp_path):
     path.write_text(json.dumps(head | {"settings": {"label_names": ["a", "b"]}, "rows": rows}))
     tables = report.tables(path)
     assert tables["own_clips.accuracy"].splitlines()[2] == "| 5 | 10 | 2 | 1.0 | 60.0 ± 14.1 | 90.0 | – | 12.5 |"
-    assert tables["own_clips.decoding"].splitlines()[3] == "| 5 | 10 | fast | 40.0 |"
+    assert tables["own_clips.decoding"].splitlines()[3] == "| 5 | 10 | fast | 40.0 ± 0.0 |"
