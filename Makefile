@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
+PARALLEL := -n auto --maxprocesses 8 --dist worksteal
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export VIDEO
@@ -14,11 +15,11 @@ export VIDEO
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 20
 
-demo: $(VENV)/.installed ## classify clips it renders, or your own: make demo VIDEO=path-or-URL
+demo: $(VENV)/.installed ## classify the clips in the package, or your own: make demo VIDEO=path-or-URL
 	@if [ -n "$$VIDEO" ]; then $(BIN)/python scripts/classify.py "$$VIDEO"; else $(BIN)/python scripts/classify.py --demo; fi
 
-test: $(VENV)/.installed-test ## run the tests except the slow ones (PYTEST_ARGS='-k name -x' is handed on)
-	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q -m "not slow" $(PYTEST_ARGS)
+test: $(VENV)/.installed-test ## run the tests except the slow ones in parallel (PYTEST_ARGS='-k name -n 0' is handed on)
+	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q -m "not slow" $(PARALLEL) $(PYTEST_ARGS)
 
 test-slow: $(VENV)/.installed-test ## run the slow tests: real installs, training, compilation
 	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q -m slow $(PYTEST_ARGS)

@@ -1,16 +1,12 @@
 """Classify videos at several token budgets: labels, grid, tokens kept, GMACs and milliseconds."""
 
 import sys
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flux_hf.checkpoints import checkpoint_path
+from flux_hf.checkpoints import checkpoint_path, example_clips
 from flux_hf.cli import run_command
 from flux_hf.options import naming_option, parse_options
-
-DEMO_SEED = 2026
-DEMO_HARDNESS = 0.4
 
 
 @dataclass
@@ -24,7 +20,7 @@ class ClassifyOptions:
         default=None, metadata={"help": "Default: the budgets of the model's heads."}
     )
     top_k: int = field(default=3, metadata={"help": "Labels to print."})
-    demo: bool = field(default=False, metadata={"help": "Render one clip of every motion and classify those too."})
+    demo: bool = field(default=False, metadata={"help": "Classify the nine clips in the package, too."})
     show: str | None = field(
         default=None,
         metadata={"help": "Draw the frames, dropped tokens dimmed, with the scores: .png or .mp4, for one video."},
@@ -53,39 +49,27 @@ def main(argv: list[str] | None = None) -> None:
         processor = AutoVideoProcessor.from_pretrained(checkpoint, **loading)
     budgets = options.token_budgets or model.config.head_token_budgets
 
-    with tempfile.TemporaryDirectory() as folder:
-        rendered = _render_demo(Path(folder)) if options.demo else {}
-        right, all_read = 0, True
-        for video in [*rendered, *options.videos]:
-            expected = rendered.get(video)
-            print(
-                f"\n{Path(video).name if expected else video}" + (f"   (rendered as: {expected})" if expected else "")
-            )
-            try:
-                results = [classify(video, model, processor, budget, options.top_k) for budget in budgets]
-            except VideoDecodeError as error:
-                print(f"flux-hf classify: error: {error}", file=sys.stderr)
-                all_read = False
-                continue
-            for result in results:
-                print(_line(result, expected))
-            if options.show:
-                draw_classification(results, processor, video.split("?")[0].rsplit("/", 1)[-1], options.show)
-                print(f"  drawn: {options.show}")
-            right += sum(result.labels[0][0] == expected for result in results)
-        if rendered:
-            print(f"\n{right} of {len(rendered) * len(budgets)} rendered clips x budgets have the right label on top.")
+    examples = {path: label for label, path in example_clips().items()} if options.demo else {}
+    right, all_read = 0, True
+    for video in [*examples, *options.videos]:
+        expected = examples.get(video)
+        print(f"\n{Path(video).name}   (expected: {expected})" if expected else f"\n{video}")
+        try:
+            results = [classify(video, model, processor, budget, options.top_k) for budget in budgets]
+        except VideoDecodeError as error:
+            print(f"flux-hf classify: error: {error}", file=sys.stderr)
+            all_read = False
+            continue
+        for result in results:
+            print(_line(result, expected))
+        if options.show:
+            draw_classification(results, processor, video.split("?")[0].rsplit("/", 1)[-1], options.show)
+            print(f"  drawn: {options.show}")
+        right += sum(result.labels[0][0] == expected for result in results)
+    if examples:
+        print(f"\n{right} of {len(examples) * len(budgets)} times the right label is on top.")
     if not all_read:
         sys.exit(1)
-
-
-def _render_demo(folder: Path) -> dict[str, str]:
-    from flux_hf.scripts.experiments.motion_clips import LABELS, render_clip
-
-    clips = {str(folder / f"{label}.mp4"): label for label in LABELS}
-    for index, (path, label) in enumerate(clips.items()):
-        render_clip(path, label=label, seed=(DEMO_SEED, index), hardness=DEMO_HARDNESS)
-    return clips
 
 
 def _line(result, expected: str | None) -> str:

@@ -61,7 +61,7 @@ def test_importing_adds_nothing_to_what_transformers_imports():
     assert not added & heavy
 
 
-def test_memory_does_not_grow_with_the_length_of_a_video(tmp_path):
+def test_memory_does_not_grow_with_the_length_of_a_video(tmp_path, warm_measurements):
     """The peak of a process that reads a hundred times longer file is that of one that reads the short file."""
     paths = [str(video_file(FileKind(seconds, 640, 360, 30), tmp_path)) for seconds in (4, 400)]
     short, long = (peak_kilobytes(READ, path) for path in paths)

@@ -2,8 +2,6 @@
 
 import io
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -340,7 +338,7 @@ def test_only_the_frames_of_the_grid_are_decoded_and_resized(monkeypatch):
     assert len(written) == 4 and resized == [(4, 3, 96, 128)]
 
 
-def test_saved_code_runs_without_the_package(tmp_path, mp4):
+def test_saved_code_runs_without_the_package(tmp_path, mp4, warm_python):
     """The files copied beside a checkpoint are enough for trust_remote_code where flux_hf cannot be imported."""
     folder, clip = tmp_path / "checkpoint", tmp_path / "clip.mp4"
     folder.mkdir()
@@ -356,14 +354,7 @@ def test_saved_code_runs_without_the_package(tmp_path, mp4):
         "try: processor(b'x')\n"
         "except ValueError as error: print(type(error).__name__)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(folder), str(clip)],
-        cwd=tmp_path,
-        env={"HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1", "PATH": "", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    done = warm_python.run(script, folder, clip, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "transformers_modules" in done.stdout and "(1, 4, 3, 112, 112) 64" in done.stdout
     assert "VideoDecodeError" in done.stdout

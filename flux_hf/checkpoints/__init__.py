@@ -1,4 +1,4 @@
-"""The checkpoint that ships with the package."""
+"""The checkpoint that ships with the package, and clips to try it on."""
 
 from pathlib import Path
 
@@ -16,3 +16,8 @@ def checkpoint_path(checkpoint: str | None) -> str | None:
 def checkpoint_name(checkpoint: str) -> str:
     """What a result calls a checkpoint: the folder's name for that of the package, else what was given."""
     return Path(default_checkpoint()).name if checkpoint_path(checkpoint) == default_checkpoint() else checkpoint
+
+
+def example_clips() -> dict[str, str]:
+    """Paths of nine rendered clips by their label, one for every label of the default checkpoint."""
+    return {path.stem: str(path) for path in sorted((Path(__file__).parent / "clips").glob("*.mp4"))}
