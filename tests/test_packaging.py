@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-import tomllib
 import warnings
 import zipfile
 from collections import Counter
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from setuptools.config.pyprojecttoml import read_configuration
 from transformers.dynamic_module_utils import get_imports, get_relative_imports
 
 import flux_hf
@@ -93,7 +93,7 @@ def test_every_dependency_has_a_bound():
 
 
 def test_one_place_for_every_fact():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    project = read_configuration(ROOT / "pyproject.toml", expand=False)["project"]
     assert set(project["dynamic"]) == {"version", "dependencies", "optional-dependencies"}
     assert not {"version", "dependencies", "optional-dependencies"} & set(project)
     assert flux_hf.__version__ == "0.1.0"

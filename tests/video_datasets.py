@@ -8,6 +8,7 @@ from pathlib import Path
 from datasets import ClassLabel, Dataset, Features, Video
 from datasets.table import embed_table_storage
 
+from flux_hf.data.video_column import without_torchcodec
 from tests.video_files import encode_video
 
 CLASSES = ["jumping", "playing a flute", "running"]
@@ -95,7 +96,8 @@ def parquet(folder: Path, counts: dict[str, int]) -> Path:
         paths = [str(write_video(folder.parent / "loose" / f"{split}{number}.mp4", number)) for number in range(count)]
         labels = [number % len(CLASSES) for number in range(count)]
         features = Features({"video": Video(decode=False), "label": ClassLabel(names=CLASSES)})
-        dataset = Dataset.from_dict({"video": paths, "label": labels}, features=features)
+        with without_torchcodec():
+            dataset = Dataset.from_dict({"video": paths, "label": labels}, features=features)
         table = dataset.with_format("arrow").map(embed_table_storage, batched=True, batch_size=4).with_format(None)
         table.to_parquet(folder / f"{split}-00000-of-00001.parquet")
         for path in paths:
