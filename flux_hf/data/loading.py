@@ -105,8 +105,7 @@ def _with_video_column(dataset, where: str):
             lambda row: {"video": {"bytes": row[column], "path": f"{row['__key__']}.{column}"}},
             remove_columns=[column],
             features=Features(
-                {name: feature for name, feature in dataset.features.items() if name != column}
-                | {"video": VIDEO}
+                {name: feature for name, feature in dataset.features.items() if name != column} | {"video": VIDEO}
             ),
         )
         return dataset
