@@ -1,6 +1,5 @@
 """Exports for one grid and one budget, with the token selector inside: ONNX, torch.export, and int8 for CPUs."""
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import torch
 from torch import nn
 from transformers import AutoModelForVideoClassification, AutoVideoProcessor
 
+from flux_hf.files import write_json
 from flux_hf.latency import machine, median_ms
 
 TOLERANCE = 1e-4
@@ -103,7 +103,7 @@ def export(options: ExportOptions) -> dict:
         "machine": machine(),
         "runs": measured,
     }
-    (folder / REPORT_FILE).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    write_json(folder / REPORT_FILE, report)
     return report
 
 

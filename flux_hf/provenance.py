@@ -17,8 +17,8 @@ PACKAGES = ("flux_hf", "torch", "torchvision", "transformers", "accelerate", "da
 
 
 def provenance(command: str, argv: list[str] | None, *packages: str) -> dict:
-    """`command` (the line to type; `argv` None is that of this process), `date`, `machine` (architecture, cpu, cores,
-    threads, accelerator) and `versions`, also of further `packages`."""
+    """`command` (the line to type: how the command starts, and `argv`, None is that of this process), `date`, `machine`
+    (architecture, cpu, cores, threads, accelerator) and `versions`, also of further `packages`."""
     versions = {"python": platform.python_version()}
     for package in (*PACKAGES, *packages):
         try:
@@ -26,7 +26,7 @@ def provenance(command: str, argv: list[str] | None, *packages: str) -> dict:
         except metadata.PackageNotFoundError:
             versions[package] = None
     return {
-        "command": shlex.join(["flux-hf", command, *(sys.argv[1:] if argv is None else argv)]),
+        "command": shlex.join([*command.split(), *(sys.argv[1:] if argv is None else argv)]),
         "date": time.strftime("%Y-%m-%d"),
         "machine": {
             "architecture": platform.machine(),
@@ -37,6 +37,13 @@ def provenance(command: str, argv: list[str] | None, *packages: str) -> dict:
         },
         "versions": versions,
     }
+
+
+def result_origin(result: dict) -> str:
+    """What [`provenance`] put into a result, as a line for people."""
+    machine = ", ".join(f"{name} {value}" for name, value in result["machine"].items() if value is not None)
+    versions = ", ".join(f"{name} {value}" for name, value in result["versions"].items() if value is not None)
+    return f"`{result['command']}`, {result['date']}; {machine}; {versions}."
 
 
 def cpu_model() -> str:

@@ -11,8 +11,8 @@ from flux_hf import VideoDecodeError, default_checkpoint
 from flux_hf.classification import Classification, classify
 from flux_hf.cli import run_command
 from flux_hf.drawing import SUFFIXES, draw_classification
-from flux_hf.motion_clips import LABELS, render_clip
 from flux_hf.options import naming_option, parse_options
+from flux_hf.scripts.experiments.motion_clips import LABELS, render_clip
 
 DEMO_SEED = 2026
 DEMO_HARDNESS = 0.4

@@ -1,6 +1,5 @@
 """Measure accuracy of a checkpoint on a data set at several token budgets; writes JSON, a table and a plot."""
 
-import json
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from flux_hf.data import load_video_dataset
 from flux_hf.evaluation import evaluate, markdown_table, plot_accuracy
 from flux_hf.evaluation.processes import process_state
 from flux_hf.evaluation.views import CLIP_SAMPLINGS
+from flux_hf.files import write_json, write_text
 from flux_hf.options import naming_option, naming_split, parse_options
 from flux_hf.processing.frame_sampling_fluxvit import DECODING_MODES
 from flux_hf.provenance import provenance
@@ -91,7 +91,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     if state.is_main_process:
         result |= {"dataset": options.dataset, "split": options.split, "checkpoint": _name(options.checkpoint)}
-        _write(result | provenance("evaluate", argv), output)
+        _write(result | provenance("flux-hf evaluate", argv), output)
     state.wait_for_everyone()
 
 
@@ -105,9 +105,8 @@ def _write(result: dict, output: Path | None):
         print(f"unreadable: {entry['reason']}", file=sys.stderr)
     if output is None:
         return
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(result, indent=1) + "\n")
-    output.with_suffix(".md").write_text(markdown_table(result))
+    write_json(output, result)
+    write_text(output.with_suffix(".md"), markdown_table(result))
     try:
         plot_accuracy(result, output.with_suffix(".png"))
     except ImportError as error:

@@ -1,6 +1,5 @@
 """Find the best grid (frames x size) of each token budget on your data; writes it into the checkpoint's processor."""
 
-import json
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,12 +10,12 @@ from flux_hf.cli import run_command
 from flux_hf.data import load_video_dataset
 from flux_hf.evaluation import evaluate
 from flux_hf.evaluation.processes import process_state
+from flux_hf.files import write_json, write_text
 from flux_hf.options import naming_option, naming_split, parse_options
 from flux_hf.provenance import provenance
 from flux_hf.token_optimization import OBJECTIVES, search_grids
 from flux_hf.token_optimization.candidates import default_axes, with_grids
 from flux_hf.token_optimization.report import (
-    accuracy_cost_front,
     heat_map,
     markdown_table,
     plot_front,
@@ -105,9 +104,9 @@ def main(argv: list[str] | None = None) -> None:
     }
     if state.is_main_process:
         maps = [heat_map(budget, found) for budget, found in result["budgets"].items()]
-        result |= {"heat_maps": maps, "front": accuracy_cost_front(result), "dataset": options.dataset}
-        (output / "result.json").write_text(json.dumps(result | provenance("optimize-tokens", argv), indent=1) + "\n")
-        (output / "result.md").write_text(markdown_table(result))
+        result |= {"dataset": options.dataset}
+        write_json(output / "result.json", result | provenance("flux-hf optimize-tokens", argv))
+        write_text(output / "result.md", markdown_table(result))
         print(markdown_table(result))
         try:
             plot_heat_maps(maps, output / "heat_maps.png")

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from flux_hf import FluxViTForVideoClassification
-from flux_hf.benchmarking import inference_options
-from flux_hf.benchmarking.inference_options import accuracy_of_options, in_bfloat16, in_float32
-from flux_hf.benchmarking.report import performance_page
 from flux_hf.data import load_video_dataset
-from flux_hf.scripts.benchmark_options import main
+from flux_hf.scripts.benchmarks.measuring import inference_options
+from flux_hf.scripts.benchmarks.measuring.inference_options import accuracy_of_options, in_bfloat16, in_float32
+from flux_hf.scripts.benchmarks.options import main
+from flux_hf.scripts.benchmarks.report import options_tables
 from tests.video_files import encode_video
 
 LABELS = [f"label {index}" for index in range(4)]
@@ -78,7 +78,7 @@ def test_the_command_measures_every_option(videos, tiny_checkpoint, tmp_path):
     assert all(entry["seconds"] > 0 for entry in row["speed"]["2"].values())
     assert row["accuracy"]["compiled"]["different"] == row["accuracy"]["onnx"]["different"] == 0
     assert result["num_videos"] == 4 and result["unreadable"] == 0
-    assert "| 48 | onnx int8 |" in performance_page([result])
+    assert "| 48 | onnx int8 |" in options_tables(result)["forward"]
 
 
 def test_labels_that_the_model_does_not_know_are_an_error(videos, tmp_path):

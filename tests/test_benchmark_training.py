@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from flux_hf.benchmarking.report import performance_page
-from flux_hf.benchmarking.training import StepOptions, step_kilobytes
-from flux_hf.scripts import benchmark_training
+from flux_hf.scripts.benchmarks import training as benchmark_training
+from flux_hf.scripts.benchmarks.measuring.steps import StepOptions, step_kilobytes
+from flux_hf.scripts.benchmarks.report import training_tables
 from tests.test_modeling import SIZES
 
 
@@ -25,20 +25,15 @@ def test_the_training_benchmark_writes_what_it_measured(tmp_path):
     ]  # fmt: skip
     assert all(row["clips_per_second"] > 0 for row in result["loader"])
     training = result["training"]
-    assert training["clips_per_second"] < training["floor_clips_per_second"]
-    assert training["time_over_floor"] == pytest.approx(
-        training["floor_clips_per_second"] / training["clips_per_second"]
-    )
-    assert training["separate_over_multi"] == pytest.approx(
-        training["runs"]["separate"]["seconds"] / training["runs"]["Flux-Multi"]["seconds"]
-    )
+    least = 3 * 2 * training["gmacs_forward_per_clip"] / training["matmul_gmacs_per_second"]
+    assert training["runs"].keys() == {"Flux-Multi", "separate"}
+    assert all(entry["seconds"] > least > 0 for entry in training["runs"].values())
     assert [row["workers"] for row in result["loader_share"]] == [0, 1]
-    for row in result["loader_share"]:
-        assert row["share"] == pytest.approx(row["data_seconds"] / (row["data_seconds"] + row["step_seconds"]))
+    assert all(row["data_seconds"] > 0 and row["step_seconds"] > 0 for row in result["loader_share"])
     assert [row["token_budgets"] for row in result["memory"]] == [[48, 32, 16], [48], [32], [16]]
     assert all(row["kilobytes"] > 0 for row in result["memory"])
     assert {"command", "date", "machine", "versions"} <= result.keys()
-    assert "| 48 + 32 + 16 |" in performance_page([result])
+    assert "| 48 + 32 + 16 |" in training_tables(result)["memory"]
 
 
 def test_memory_of_a_step_grows_with_its_tokens(tmp_path):

@@ -11,24 +11,28 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from flux_hf import FluxViTConfig, FluxViTForVideoClassification
-from flux_hf.benchmarking.alternatives import count_packets, full_and_scaled, pixel_difference
-from flux_hf.benchmarking.budgets import (
-    forward_kilobytes,
-    grids_of_budget,
-    runs_on_grids,
-    straight_line,
-    without_patches,
-)
-from flux_hf.benchmarking.files import FileKind, video_file
-from flux_hf.benchmarking.floor import matmuls_and_attention, selection_and_positions
-from flux_hf.benchmarking.memory import added_kilobytes, peak_kilobytes
-from flux_hf.benchmarking.naive import NaiveForward
-from flux_hf.benchmarking.readers import available_readers, libav_alone, opencv, ours, transformers_pyav
-from flux_hf.benchmarking.timing import alternating
 from flux_hf.costs import forward_macs
 from flux_hf.modeling.modeling_fluxvit import ChannelAffine
 from flux_hf.processing.frame_sampling_fluxvit import segment_middles
 from flux_hf.processing.video_decoding_fluxvit import read_video
+from flux_hf.scripts.benchmarks.measuring.alternatives import count_packets, full_and_scaled, pixel_difference
+from flux_hf.scripts.benchmarks.measuring.budgets import (
+    forward_kilobytes,
+    grids_of_budget,
+    runs_on_grids,
+)
+from flux_hf.scripts.benchmarks.measuring.files import FileKind, video_file
+from flux_hf.scripts.benchmarks.measuring.floor import matmuls_and_attention, selection_and_positions
+from flux_hf.scripts.benchmarks.measuring.memory import added_kilobytes, peak_kilobytes
+from flux_hf.scripts.benchmarks.measuring.naive import NaiveForward
+from flux_hf.scripts.benchmarks.measuring.readers import available_readers, libav_alone, opencv, ours, transformers_pyav
+from flux_hf.scripts.benchmarks.measuring.timing import alternating
+from flux_hf.scripts.benchmarks.report import (
+    alternatives_tables,
+    decoding_tables,
+    end_to_end_tables,
+    model_tables,
+)
 from tests.test_modeling import SIZES
 
 KINDS = [FileKind(3, 128, 96, 12), FileKind(2, 128, 96, 250), FileKind(3, 128, 96, 20, "libvpx-vp9")]
@@ -87,8 +91,8 @@ def test_libav_alone_decodes_what_it_must_and_no_more(tmp_path):
 
 
 def test_decoding_command(tmp_path, monkeypatch):
-    from flux_hf.benchmarking import files
-    from flux_hf.scripts.benchmark_decoding import main
+    from flux_hf.scripts.benchmarks.decoding import main
+    from flux_hf.scripts.benchmarks.measuring import files
 
     monkeypatch.setattr(files, "QUICK_FILES", KINDS[:1])
     monkeypatch.setattr(files, "MEMORY_FILES", (FileKind(1, 128, 96, 12), KINDS[0]))
@@ -98,37 +102,28 @@ def test_decoding_command(tmp_path, monkeypatch):
     assert {"command", "date", "machine", "versions", "options", "missing"} <= set(result)
     (row,) = result["decoding"]
     assert row["file"] == KINDS[0].name and row["num_frames"] == 8
-    assert row["fast_speedup"] == pytest.approx(
-        row["readers"][row["best_peer"]]["seconds"] / row["readers"]["fast"]["seconds"]
-    )
     assert set(row["libav_alone"]) == {"exact", "fast"}
-    assert row["exact_limit"] == pytest.approx(
-        row["readers"][row["best_peer"]]["seconds"] / row["libav_alone"]["exact"]["seconds"]
-    )
-    memory = result["memory"]
-    assert (memory["short"], memory["long"]) == ("1 s 128x96 H.264, key frame every 12", KINDS[0].name)
-    assert [(row["decoding"], row["num_frames"]) for row in memory["rows"]] == [("exact", 8), ("fast", 8)]
-    for row in memory["rows"]:
-        assert row["ratio"] == row["long_kilobytes"] / row["short_kilobytes"] and row["short_kilobytes"] > 2**15
+    assert result["memory_files"] == ["1 s 128x96 H.264, key frame every 12", KINDS[0].name]
+    assert [(row["decoding"], row["num_frames"]) for row in result["memory"]] == [("exact", 8), ("fast", 8)]
+    assert all(min(row["long_kilobytes"], row["short_kilobytes"]) > 2**15 for row in result["memory"])
+    assert KINDS[0].name in decoding_tables(result)["speed"]
 
 
 def test_alternatives_command(tmp_path, monkeypatch):
-    from flux_hf.benchmarking import files
-    from flux_hf.scripts.benchmark_alternatives import main
-    from flux_hf.scripts.benchmark_report import main as report
+    from flux_hf.scripts.benchmarks.alternatives import main
+    from flux_hf.scripts.benchmarks.measuring import files
 
     monkeypatch.setattr(files, "WEBM_FILES", KINDS[2:])
     monkeypatch.setattr(files, "SCALED_FILES", KINDS[:1])
-    output, page = tmp_path / "alternatives.json", tmp_path / "page.md"
+    output = tmp_path / "alternatives.json"
     main(["--size", "48", "--repeats", "2", "--output", str(output), "--files", str(tmp_path)])
     result = json.loads(output.read_text())
     (webm,), (scaled,) = result["webm"], result["scaled"]
     assert webm["file"] == KINDS[2].name and webm["runs"]["fast"]["repeats"] == 2
     assert all(webm["runs"][name]["seconds"] > 0 for name in ("fast", "pass"))
     assert 0 < scaled["pixel_difference"] < 16
-    report(["--results", str(output), "--output", str(page)])
     seconds = [scaled["runs"][name]["seconds"] for name in ("full", "scaled")]
-    assert all(f"| {1000 * each:.0f} (" in page.read_text() for each in seconds)
+    assert all(f"| {1000 * each:.0f} (" in alternatives_tables(result)["scaled"] for each in seconds)
 
 
 def test_what_alternatives_give(tmp_path):
@@ -168,7 +163,7 @@ def test_the_floor_does_all_matrix_products():
 
 
 def test_model_command(tmp_path):
-    from flux_hf.scripts.benchmark_model import main
+    from flux_hf.scripts.benchmarks.model import main
 
     (tmp_path / "fluxvit_small.json").write_text(json.dumps(SIZES))
     output = tmp_path / "model.json"
@@ -178,9 +173,7 @@ def test_model_command(tmp_path):
     for row in rows:
         assert sum(row["shares"].values()) == pytest.approx(1) and all(share >= 0 for share in row["shares"].values())
         assert row["difference_to_naive"] < 1e-3
-        assert row["forward_over_floor"] == pytest.approx(
-            row["runs"]["forward"]["seconds"] / row["runs"]["floor"]["seconds"]
-        )
+        assert {"forward", "floor", "naive"} <= row["runs"].keys()
 
 
 def test_memory_is_what_the_code_takes():
@@ -201,9 +194,6 @@ def test_memory_of_a_forward_grows_with_its_tokens(tmp_path):
     config.write_text(json.dumps(SIZES | {"patch_size": 2, "position_size": 8}))
     few, many = (forward_kilobytes(config, 8, budget, (16, 32)) for budget in (64, 4000))
     assert many - few > 8 * 3900 * SIZES["hidden_size"] * 4 >> 10
-    assert straight_line([1, 2, 4], [30, 50, 90]) == pytest.approx(
-        {"kilobytes_per_token": 20, "kilobytes": 10, "largest_deviation": 0}
-    )
 
 
 @torch.no_grad()
@@ -215,47 +205,60 @@ def test_grids_of_a_budget():
     for frames, side in grids:
         assert runs[f"{frames}x{side}"]().keep_mask.sum(1).tolist() == [40, 40]
         assert runs[f"{frames}x{side} patches"]().shape[:2] == (2, frames)
-    timed = {"a": {"seconds": 5}, "a patches": {"seconds": 2}, "b": {"seconds": 7}, "b patches": {"seconds": 4}}
-    assert without_patches(timed) == {"a": 3, "b": 3}
 
 
-def test_report_holds_the_figures(tmp_path):
-    from flux_hf.scripts.benchmark_report import main
+TIMED = {"seconds": 0.1234, "spread": [0.1, 0.2], "repeats": 3}
 
-    base = {"command": "flux-hf x", "date": "2026-01-02", "machine": {"cores": 2}, "versions": {"torch": "9.9"}}
-    timed = {"seconds": 0.1234, "spread": [0.1, 0.2], "repeats": 3}
-    readers = {"exact": timed, "fast": timed | {"seconds": 0.011}, "other": {"error": "ValueError: no"}}
-    row = {"file": "a file", "num_frames": 8, "readers": readers, "fast_speedup": 12.34, "fast_limit": 14.14}
-    row |= {"libav_alone": {"exact": timed, "fast": timed | {"seconds": 0.0097}}}
-    peaks = {"decoding": "fast", "num_frames": 8, "short_kilobytes": 2**20, "long_kilobytes": 3 * 2**19, "ratio": 1.5}
-    memory = {"short": "a short file", "long": "a long file", "rows": [peaks]}
-    decoding = base | {"decoding": [row], "missing": {"peer": "ImportError: gone"}, "memory": memory}
-    models = {"FluxViT-S": timed | {"seconds": 0.777}}
-    models["Slow"] = timed | {"seconds": 60, "repeats": 0}
-    end_to_end = base | {"end_to_end": [{"file": "b", "models": models}], "startup": {"flux_hf": timed}}
-    end_to_end |= {"inputs": {"FluxViT-S": [1, 12, 3, 168, 168]}}
-    files = []
-    for number, content in enumerate((decoding, end_to_end, base | {"else": 1})):
-        files.append(tmp_path / f"{number}.json")
-        files[-1].write_text(json.dumps(content))
-    page = tmp_path / "page.md"
-    main(["--results", *map(str, files[:2]), "--output", str(page)])
-    text = page.read_text()
-    for figure in (
-        "123 (100-200)",
-        "11 (100-200)",
-        "12.3x (14.1x)",
-        "10 (100-200)",
-        "failed",
-        "777 (100-200)",
-        "FluxViT-S 12 frames x 168 pixels",
-        "Measured once, without a run before: Slow.",
-        "ImportError: gone",
-        "other (ValueError: no)",
-        "| a short file | a long file | long / short |",
-        "| fast | 8 | 1024 | 1536 | 1.50 |",
-        "torch 9.9",
-    ):
-        assert figure in text
-    with pytest.raises(ValueError, match="not the result of a benchmark"):
-        main(["--results", str(files[2]), "--output", str(page)])
+
+def lines_of(made: str) -> list[list[str]]:
+    return [line.strip("| ").split(" | ") for line in made.splitlines() if line.startswith("|")]
+
+
+def test_table_of_decoding():
+    readers = {"exact": TIMED, "fast": TIMED | {"seconds": 0.011}, "other": {"error": "ValueError: no"}}
+    readers |= {"slow": TIMED | {"seconds": 1.1}, "best": TIMED | {"seconds": 0.33}}
+    row = {"file": "a file", "num_frames": 8, "readers": readers}
+    row |= {"libav_alone": {"exact": TIMED, "fast": TIMED | {"seconds": 0.0066}}}
+    memory = [{"decoding": "fast", "num_frames": 8, "short_kilobytes": 2**20, "long_kilobytes": 3 * 2**19}]
+    result = {"decoding": [row], "missing": {"peer": "ImportError: gone"}, "memory_files": ["a", "b"], "memory": memory}
+    made = decoding_tables(result)
+    head, _, line = lines_of(made["speed"])
+    cells = dict(zip(head, line, strict=True))
+    assert (cells["fast"], cells["other"]) == ("11 (100-200)", "failed")
+    assert cells["fast / best peer (limit)"] == "30.0x (50.0x)"
+    assert "peer (ImportError: gone), other (ValueError: no)" in made["speed"].replace(").\n\nNot measured: ", "), ")
+    assert lines_of(made["memory"])[-1] == ["fast", "8", "1024", "1536", "1.50"]
+
+
+def test_table_of_model():
+    def row(budget, batch, forward):
+        runs = {"forward": TIMED | {"seconds": forward}, "floor": TIMED | {"seconds": 0.1}}
+        runs |= {"naive": TIMED | {"seconds": 0.4}, "selection and positions": TIMED | {"seconds": forward / 50}}
+        shares = {"matmuls": 0.75, "other": 0.25}
+        return {"model": "m", "token_budget": budget, "batch": batch, "grid": [8, 96], "gmacs": 1, "runs": runs} | {
+            "shares": shares
+        }
+
+    memory = [
+        {"model": "m", "batch": 2, "token_budget": tokens, "grid": [8, 96]}
+        | {"forward_kilobytes": 1024 * kilobytes, "patches_kilobytes": 1024}
+        for tokens, kilobytes in ((1, 30), (2, 50), (4, 90))
+    ]
+    runs = {"8x96": 5, "8x96 patches": 2, "16x96": 7, "16x96 patches": 1}
+    grids = [{"model": "m", "token_budget": 9, "runs": {name: TIMED | {"seconds": s} for name, s in runs.items()}}]
+    rows = [row(512, 1, 0.9), row(1024, 1, 0.2), row(2048, 1, 0.11)]
+    made = model_tables({"model": rows, "memory": memory, "grids": grids})
+    head, _, *lines = lines_of(made["forward"])
+    assert [dict(zip(head, line, strict=True))["naive / forward"] for line in lines] == ["0.44", "2.00", "3.64"]
+    assert lines_of(made["over_floor"])[-1] == ["m", "1", "1.10 to 2.00"]
+    assert lines_of(made["shares"])[-1] == ["m", "2048", "1", "75.0", "25.0", "2.0"]
+    assert [line[-1] for line in lines_of(made["memory"])[2:]] == ["30", "50", "90"]
+    assert [line[-2:] for line in lines_of(made["grids"])[2:]] == [["3000", "1.00"], ["6000", "2.00"]]
+
+
+def test_table_of_end_to_end():
+    models = {"FluxViT-S": TIMED | {"seconds": 0.777}, "Slow": TIMED | {"seconds": 60, "repeats": 0}}
+    result = {"end_to_end": [{"file": "b", "models": models}]}
+    made = end_to_end_tables(result | {"inputs": {"FluxViT-S": [1, 12, 3, 168, 168]}})
+    assert "777 (100-200)" in made["labels"] and made["labels"].endswith("without a run before: Slow.")
+    assert lines_of(made["inputs"])[-1] == ["FluxViT-S", "12", "168"]

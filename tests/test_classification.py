@@ -6,8 +6,8 @@ import torch
 from flux_hf import FluxVideoProcessor, FluxViTConfig, FluxViTForVideoClassification
 from flux_hf.classification import classify
 from flux_hf.costs import forward_macs
-from flux_hf.motion_clips import LABELS
 from flux_hf.scripts.classify import main
+from flux_hf.scripts.experiments.motion_clips import LABELS
 from tests.tiny_models import PATCHES_OF_8
 from tests.video_files import encode_video
 

@@ -8,7 +8,7 @@ from transformers import AutoModelForVideoClassification, AutoVideoProcessor
 from flux_hf import default_checkpoint
 from flux_hf.data import load_video_dataset
 from flux_hf.evaluation import evaluate
-from flux_hf.motion_clips import LABELS, MotionClipOptions, make_dataset
+from flux_hf.scripts.experiments.motion_clips import LABELS, MotionClipOptions, make_dataset
 
 BUDGETS = [256, 128, 64]
 CLAIMED = {"synthetic": 0.98, "photos": 0.96}

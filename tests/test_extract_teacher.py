@@ -10,7 +10,7 @@ from onnx import TensorProto, helper
 from transformers import AutoModel, Dinov2Config, Dinov2Model
 
 from flux_hf.pretraining.teacher import ImageTeacher, load_teacher
-from flux_hf.scripts.extract_teacher import main
+from flux_hf.scripts.experiments.dinov2_onnx.extract import main
 
 
 class Wrapped(torch.nn.Module):

@@ -8,7 +8,7 @@ import torch
 
 from flux_hf import FluxViTConfig, FluxViTForVideoClassification
 from flux_hf.costs import forward_macs
-from flux_hf.headline.experiment import (
+from flux_hf.scripts.experiments.headline.experiment import (
     HeadlineOptions,
     budgets_of,
     planned_arms,
@@ -16,9 +16,9 @@ from flux_hf.headline.experiment import (
     smaller_grids,
     starting_config,
 )
-from flux_hf.headline.models import build_model, load_model
-from flux_hf.headline.report import markdown_table, over_seeds, verdict
-from flux_hf.headline.selection import dynamic_mask, random_mask, tube_mask, with_mask
+from flux_hf.scripts.experiments.headline.models import build_model, load_model
+from flux_hf.scripts.experiments.headline.report import over_seeds, table_of_budgets, verdict
+from flux_hf.scripts.experiments.headline.selection import dynamic_mask, random_mask, tube_mask, with_mask
 from tests.video_files import encode_video
 
 SIZES = {
@@ -99,7 +99,7 @@ def test_configuration_of_the_start(tmp_path):
 
 
 def test_one_start_is_needed(tmp_path):
-    from flux_hf.headline import reproduce_headline
+    from flux_hf.scripts.experiments.headline import reproduce_headline
     from flux_hf.training import FluxTrainingArguments
 
     args = FluxTrainingArguments(output_dir=str(tmp_path), use_cpu=True)
@@ -167,7 +167,7 @@ def test_report():
     rows += [row("flux_multi", 0, "token_optimization", 16, 0.75, 0.1)]
     means = over_seeds(rows)
     assert means[0]["top1"] == pytest.approx(0.7) and means[0]["spread"] == pytest.approx(0.1)
-    assert "70.0 ± 10.0 · 1.000 GMACs · 5 ms" in markdown_table(means, [64, 32, 16, 8])
+    assert "70.0 ± 10.0 · 1.000 GMACs · 5 ms" in table_of_budgets(means, [64, 32, 16, 8])
     clips, compute = verdict(means, [64, 32, 16, 8]).splitlines()
     assert "at or above" in clips and "at 10 % of its GMACs, within" in clips
     assert compute == "Same compute: not measured."
@@ -178,7 +178,7 @@ def test_report():
 @pytest.mark.slow
 def test_miniature(tmp_path, capsys):
     """Everything once, tiny: the files are there, the budgets are met, and a second call trains nothing."""
-    from flux_hf.scripts.reproduce_headline import main
+    from flux_hf.scripts.experiments.headline.reproduce import main
 
     draw = np.random.default_rng(0)
     for split, count in (("train", 16), ("validation", 6), ("test", 6)):

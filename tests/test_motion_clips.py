@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from flux_hf.motion_clips import (
+from flux_hf.scripts.experiments.motion_clips import (
     LABELS,
     SPLITS,
     MotionClipOptions,
@@ -20,12 +20,12 @@ from flux_hf.motion_clips import (
     make_dataset,
     render_clip,
 )
-from flux_hf.motion_clips.dataset import clip_spec
-from flux_hf.motion_clips.rendering import build_scene, place_sprite
-from flux_hf.motion_clips.shapes import draw_outline
-from flux_hf.motion_clips.specification import ClipSpec, draw_spec
-from flux_hf.motion_clips.trajectories import EASINGS, progress
-from flux_hf.scripts.make_motion_clips import main
+from flux_hf.scripts.experiments.motion_clips.dataset import clip_spec
+from flux_hf.scripts.experiments.motion_clips.make import main
+from flux_hf.scripts.experiments.motion_clips.rendering import build_scene, place_sprite
+from flux_hf.scripts.experiments.motion_clips.shapes import draw_outline
+from flux_hf.scripts.experiments.motion_clips.specification import ClipSpec, draw_spec
+from flux_hf.scripts.experiments.motion_clips.trajectories import EASINGS, progress
 
 COUNTS = {"train": 18, "validation": 9, "test": 0}
 
@@ -274,7 +274,7 @@ def test_metadata_lists_every_file(small_dataset):
 
 
 def test_other_options_are_refused(small_dataset):
-    with pytest.raises(ValueError, match=r"made with other options \(seed 3 there, 4 asked\)"):
+    with pytest.raises(ValueError, match=r"other options \(seed: 3 there, 4 now\)"):
         make_dataset(dataclasses.replace(small_dataset, seed=4), progress=False)
 
 

@@ -10,8 +10,8 @@ from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import launch_command_parser
 
 from flux_hf import FluxVideoProcessor, FluxViTConfig, FluxViTForVideoClassification
-from flux_hf.motion_clips import LABELS, render_clip
 from flux_hf.options import parse_options
+from flux_hf.scripts.experiments.motion_clips import LABELS, render_clip
 from flux_hf.scripts.finetune import main
 from flux_hf.training import FinetuneOptions, FluxTrainingArguments
 from tests import video_datasets

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from flux_hf.benchmarking.files import FileKind, video_file
-from flux_hf.benchmarking.memory import peak_kilobytes, run_python
+from flux_hf.scripts.benchmarks.measuring.files import FileKind, video_file
+from flux_hf.scripts.benchmarks.measuring.memory import peak_kilobytes, run_python
 
 IMPORTS = """
 import json, sys

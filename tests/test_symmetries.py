@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from flux_hf.motion_clips import LABELS
-from flux_hf.motion_clips.symmetries import symmetric_view
+from flux_hf.scripts.experiments.motion_clips import LABELS
+from flux_hf.scripts.experiments.motion_clips.symmetries import symmetric_view
 
 SIDE, FRAMES = 48, 6
 

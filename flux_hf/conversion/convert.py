@@ -1,6 +1,5 @@
 """From a `.pth` file to a folder that the Auto classes load."""
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from flux_hf.conversion.labels import select_classes
 from flux_hf.conversion.official import convert_official_state_dict
 from flux_hf.conversion.report import ConversionReport
 from flux_hf.data import load_video_dataset, read_label_names
+from flux_hf.files import write_json
 from flux_hf.modeling.configuration_fluxvit import FluxViTConfig
 from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
@@ -82,8 +82,7 @@ def convert(options: ConvertOptions) -> ConversionReport:
     processor.save_pretrained(folder)
     check_reload(model, processor, folder)
     source = {"file": Path(options.checkpoint).name, "sha256": _sha256(options.checkpoint)}
-    text = json.dumps({"source": source, **report.as_dict()}, indent=1)
-    (folder / REPORT_FILE).write_text(text + "\n", encoding="utf-8")
+    write_json(folder / REPORT_FILE, {"source": source, **report.as_dict()})
     return report
 
 

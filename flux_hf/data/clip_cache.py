@@ -15,6 +15,7 @@ from datasets import Dataset
 from tqdm import tqdm
 
 from flux_hf.data.reading import read_clip, row_name
+from flux_hf.files import whole_file
 from flux_hf.processing.frame_sampling_fluxvit import segment_middles
 
 CHUNK = 32
@@ -70,19 +71,14 @@ def cache_clips(
     shape = (len(rows), num_frames, size, size, 3)
     path = Path(directory) / f"clips_{_fingerprint(rows, shape)}.npy"
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(f".{os.getpid()}.npy")
-        clips = np.lib.format.open_memmap(unfinished, mode="w+", dtype=np.uint8, shape=shape)
         chunks = [rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)]
         decode = partial(_decode_chunk, num_frames=num_frames, size=size)
-        try:
+        with whole_file(path) as unfinished:
+            clips = np.lib.format.open_memmap(unfinished, mode="w+", dtype=np.uint8, shape=shape)
             with ProcessPoolExecutor(num_workers or os.cpu_count(), mp_context=get_context("spawn")) as pool:
                 for index, decoded in enumerate(tqdm(pool.map(decode, chunks), total=len(chunks), desc="decoding")):
                     clips[index * CHUNK : index * CHUNK + len(decoded)] = decoded
             clips.flush()
-            unfinished.rename(path)
-        finally:
-            unfinished.unlink(missing_ok=True)
     return CachedClips(
         np.load(path, mmap_mode="r"),
         np.asarray(dataset["label"][:]),

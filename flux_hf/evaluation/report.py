@@ -2,26 +2,25 @@
 
 from pathlib import Path
 
+from flux_hf.tables import table
+
 
 def markdown_table(result: dict) -> str:
     """One row per budget; accuracies in percent, GMACs times views."""
     views = result["views"]
     count = views["num_clips"] * views["num_crops"]
-    lines = [
-        f"{result['num_videos']} videos, {len(result['unreadable'])} unreadable, "
-        f"{views['num_clips']} clips x {views['num_crops']} crops",
-        "",
-        f"| tokens | grid | GMACs x {count} | top-1 (95 % interval) | top-5 | mean class |",
-        "|---:|---|---:|---:|---:|---:|",
-    ]
+    rows = []
     for budget, figures in result["budgets"].items():
         frames, size = figures["grid"]
         low, high = figures["top1_interval"]
-        lines.append(
-            f"| {budget} | {frames} x {size}² | {figures['gmacs_x_views']:.3f} | {_percent(figures['top1'])} "
-            f"({100 * low:.1f}–{100 * high:.1f}) | {_percent(figures['top5'])} | {_percent(figures['mean_class'])} |"
-        )
-    return "\n".join(lines) + "\n"
+        top1 = f"{_percent(figures['top1'])} ({100 * low:.1f}–{100 * high:.1f})"
+        rows.append([budget, f"{frames} x {size}²", f"{figures['gmacs_x_views']:.3f}", top1])
+        rows[-1] += [_percent(figures["top5"]), _percent(figures["mean_class"])]
+    head = ["tokens", "grid", f"GMACs x {count}", "top-1 (95 % interval)", "top-5", "mean class"]
+    return (
+        f"{result['num_videos']} videos, {len(result['unreadable'])} unreadable, "
+        f"{views['num_clips']} clips x {views['num_crops']} crops\n\n{table(head, rows, 'rlrrrr')}\n"
+    )
 
 
 def plot_accuracy(result: dict, path: str | Path):

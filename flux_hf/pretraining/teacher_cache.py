@@ -1,12 +1,12 @@
 """Outputs of the teacher on disk, for epochs that show views again."""
 
 import hashlib
-import os
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
 
+from flux_hf.files import whole_file
 from flux_hf.pretraining.teacher import Teacher, TeacherOutput
 from flux_hf.provenance import model_hash
 
@@ -32,7 +32,6 @@ class TeacherCache:
             f"{teacher.normalization} {teacher.patch_size} {layers} {teacher_tokens} {mixed_precision}"
         )
         self.folder = Path(directory) / hashlib.sha256(described.encode()).hexdigest()[:16]
-        self.folder.mkdir(parents=True, exist_ok=True)
 
     def get(self, digests: list[str], device: torch.device) -> TeacherOutput | None:
         """The outputs of a batch of clips, None unless all are there."""
@@ -50,10 +49,8 @@ class TeacherCache:
         named |= {"pooled": output.pooled, "saliency": output.saliency}
         named = {name: value.detach().cpu().half() for name, value in named.items()}
         for place, digest in enumerate(digests):
-            path = self._path(digest)
-            unfinished = path.with_suffix(f".{os.getpid()}")
-            save_file({name: value[place].contiguous() for name, value in named.items()}, unfinished)
-            unfinished.rename(path)
+            with whole_file(self._path(digest)) as unfinished:
+                save_file({name: value[place].contiguous() for name, value in named.items()}, unfinished)
 
     def _path(self, digest: str) -> Path:
         return self.folder / f"{digest}.safetensors"

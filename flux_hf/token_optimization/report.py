@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from flux_hf.evaluation.report import pyplot
+from flux_hf.tables import table
 
 COST_NAMES = {"tokens": "tokens kept", "gmacs": "GMACs", "latency_ms": "ms from file to answer"}
 
@@ -19,15 +20,15 @@ def heat_map(budget: int, found: dict) -> dict:
     sizes = sorted({entry["grid"][1] for entry in found["grids"]})
     known = {tuple(entry["grid"]): entry for entry in found["grids"]}
 
-    def table(name: str) -> list[list]:
+    def cells(name: str) -> list[list]:
         return [[known[f, s][name] if (f, s) in known else None for s in sizes] for f in frames]
 
     return {
         "token_budget": budget,
         "frames": frames,
         "sizes": sizes,
-        "accuracy": table("accuracy"),
-        "videos": table("videos"),
+        "accuracy": cells("accuracy"),
+        "videos": cells("videos"),
         "best": found["grid"],
     }
 
@@ -148,21 +149,18 @@ def plot_front(result: dict, path: str | Path):
 def markdown_table(result: dict) -> str:
     """Grids before and after with their accuracy on the test split, and what the search cost."""
     compute = result["compute"]
-    lines = [
-        "| tokens | grid before | top-1 | GMACs | optimised grid | top-1 | GMACs |",
-        "|---:|---|---:|---:|---|---:|---:|",
-    ]
+    head = ["tokens", "grid before", "top-1", "GMACs", "optimised grid", "top-1", "GMACs"]
+    rows = []
     for budget in result["budgets"]:
         before, after = result["test"]["before"]["budgets"][budget], result["test"]["after"]["budgets"][budget]
-        cells = [f"{e['grid'][0]} x {e['grid'][1]}² | {_percent(e)} | {e['gmacs']:.3f}" for e in (before, after)]
-        lines.append(f"| {budget} | {cells[0]} | {cells[1]} |")
-    lines += [
-        "",
+        cells = [[f"{e['grid'][0]} x {e['grid'][1]}²", _percent(e), f"{e['gmacs']:.3f}"] for e in (before, after)]
+        rows.append([budget, *cells[0], *cells[1]])
+    return (
+        f"{table(head, rows, 'rlrrlrr')}\n\n"
         f"Accuracy in % (95 % interval) on {result['test']['after']['num_videos']} videos of the test split, which the "
         f"search did not see. The search tried {compute['evaluations']} of {compute['exhaustive']} pairs of video and "
-        f"grid ({100 * compute['share']:.0f} %), {compute['gmacs']:.0f} of {compute['gmacs_exhaustive']:.0f} GMACs.",
-    ]
-    return "\n".join(lines) + "\n"
+        f"grid ({100 * compute['share']:.0f} %), {compute['gmacs']:.0f} of {compute['gmacs_exhaustive']:.0f} GMACs.\n"
+    )
 
 
 def _percent(figures: dict) -> str:

@@ -12,7 +12,6 @@ One decoding of a video serves all grids of all budgets.
 
 import json
 import math
-import os
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +22,7 @@ from flux_hf.evaluation.accuracy import model_labels
 from flux_hf.evaluation.processes import complete_records, open_records, process_state
 from flux_hf.evaluation.scoring import Arm, Forward, logits_at_budget, score_videos
 from flux_hf.evaluation.views import Views, check_processor
+from flux_hf.files import write_text
 from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
 from flux_hf.provenance import file_list_hash, model_hash
@@ -185,9 +185,7 @@ def _costs(arms: list[Arm], objective: str, model, processor, calibration, folde
         costs = [grid_cost(objective, model, processor, arm.token_budget, arm.grid, calibration) for arm in arms]
     costs = gather_object([costs])[0]
     if file and process_state().is_main_process:
-        partial = file.with_suffix(".partial")
-        partial.write_text(json.dumps(costs))
-        os.replace(partial, file)
+        write_text(file, json.dumps(costs))
     return dict(zip(arms, costs, strict=True))
 
 

@@ -11,7 +11,7 @@ from transformers.utils import logging
 
 from flux_hf.data import clip_source
 from flux_hf.evaluation.metrics import UNREADABLE, accuracy_at_budgets
-from flux_hf.motion_clips import LABELS
+from flux_hf.scripts.experiments.motion_clips import LABELS
 from flux_hf.training.augmentation import ClipAugmentation
 from flux_hf.training.base_trainer import ClipTrainer
 from flux_hf.training.evaluation_clips import EvaluationClips, collate_evaluation

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from flux_hf.motion_clips.symmetries import symmetric_view
 from flux_hf.processing.frame_sampling_fluxvit import random_in_segments
 from flux_hf.processing.video_source_fluxvit import VideoDecodeError
+from flux_hf.scripts.experiments.motion_clips.symmetries import symmetric_view
 from flux_hf.training.arguments import FluxTrainingArguments
 from flux_hf.training.augmentation import ClipAugmentation, mix_batch, random_state
 from flux_hf.training.sampling import ClipRequest

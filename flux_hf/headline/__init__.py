@@ -1,6 +1,0 @@
-"""The paper's main claim at the size of a desk: is Flux with Token Optimization at a quarter of the tokens as good as a
-plain model at all of them? `scripts/reproduce_headline.py` runs it."""
-
-from flux_hf.headline.experiment import HeadlineOptions, reproduce_headline
-
-__all__ = ["HeadlineOptions", "reproduce_headline"]

@@ -1,0 +1,1 @@
+"""What the benchmark commands measure with: files, peers, alternating repeats."""

@@ -1,0 +1,253 @@
+"""The tables of README and the benchmarks page from what the benchmarks measured. A cell is the median, in brackets the
+fastest and the slowest run."""
+
+from pathlib import Path
+
+import numpy as np
+
+from flux_hf.files import read_json
+from flux_hf.provenance import result_origin
+from flux_hf.tables import table
+
+RESULTS = Path(__file__).parent / "results"
+FILM = "60 s 1280x720 H.264, key frame every 250"
+
+
+def tables(results: Path = RESULTS) -> dict[str, str]:
+    """Markdown by the name that documents call it, of every result in a folder."""
+    found = {path.stem: read_json(path) for path in sorted(results.glob("*.json"))}
+    makers = {
+        "alternatives": alternatives_tables,
+        "decoding": decoding_tables,
+        "end_to_end": end_to_end_tables,
+        "model": model_tables,
+        "model_batch8": model_tables,
+        "options": options_tables,
+        "pretraining": pretraining_tables,
+        "startup": startup_tables,
+        "training": training_tables,
+    }
+    made = {f"benchmarks.{name}": result_origin(result) for name, result in found.items()}
+    for name, result in found.items():
+        made |= {f"benchmarks.{name}.{part}": text for part, text in makers[name](result).items()}
+    if {"decoding", "end_to_end"} <= found.keys():
+        made["benchmarks.speed"] = speed_table(found["decoding"], found["end_to_end"])
+    return made
+
+
+def speed_table(decoding: dict, end_to_end: dict) -> str:
+    """What reading and classifying one film takes, ours beside others."""
+    row = next(row for row in decoding["decoding"] if (row["file"], row["num_frames"]) == (FILM, 8))
+    (labels,) = (row["models"] for row in end_to_end["end_to_end"] if row["file"] == FILM)
+    read = {"flux_hf": row["readers"]["fast"], "flux_hf, exact middle frames": row["readers"]["exact"]}
+    read |= {name: entry for name, entry in row["readers"].items() if name not in row["libav_alone"]}
+    lines = [["8 frames", name, milliseconds(entry)] for name, entry in read.items()]
+    lines += [["labels", name, milliseconds(entry)] for name, entry in labels.items()]
+    return table(["from the file to", "with", "milliseconds"], lines, "llr")
+
+
+def best_peer(row: dict) -> float | None:
+    """Seconds of the fastest reader of a row of decoding that is not ours; None without one."""
+    peers = [
+        entry["seconds"]
+        for name, entry in row["readers"].items()
+        if name not in row["libav_alone"] and "error" not in entry
+    ]
+    return min(peers, default=None)
+
+
+def speedups(row: dict, mode: str) -> tuple[float, float] | None:
+    """How many times faster than the best peer we are in `mode`, and libav alone; None where that is unknown."""
+    peer, ours = best_peer(row), row["readers"][mode]
+    if peer is None or "error" in ours:
+        return None
+    return peer / ours["seconds"], peer / row["libav_alone"][mode]["seconds"]
+
+
+def decoding_tables(result: dict) -> dict[str, str]:
+    rows = result["decoding"]
+    names, modes = list(rows[0]["readers"]), list(rows[0]["libav_alone"])
+    head = ["file", "frames", *names, *(f"libav alone, {mode}" for mode in modes)]
+    head += [f"{mode} / best peer (limit)" for mode in modes]
+    lines = [
+        [row["file"], row["num_frames"], *(milliseconds(row["readers"][name]) for name in names)]
+        + [milliseconds(row["libav_alone"][mode]) for mode in modes]
+        + ["{:.1f}x ({:.1f}x)".format(*found) if (found := speedups(row, mode)) else "" for mode in modes]
+        for row in rows
+    ]
+    failed = {name: entry["error"] for row in rows for name, entry in row["readers"].items() if "error" in entry}
+    missing = "".join(f"\n\nNot measured: {name} ({why})." for name, why in (result["missing"] | failed).items())
+    peaks = [
+        [row["decoding"], row["num_frames"], row["short_kilobytes"] // 1024, row["long_kilobytes"] // 1024]
+        + [f"{row['long_kilobytes'] / row['short_kilobytes']:.2f}"]
+        for row in result.get("memory", [])
+    ]
+    made = {"speed": table(head, lines) + missing}
+    if peaks:
+        made["memory"] = table(["decoding", "frames", *result["memory_files"], "long / short"], peaks)
+    return made
+
+
+def alternatives_tables(result: dict) -> dict[str, str]:
+    webm = [[row["file"], *(milliseconds(row["runs"][name]) for name in ("fast", "pass"))] for row in result["webm"]]
+    scaled = [
+        [row["file"], *(milliseconds(row["runs"][name]) for name in ("full", "scaled"))]
+        + [f"{row['pixel_difference']:.2f}"]
+        for row in result["scaled"]
+    ]
+    return {
+        "webm": table(["file", "fast", "pass over packets"], webm),
+        "scaled": table(["file", "full size", "scaled in the decoder", "difference"], scaled),
+    }
+
+
+def model_tables(result: dict) -> dict[str, str]:
+    head = ["model", "tokens", "clips", "grid", "GMACs", "forward", "floor", "forward / floor"]
+    head += ["naive / forward", "naive / floor"]
+    others = sorted({name for row in result["model"] for name in row["runs"]} & {"compiled", "bf16"})
+    lines, shares = [], []
+    for row in result["model"]:
+        runs, name = row["runs"], [row["model"], row["token_budget"], row["batch"]]
+        ratios = [("forward", "floor"), ("naive", "forward"), ("naive", "floor")]
+        lines.append([*name, grid_name(row["grid"]), f"{row['gmacs']:.1f}"])
+        lines[-1] += [milliseconds(runs["forward"]), milliseconds(runs["floor"])]
+        lines[-1] += [f"{over(runs, *ratio):.2f}" for ratio in ratios]
+        lines[-1] += [milliseconds(runs[other]) if other in runs else "" for other in others]
+        shares.append([*name, *(f"{100 * share:.1f}" for share in row["shares"].values())])
+        shares[-1].append(f"{100 * over(runs, 'selection and positions', 'forward'):.1f}")
+    parts = [*result["model"][0]["shares"], "selection and positions (timed alone)"]
+    made = {
+        "forward": table([*head, *others], lines),
+        "shares": table([*head[:3], *parts], shares),
+        "over_floor": over_floor(result["model"]),
+    }
+    if result.get("memory"):
+        made["memory"] = table(
+            ["model", "clips", "tokens", "grid", "forward", "patch embedding", "straight line through the forwards"],
+            [
+                [row["model"], row["batch"], row["token_budget"], grid_name(row["grid"])]
+                + [f"{row[part] / 1024:.0f}" for part in ("forward_kilobytes", "patches_kilobytes")]
+                + [f"{line_through(result['memory'], row['model'])(row['token_budget']) / 1024:.0f}"]
+                for row in result["memory"]
+            ],
+        )
+    if result.get("grids"):
+        head = ["model", "tokens", "grid", "forward", "patch embedding", "forward without it", "over the first grid's"]
+        made["grids"] = table(head, [line for row in result["grids"] for line in _lines_of_grids(row)])
+    return made
+
+
+def over_floor(rows: list[dict]) -> str:
+    """How many times the floor a forward takes, least and most over the budgets of 1024 tokens and more."""
+    found = {}
+    for row in rows:
+        if row["token_budget"] >= 1024:
+            found.setdefault((row["model"], row["batch"]), []).append(over(row["runs"], "forward", "floor"))
+    lines = [[*name, f"{min(ratios):.2f} to {max(ratios):.2f}"] for name, ratios in found.items()]
+    return table(["model", "clips", "forward / floor"], lines)
+
+
+def line_through(rows: list[dict], model: str) -> np.poly1d:
+    """The least-squares line of a model's memory, tokens -> kilobytes."""
+    points = [(row["token_budget"], row["forward_kilobytes"]) for row in rows if row["model"] == model]
+    return np.poly1d(np.polyfit(*zip(*points, strict=True), 1 if len(points) > 1 else 0))
+
+
+def _lines_of_grids(row: dict) -> list[list]:
+    grids = [name for name in row["runs"] if f"{name} patches" in row["runs"]]
+    rest = {name: row["runs"][name]["seconds"] - row["runs"][f"{name} patches"]["seconds"] for name in grids}
+    return [
+        [row["model"], row["token_budget"], name, milliseconds(row["runs"][name])]
+        + [
+            milliseconds(row["runs"][f"{name} patches"]),
+            f"{1000 * rest[name]:.0f}",
+            f"{rest[name] / rest[grids[0]]:.2f}",
+        ]
+        for name in grids
+    ]
+
+
+def options_tables(result: dict) -> dict[str, str]:
+    batches = list(result["inference_options"][0]["speed"])
+    head = ["tokens", "option", *(f"clips: {batch}" for batch in batches), "top-1 in %", "answers unlike float32"]
+    lines = []
+    for row in result["inference_options"]:
+        for name, figures in row["accuracy"].items():
+            low, high = (100 * bound for bound in figures["top1_interval"])
+            lines.append([row["token_budget"], name, *(milliseconds(row["speed"][batch][name]) for batch in batches)])
+            lines[-1] += [f"{100 * figures['top1']:.1f} ({low:.1f}-{high:.1f})", figures["different"]]
+    return {"forward": table(head, lines)}
+
+
+def end_to_end_tables(result: dict) -> dict[str, str]:
+    rows = result["end_to_end"]
+    names = list(rows[0]["models"])
+    lines = [[row["file"], *(milliseconds(row["models"][name]) for name in names)] for row in rows]
+    inputs = [[name, shape[1], shape[-1]] for name, shape in result["inputs"].items()]
+    once = sorted({name for row in rows for name, entry in row["models"].items() if entry.get("repeats") == 0})
+    note = f"\n\nMeasured once, without a run before: {', '.join(once)}." if once else ""
+    return {
+        "labels": table(["file", *names], lines) + note,
+        "inputs": table(["model", "frames", "pixels"], inputs),
+    }
+
+
+def startup_tables(result: dict) -> dict[str, str]:
+    made = {}
+    for what, title in (("import", "import of"), ("help", "--help of")):
+        lines = [[row["name"], milliseconds(row)] for row in result["startup"] if row["what"] == what]
+        made[what] = table([title, "ms of CPU"], lines, "lr")
+    return made
+
+
+def training_tables(result: dict) -> dict[str, str]:
+    clips, training = result["options"]["batch_size"], result["training"]
+    speed = [[name, milliseconds(entry), f"{clips / entry['seconds']:.1f}"] for name, entry in training["runs"].items()]
+    floor = 3 * training["gmacs_forward_per_clip"] / training["matmul_gmacs_per_second"]
+    speed.append(["floor", f"{1000 * clips * floor:.0f}", f"{1 / floor:.1f}"])
+    waiting = [
+        [row["workers"], *(f"{1000 * row[name]:.0f}" for name in ("data_seconds", "step_seconds"))]
+        + [f"{100 * row['data_seconds'] / (row['data_seconds'] + row['step_seconds']):.1f}"]
+        for row in result["loader_share"]
+    ]
+    memory = [[_listed(row["token_budgets"]), f"{row['kilobytes'] / 1024:.0f}"] for row in result["memory"]]
+    loading = [[row["source"], row["workers"], f"{row['clips_per_second']:.0f}"] for row in result["loader"]]
+    return {
+        "steps": table(["step", "milliseconds", "clips per second"], speed),
+        "memory": table(["tokens", "MiB"], memory),
+        "loading": table(["source", "workers", "clips per second"], loading),
+        "waiting": table(["workers", "waiting", "step", "share of waiting in %"], waiting),
+    }
+
+
+def pretraining_tables(result: dict) -> dict[str, str]:
+    student, teacher = (result[f"gmacs_{part}_forward_per_clip"] for part in ("student", "teacher"))
+    floor = result["options"]["batch_size"] * (3 * student + teacher) / result["matmul_gmacs_per_second"]
+    step = result["step_seconds"]
+    lines = [
+        ["a step, without waiting for clips", f"{1000 * step:.0f} ms"],
+        ["its floor: the matrix products alone", f"{1000 * floor:.0f} ms"],
+        ["step / floor", f"{step / floor:.1f}"],
+        ["the teacher's share of a step", f"{100 * result['teacher_seconds'] / step:.0f} %"],
+    ]
+    return {"step": table(["Flux-UMT", "measured"], lines, "lr")}
+
+
+def over(runs: dict[str, dict], one: str, other: str) -> float:
+    """Seconds of one run over those of another."""
+    return runs[one]["seconds"] / runs[other]["seconds"]
+
+
+def milliseconds(entry: dict) -> str:
+    if "error" in entry:
+        return "failed"
+    fastest, slowest = (1000 * value for value in entry["spread"])
+    return f"{1000 * entry['seconds']:.0f} ({fastest:.0f}-{slowest:.0f})"
+
+
+def grid_name(grid: list[int]) -> str:
+    return "x".join(map(str, grid))
+
+
+def _listed(token_budgets: list[int]) -> str:
+    return " + ".join(map(str, token_budgets))

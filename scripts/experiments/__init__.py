@@ -1,0 +1,1 @@
+"""Experiments: a folder each, run from a clone, with its results beside it."""

@@ -1,0 +1,1 @@
+"""What was measured on the checkpoint that ships with the package."""

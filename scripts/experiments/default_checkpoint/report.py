@@ -1,0 +1,93 @@
+"""Tables of what was measured on the default checkpoint."""
+
+from pathlib import Path
+
+from flux_hf.files import read_json
+from flux_hf.provenance import result_origin
+from flux_hf.tables import table
+
+RESULTS = Path(__file__).parent / "results"
+BUDGETS = ("256", "128", "64")
+
+
+def tables(folder: Path = RESULTS) -> dict[str, str]:
+    """Markdown by the name that documents call it."""
+    names = ("motion_test", "motion_photos", "motion_test_exact", "motion_photos_exact", "motion_test_flux_multi")
+    found = {name: read_json(folder / f"{name}.json") for name in names}
+    rendered, photos = found["motion_test"], found["motion_photos"]
+    search = read_json(folder / "token_optimization.json")
+    return {
+        "default_checkpoint": f"{result_origin(rendered)}\n{result_origin(photos)}",
+        "default_checkpoint.accuracy": table(
+            ["tokens kept", "GMACs", f"rendered ({rendered['num_videos']})", f"photographs ({photos['num_videos']})"],
+            [
+                [f"{budget} of 1152", f"{rendered['budgets'][budget]['gmacs']:.3f}"]
+                + [accuracy(result["budgets"][budget]) for result in (rendered, photos)]
+                for budget in BUDGETS
+            ],
+            "rrrr",
+        ),
+        "default_checkpoint.confusion.rendered": confusion(rendered),
+        "default_checkpoint.confusion.photographs": confusion(photos),
+        "default_checkpoint.decoding": table(
+            ["frames", "clips", *(f"{budget} tokens" for budget in BUDGETS)],
+            [
+                [result["decoding"], clips, *(accuracy(result["budgets"][budget]) for budget in BUDGETS)]
+                for name, clips in (("motion_test", "rendered"), ("motion_photos", "photographs"))
+                for result in (found[name], found[f"{name}_exact"])
+            ],
+            "llrrr",
+        ),
+        "default_checkpoint.flux_multi": table(
+            ["checkpoint", *(f"{budget} tokens" for budget in BUDGETS)],
+            [
+                [name, *(accuracy(result["budgets"][budget]) for budget in BUDGETS)]
+                for name, result in (
+                    ("the default one", rendered),
+                    ("after Flux-Multi", found["motion_test_flux_multi"]),
+                )
+            ],
+            "lrrr",
+        ),
+        "default_checkpoint.per_class": table(
+            ["label", *(f"{clips}, {budget}" for clips in ("rendered", "photographs") for budget in BUDGETS)],
+            [
+                [label]
+                + [
+                    f"{100 * result['budgets'][budget]['per_class'][label]:.0f}"
+                    for result in (rendered, photos)
+                    for budget in BUDGETS
+                ]
+                for label in rendered["label_names"]
+            ],
+            "lrrrrrr",
+        ),
+        "default_checkpoint.token_optimization": table(
+            ["tokens", "top-1 before", "grid found", "top-1 with it"],
+            [
+                [budget, accuracy(search["test"]["before"]["budgets"][budget])]
+                + ["{} x {}²".format(*search["budgets"][budget]["grid"])]
+                + [accuracy(search["test"]["after"]["budgets"][budget])]
+                for budget in BUDGETS
+            ],
+            "rrlr",
+        ),
+        "default_checkpoint.search": (
+            f"The search took {100 * search['compute']['share']:.0f} % of the evaluations that trying every grid on "
+            "every clip takes."
+        ),
+    }
+
+
+def confusion(result: dict, budget: str = "256") -> str:
+    """Number of clips by true label (rows) and answer; a point for none."""
+    names = result["label_names"]
+    rows = zip(names, result["budgets"][budget]["confusion"], strict=True)
+    lines = [[name, *(count or "·" for count in counts)] for name, counts in rows]
+    return table(["true", *names], lines, "l" + "r" * len(names))
+
+
+def accuracy(figures: dict) -> str:
+    """Top-1 in % with its 95 % interval."""
+    low, high = figures["top1_interval"]
+    return f"{100 * figures['top1']:.1f} ({100 * low:.1f}–{100 * high:.1f})"

@@ -1,0 +1,1 @@
+"""A foreign teacher: the DINOv2 encoder inside an ONNX file."""

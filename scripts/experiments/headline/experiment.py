@@ -1,0 +1,304 @@
+"""The runs: training, measuring, and what is kept of them. Every run and every measurement goes on where it stopped."""
+
+import copy
+import json
+import statistics
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from datasets import Dataset
+from tqdm import tqdm
+
+from flux_hf.costs import forward_macs
+from flux_hf.data import cache_clips, load_video_dataset
+from flux_hf.evaluation.accuracy import model_labels, view_gmacs
+from flux_hf.evaluation.scoring import Arm, logits_at_budget, score_videos
+from flux_hf.evaluation.views import Grid, Views
+from flux_hf.files import read_json, write_json, write_text
+from flux_hf.modeling.configuration_fluxvit import FluxViTConfig
+from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
+from flux_hf.scripts.experiments.headline.models import METHODS, build_model, load_model
+from flux_hf.scripts.experiments.headline.selection import SELECTIONS
+from flux_hf.token_optimization import search_grids
+from flux_hf.token_optimization.candidates import default_axes
+from flux_hf.token_optimization.search import balanced_order
+
+SHARES = (1, 2, 4, 8)
+"""Budgets: all tokens of the fixed grid divided by these."""
+
+TIMED_FORWARDS = 7
+CROP_MARGIN = 1.08
+
+
+@dataclass
+class HeadlineOptions:
+    """What is compared on what. How to train is in `FluxTrainingArguments`; its output_dir holds everything."""
+
+    dataset: str = field(metadata={"help": "Folder in videofolder layout, with train, validation and test."})
+    cache_dir: str = field(metadata={"help": "Where decoded clips are kept."})
+    model_config: str | None = field(
+        default=None, metadata={"help": "JSON config of models with random weights; the experiment sets their heads."}
+    )
+    start: str | None = field(
+        default=None, metadata={"help": "FluxViT checkpoint that all models start from, in place of model_config."}
+    )
+    num_frames: int = field(default=8, metadata={"help": "Frames of the fixed grid."})
+    size: int = field(default=96, metadata={"help": "Side of the fixed grid in pixels."})
+    seeds: list[int] = field(default_factory=lambda: [0, 1, 2], metadata={"help": "One training of each for each."})
+    methods: list[str] = field(
+        default_factory=lambda: list(METHODS), metadata={"help": "Some of plain, flux_fixed, flux_single, flux_multi."}
+    )
+    validation_videos: int | None = field(
+        default=None, metadata={"help": "Videos of the validation split to search grids on. Default: all."}
+    )
+    test_videos: int | None = field(
+        default=None, metadata={"help": "Videos of the test split to test on. Default: all."}
+    )
+    eval_batch_size: int = field(default=64, metadata={"help": "Clips per forward when measuring."})
+    eval_workers: int = field(default=0, metadata={"help": "Decoding processes when measuring."})
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training. `compute` runs get the multiply-accumulates of the plain model's, the others its clips."""
+
+    method: str
+    same: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.method}-same_{self.same}-seed{self.seed}"
+
+
+def reproduce_headline(options: HeadlineOptions, training_args) -> dict:
+    """Train and measure everything that is not there yet.
+
+    Returns:
+        `rows`, one for each run x way of saving tokens x budget, see `measure`, and `budgets`, `config`, `runs`.
+
+    Raises:
+        ValueError: an option is not accepted.
+    """
+    if (options.model_config is None) == (options.start is None):
+        raise ValueError(f"give model_config or start, got {options.model_config} and {options.start}")
+    if unknown := sorted(set(options.methods) - set(METHODS)):
+        raise ValueError(f"methods must be some of {', '.join(METHODS)}, got {unknown}")
+    output = Path(training_args.output_dir)
+    config = starting_config(options)
+    if options.size % config.patch_size:
+        raise ValueError(f"size must be a multiple of patch_size={config.patch_size}, got {options.size}")
+    budgets = budgets_of(options, config)
+    validation, test = (
+        balanced_part(load_video_dataset(options.dataset, split), count)
+        for split, count in (("validation", options.validation_videos), ("test", options.test_videos))
+    )
+    rows, steps = [], {}
+    for run in planned_runs(options):
+        folder = output / run.name
+        steps[run.name] = train(run, options, training_args, config, folder)
+        rows += measured(run, options, budgets, folder, validation, test)
+    add_times(rows, output)
+    return {"rows": rows, "budgets": budgets, "config": config.to_diff_dict(), "runs": steps}
+
+
+def balanced_part(videos: Dataset, count: int | None) -> Dataset:
+    """`count` of the videos, the classes in turn; None for all."""
+    return videos if count is None else videos.select(balanced_order(videos["label"][:], seed=0)[:count])
+
+
+def starting_config(options: HeadlineOptions) -> FluxViTConfig:
+    """That of `start`, or of `model_config` with a position table of the fixed grid."""
+    if options.start is not None:
+        return FluxViTConfig.from_pretrained(options.start)
+    config = FluxViTConfig.from_json_file(options.model_config)
+    config.position_frames, config.position_size = options.num_frames, options.size
+    return config
+
+
+def planned_runs(options: HeadlineOptions) -> list[Run]:
+    """Every method with the same clips; Flux-Multi, whose steps cost more, also with the same compute."""
+    kinds = [(method, "clips") for method in options.methods]
+    kinds += [("flux_multi", "compute")] if "flux_multi" in options.methods else []
+    return [Run(method, same, seed) for seed in options.seeds for method, same in kinds]
+
+
+def budgets_of(options: HeadlineOptions, config: FluxViTConfig) -> list[int]:
+    """All tokens of the fixed grid, a half, a quarter and an eighth."""
+    tokens = options.num_frames * (options.size // config.patch_size) ** 2
+    return [tokens // share for share in SHARES]
+
+
+def train(run: Run, options: HeadlineOptions, training_args, config: FluxViTConfig, folder: Path) -> dict:
+    """Train a run that is not done yet, from its last checkpoint if there is one; `steps` and `seconds`.
+
+    All methods train with `FluxTrainer`, on the same cached clips with the same augmentation. The fixed-grid ones have
+    one grid, one budget (all its tokens) and one head, which makes it plain supervised training.
+    """
+    from transformers import set_seed
+    from transformers.trainer_utils import get_last_checkpoint
+
+    from flux_hf.training import FluxTrainer
+
+    done = folder / "done.json"
+    if done.exists():
+        return read_json(done)
+    set_seed(run.seed)
+    args = run_arguments(run, options, training_args, config, folder)
+    clips = cache_clips(
+        load_video_dataset(options.dataset, "train"),
+        options.cache_dir,
+        num_frames=2 * options.num_frames,
+        size=round(flux_sizes(options, config)[1] * CROP_MARGIN),
+    )
+    config = copy.deepcopy(config)
+    config.head_token_budgets = list(args.token_budgets)
+    config.token_budget = max(args.token_budgets)
+    names = dict(enumerate(clips.label_names))
+    config.update({"id2label": names, "label2id": {name: index for index, name in names.items()}})
+    grid = (options.num_frames, options.size)
+    processor = FluxVideoProcessor(
+        patch_size=config.patch_size,
+        token_budget=config.token_budget,
+        grids=dict.fromkeys(budgets_of(options, config), grid),
+    )
+    trainer = FluxTrainer(
+        model=build_model(run.method, config, options.start),
+        args=args,
+        train_dataset=clips,
+        processing_class=processor,
+    )
+    last = get_last_checkpoint(str(folder)) if folder.exists() else None
+    started = time.perf_counter()
+    trainer.train(resume_from_checkpoint=last)
+    trainer.save_model(str(folder))
+    facts = {"steps": trainer.state.global_step, "seconds": time.perf_counter() - started, "resumed": last is not None}
+    write_json(done, facts)
+    return facts
+
+
+def run_arguments(run: Run, options: HeadlineOptions, training_args, config: FluxViTConfig, folder: Path):
+    """The training arguments of a run. Flux-Multi draws grids of half to twice the frames and of two thirds to 7/6 of
+    the size, with two thirds to four thirds of the fixed grid's tokens (the paper: 2048 to 4096 around 3072), and
+    trains on all, a half and a quarter of them in one step; Flux-Single draws the same grids and trains on a half."""
+    if training_args.max_steps < 1:
+        raise ValueError(
+            f"max_steps must be given, the compute of the runs is set by it; got {training_args.max_steps}"
+        )
+    args = copy.copy(training_args)
+    args.output_dir, args.seed, args.eval_strategy = str(folder), run.seed, "no"
+    budgets = budgets_of(options, config)
+    if run.method in ("plain", "flux_fixed"):
+        args.token_budgets = budgets[:1]
+        args.min_frames = args.max_frames = options.num_frames
+        args.min_size = args.max_size = options.size
+        args.min_pool_tokens = args.max_pool_tokens = budgets[0]
+        return args
+    args.token_budgets = budgets[1:2] if run.method == "flux_single" else budgets[:3]
+    args.min_frames, args.max_frames = max(2, options.num_frames // 2), 2 * options.num_frames
+    args.size_step = config.patch_size
+    args.min_size, args.max_size = flux_sizes(options, config)
+    args.min_pool_tokens, args.max_pool_tokens = budgets[0] * 2 // 3, budgets[0] * 4 // 3
+    if run.same == "compute":
+        plain = forward_macs(config, budgets[0])
+        args.max_steps = max(1, round(args.max_steps * plain / sum(forward_macs(config, b) for b in budgets[:3])))
+    return args
+
+
+def flux_sizes(options: HeadlineOptions, config: FluxViTConfig) -> tuple[int, int]:
+    """Smallest and largest size in pixels of the grids of Flux training."""
+    patches = options.size / config.patch_size
+    return tuple(max(1, round(patches * share)) * config.patch_size for share in (2 / 3, 7 / 6))
+
+
+def measured(
+    run: Run, options: HeadlineOptions, budgets: list[int], folder: Path, validation: Dataset, test: Dataset
+) -> list[dict]:
+    """The rows of `measure`, kept in the folder of the run."""
+    file = folder / "measured.json"
+    if not file.exists():
+        rows = measure(run, options, budgets, folder, validation, test)
+        write_text(file, json.dumps(rows) + "\n")
+    return read_json(file)
+
+
+def measure(
+    run: Run, options: HeadlineOptions, budgets: list[int], folder: Path, validation: Dataset, test: Dataset
+) -> list[dict]:
+    """Accuracy on the test split for every way of saving tokens at every budget; one decoding of a video serves all.
+
+    Returns:
+        rows with `method`, `same`, `seed`, `saving`, `budget`, `grid`, `top1`, `gmacs`, `videos`. `saving` is
+        "selector" (the model's own on the fixed grid), "token_optimization" (the same on grids searched on the
+        validation split), "random", "tube", "dynamic" (other selections on the fixed grid), "frames" or "pixels" (a
+        smaller grid kept whole: fewer frames, or a smaller size, with at most as many tokens as the budget).
+    """
+    model = load_model(run.method, folder)
+    processor = FluxVideoProcessor.from_pretrained(folder)
+    shared = {"batch_size": options.eval_batch_size, "num_workers": options.eval_workers}
+    axes = default_axes(model.config)
+    found = search_grids(validation, model, processor, budgets, *axes, records_dir=folder / "search", **shared)
+    grids = {budget: tuple(found["budgets"][budget]["grid"]) for budget in budgets}
+    arms = planned_arms((options.num_frames, options.size), grids, model.config.patch_size)
+    rows, label_ids = list(range(len(test))), model_labels(test, model)
+    records = score_videos(test, rows, model, processor, [*arms.values()], Views(), label_ids=label_ids, **shared)
+    answers = [[answer["top"][0] == r["label"] for answer in r["arms"]] for r in records if "reason" not in r]
+    return [
+        {
+            **vars(run),
+            "saving": saving,
+            "budget": budget,
+            "grid": list(arm.grid),
+            "top1": statistics.mean(right),
+            "gmacs": view_gmacs(model.config, processor, budget, arm.grid),
+            "videos": len(answers),
+        }
+        for ((saving, budget), arm), right in zip(arms.items(), zip(*answers, strict=True), strict=True)
+    ]
+
+
+def planned_arms(fixed: Grid, optimised: dict[int, Grid], patch_size: int) -> dict[tuple[str, int], Arm]:
+    """(way of saving tokens, budget) -> what to score."""
+    arms = {}
+    for budget, grid in optimised.items():
+        fewer_frames, fewer_pixels = smaller_grids(fixed, budget, patch_size)
+        arms["selector", budget] = Arm(budget, fixed)
+        arms["token_optimization", budget] = Arm(budget, grid)
+        arms |= {(name, budget): Arm(budget, fixed, forward) for name, forward in SELECTIONS.items()}
+        arms["frames", budget] = Arm(budget, fewer_frames)
+        arms["pixels", budget] = Arm(budget, fewer_pixels)
+    return arms
+
+
+def smaller_grids(grid: Grid, budget: int, patch_size: int) -> tuple[Grid, Grid]:
+    """The grid with fewer frames, and with a smaller size: as large as fits into the budget, at least one frame and one
+    patch."""
+    frames, patches = grid[0], grid[1] // patch_size
+    fewer = max(1, min(frames, budget // patches**2))
+    side = max([1, *(p for p in range(1, patches + 1) if frames * p * p <= budget)])
+    return (fewer, grid[1]), (frames, side * patch_size)
+
+
+@torch.inference_mode()
+def add_times(rows: list[dict], output: Path) -> None:
+    """Adds `ms` to every row: median milliseconds of a forward with one clip of noise on this machine. All rows take
+    turns, after one round that is not counted."""
+    methods = {_run_of(row): row["method"] for row in rows}
+    models = {run: load_model(method, output / run.name) for run, method in methods.items()}
+    times = [[] for _ in rows]
+    for _ in tqdm(range(1 + TIMED_FORWARDS), desc="timing"):
+        for row, seconds in zip(rows, times, strict=True):
+            model, (frames, size) = models[_run_of(row)], row["grid"]
+            forward = SELECTIONS.get(row["saving"], logits_at_budget)
+            pixels = torch.randn(1, frames, model.config.num_channels, size, size)
+            started = time.perf_counter()
+            forward(model, pixels, row["budget"])
+            seconds.append(time.perf_counter() - started)
+    for row, seconds in zip(rows, times, strict=True):
+        row["ms"] = 1000 * statistics.median(seconds[1:])
+
+
+def _run_of(row: dict) -> Run:
+    return Run(row["method"], row["same"], row["seed"])

@@ -1,0 +1,1 @@
+"""Does pre-training help? The same model from scratch and from distilled students."""
