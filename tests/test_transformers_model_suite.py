@@ -151,9 +151,7 @@ class TestFluxViTModels(ModelTesterMixin, unittest.TestCase):
                 self.assertTrue(torch.equal(weight, weights[name]), name)
             self.assertTrue(weight.isfinite().all(), name)
 
-    @pytest.mark.filterwarnings(
-        "ignore:`gradient_checkpointing_enable`:FutureWarning"
-    )
+    @pytest.mark.filterwarnings("ignore:`gradient_checkpointing_enable`:FutureWarning")
     def test_enable_input_require_grads_with_gradient_checkpointing(self):
         """Overridden: the mixin wants the weight of an `nn.Embedding` and skips; a patch embedding's is one deeper."""
         config, inputs = self.model_tester.prepare_config_and_inputs_for_common()
