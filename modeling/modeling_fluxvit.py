@@ -521,7 +521,7 @@ class FluxViTModel(FluxViTPreTrainedModel):
         budgets = self.config.head_token_budgets
         if head_index is None:
             distances = [abs(budget - num_tokens) for budget in budgets]
-        return distances.index(min(distances))
+            return distances.index(min(distances))
         if not 0 <= head_index < len(budgets):
             raise ValueError(f"head_index must be in 0..{len(budgets) - 1} (budgets {budgets}), got {head_index}")
         return head_index

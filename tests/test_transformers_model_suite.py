@@ -84,7 +84,9 @@ class TestFluxViTModels(ModelTesterMixin, unittest.TestCase):
             (MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING_NAMES, FluxViTForVideoClassification),
             (MODEL_FOR_PRETRAINING_MAPPING_NAMES, FluxViTForPreTraining),
         ):
-            cls.enterClassContext(patch.dict(names, fluxvit=model.__name__))
+            names_with_ours = patch.dict(names, fluxvit=model.__name__)
+            names_with_ours.start()
+            cls.addClassCleanup(names_with_ours.stop)
 
     def setUp(self):
         self.model_tester = FluxViTModelTester(self)
