@@ -6,6 +6,7 @@ OLDEST_VENV ?= .venv-oldest
 OLDEST_PYTHON ?= $(shell PYENV_VERSION=3.10 python3.10 -c 'import sys; print(sys.executable)' 2>/dev/null || echo $(PYTHON))
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
+PARALLEL := -n auto --maxprocesses 8 --dist worksteal
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export VIDEO
@@ -17,11 +18,11 @@ export VIDEO
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 20
 
-demo: $(VENV)/.installed ## classify clips it renders, or your own: make demo VIDEO=path-or-URL
+demo: $(VENV)/.installed ## classify the clips in the package, or your own: make demo VIDEO=path-or-URL
 	@if [ -n "$$VIDEO" ]; then $(BIN)/python scripts/classify.py "$$VIDEO"; else $(BIN)/python scripts/classify.py --demo; fi
 
-test: $(VENV)/.installed-test ## run the tests except the slow ones (PYTEST_ARGS='-k name -x' is handed on)
-	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q -m "not slow" $(PYTEST_ARGS)
+test: $(VENV)/.installed-test ## run the tests except the slow ones in parallel (PYTEST_ARGS='-k name -n 0' is handed on)
+	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q -m "not slow" $(PARALLEL) $(PYTEST_ARGS)
 
 test-oldest: $(OLDEST_VENV)/.installed ## run the tests with the oldest versions that setup.py allows, in an environment of its own
 	@HF_HUB_OFFLINE=1 $(OLDEST_VENV)/bin/python -m pytest -q -m "not slow" $(PYTEST_ARGS)

@@ -1,11 +1,10 @@
 """FluxViT video models for Transformers: classify a video at whatever token budget you can afford.
 
 Importing this package registers the model type ``fluxvit`` with the Auto classes, so that
-``AutoModelForVideoClassification``, ``AutoVideoProcessor`` and ``pipeline("video-classification")`` know it.
+``AutoModelForVideoClassification``, ``AutoVideoProcessor`` and ``pipeline("video-classification")`` know it. The import
+itself is light: where Transformers is not imported yet, registering is the last act of its import.
 """
 
-import os as _os
-import sys as _sys
 from importlib import import_module as _import_module
 from pathlib import Path as _Path
 from typing import TYPE_CHECKING
@@ -15,10 +14,6 @@ __version__ = "0.1.0"
 if not (_Path(__file__).parent / "modeling").is_dir():
     # A source checkout: modeling/, processing/ and scripts/ lie beside this folder instead of inside it.
     __path__.append(str(_Path(__file__).resolve().parent.parent))
-
-# A command started as a file has the folder of the commands first on the path, where evaluate.py hides that library.
-if _os.path.realpath(_sys.path[0]) in (_os.path.realpath(_os.path.join(_part, "scripts")) for _part in __path__):
-    del _sys.path[0]
 
 _HOME_OF = {
     "FluxVideoClassificationPipeline": "flux_hf.processing.pipeline_fluxvit",
@@ -65,4 +60,4 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *_HOME_OF})
 
 
-_import_module("flux_hf.registration").register()
+_import_module("flux_hf.registration").register_with_transformers()

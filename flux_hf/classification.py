@@ -8,6 +8,7 @@ import torch
 
 from flux_hf.costs import forward_macs
 from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification
+from flux_hf.processing.grid_fluxvit import Grid, as_grid, grid_tokens
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
 
 MODEL_RUNS = 3
@@ -20,7 +21,7 @@ class Classification:
     Attributes:
         token_budget: tokens asked for.
         labels: (name, probability), best first.
-        grid: (frames, height, width) the processor made.
+        grid: what the processor made.
         tokens_kept: tokens that entered the encoder, cls not counted.
         grid_tokens: tokens of the grid.
         gmacs: 1e9 multiply-accumulates of the forward, patch embedding of the whole grid included.
@@ -32,7 +33,7 @@ class Classification:
 
     token_budget: int
     labels: list[tuple[str, float]]
-    grid: tuple[int, int, int]
+    grid: Grid
     tokens_kept: int
     grid_tokens: int
     gmacs: float
@@ -54,16 +55,17 @@ def classify(
     model_ms = statistics.median(_timed_forward(model, inputs)[1] for _ in range(MODEL_RUNS))
 
     _, frames, _, height, width = inputs["pixel_values_videos"].shape
-    grid_tokens = frames * (height // model.config.patch_size) * (width // model.config.patch_size)
-    kept = grid_tokens if output.keep_mask is None else int(output.keep_mask.sum())
+    grid = as_grid((frames, (height, width)))
+    tokens = grid_tokens(grid, model.config.patch_size)
+    kept = tokens if output.keep_mask is None else int(output.keep_mask.sum())
     scores, classes = output.logits[0].float().softmax(-1).topk(min(top_k, model.config.num_labels))
     return Classification(
         token_budget=token_budget,
         labels=[(model.config.id2label[int(c)], float(s)) for s, c in zip(scores, classes, strict=True)],
-        grid=(frames, height, width),
+        grid=grid,
         tokens_kept=kept,
-        grid_tokens=grid_tokens,
-        gmacs=forward_macs(model.config, kept, grid_tokens) / 1e9,
+        grid_tokens=tokens,
+        gmacs=forward_macs(model.config, kept, tokens) / 1e9,
         decode_ms=decode_ms,
         model_ms=model_ms,
         pixels=inputs["pixel_values_videos"][0],

@@ -1,118 +1,79 @@
 """The console command ``flux-hf``: runs the commands of ``flux_hf.scripts`` by name."""
 
 import ast
-import platform
 import sys
 from collections.abc import Callable
-from importlib import import_module, metadata
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import flux_hf
+from flux_hf.options.errors import did_you_mean, usage_error
 
-ENVIRONMENT_HELP = "Print the versions that a bug report should name."
-REPORTED_PACKAGES = (
-    "torch",
-    "torchvision",
-    "transformers",
-    "accelerate",
-    "datasets",
-    "huggingface_hub",
-    "numpy",
-    "av",
-)
+COMMANDS = {
+    "classify": "classify",
+    "finetune": "finetune",
+    "pretrain": "pretrain",
+    "evaluate": "evaluate_checkpoint",
+    "optimize-tokens": "optimize_tokens",
+    "convert": "convert_checkpoint",
+    "push": "push_to_hub",
+    "export": "export",
+    "check-videos": "check_videos",
+    "recipes": "list_recipes",
+    "env": "show_environment",
+}
+"""Every command, in the order of the overview, with its module in `flux_hf.scripts`."""
 
-
-def command_files() -> dict[str, Path]:
-    """The commands by name, with the file of each. A command is a module of `flux_hf.scripts`."""
-    folder = Path(import_module("flux_hf.scripts").__file__).parent
-    files = (path for path in folder.glob("*.py") if not path.name.startswith("_"))
-    return {path.stem.replace("_", "-"): path for path in sorted(files)}
-
-
-def summary(path: Path) -> str:
-    """The first line of a file's docstring, read without importing the file."""
-    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-    return docstring.partition("\n")[0]
+USAGE = "flux-hf COMMAND ..."
 
 
-def usage() -> str:
-    """The overview that `flux-hf --help` prints."""
-    commands = {name: summary(path) for name, path in command_files().items()}
-    commands["env"] = ENVIRONMENT_HELP
-    width = max(map(len, commands))
-    lines = [f"  {name:<{width}}  {text}".rstrip() for name, text in commands.items()]
-    return "\n".join(
-        [
-            "usage: flux-hf COMMAND ...",
-            "",
-            *lines,
-            "",
-            "flux-hf COMMAND --help explains one of them. The first words of a name are enough.",
-        ]
-    )
+def summary(module: str) -> str:
+    """The first line of the docstring of a module of `flux_hf.scripts`, read without importing it."""
+    source = Path(find_spec(f"flux_hf.scripts.{module}").origin).read_text(encoding="utf-8")
+    return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
 
 
-def full_name(name: str, commands) -> str:
-    """The command that `name` or its first words mean: `convert` is `convert-checkpoint`, if no other starts so."""
-    longer = [command for command in commands if command.startswith(f"{name}-")]
-    return longer[0] if name not in commands and len(longer) == 1 else name
+def overview() -> str:
+    """What `flux-hf --help` prints."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {summary(module)}" for name, module in COMMANDS.items()]
+    return "\n".join([f"usage: {USAGE}", "", *lines, "", "flux-hf COMMAND --help explains one of them."])
 
 
-def environment() -> str:
-    """Versions of everything that decoding and computing depend on, one per line."""
-    import av
-    import torch
-
-    facts = {"flux_hf": flux_hf.__version__, "python": platform.python_version(), "platform": platform.platform()}
-    for package in REPORTED_PACKAGES:
-        try:
-            facts[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            facts[package] = "not installed"
-    for library, version in sorted(av.library_versions.items()):
-        facts[library] = ".".join(map(str, version))
-    facts["cpu capability"] = f"{torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"
-    if torch.cuda.is_available():
-        facts["gpu"] = ", ".join(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count()))
-    else:
-        facts["gpu"] = "none"
-    width = max(map(len, facts))
-    return "\n".join(f"{name:<{width}}  {value}" for name, value in facts.items())
-
-
-def run_command(name: str, main: Callable[[list[str] | None], None], argv: list[str] | None = None) -> None:
+def run_command(program: str, main: Callable[[list[str] | None], None], argv: list[str] | None = None) -> None:
     """Call the `main` of a command. What its user can put right, ValueError, OSError and ImportError, ends the program
-    with one line, `flux-hf NAME: error: ...`, and exit code 1; other exceptions are bugs and keep their traceback."""
+    with one line, `PROGRAM: error: ...`, and exit code 1; Ctrl-C ends it with 130; other exceptions are bugs and keep
+    their traceback.
+
+    Args:
+        program: what is typed to run it, as `flux-hf finetune`; usage and errors start with it.
+        argv: the arguments, default `sys.argv[1:]`.
+    """
+    sys.argv[0] = program
     try:
         main(argv)
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
     except (ValueError, OSError, ImportError) as error:
         message = " ".join(str(error).split()) or type(error).__name__
-        raise SystemExit(f"flux-hf {name}: error: {message}") from error
+        raise SystemExit(f"{program}: error: {message}") from error
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run `flux-hf COMMAND ...`; hyphens and underscores in the name are the same, its first words
-    are enough."""
+    """Run `flux-hf COMMAND ...`; hyphens and underscores in the name are the same."""
     arguments = sys.argv[1:] if argv is None else list(argv)
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(usage())
+        print(overview())
         return
     if arguments[0] == "--version":
         print(flux_hf.__version__)
         return
-
     name, *rest = arguments
     name = name.replace("_", "-")
-    if name == "env":
-        print(environment())
-        return
-    files = command_files()
-    name = full_name(name, files)
-    if name not in files:
-        print(f"flux-hf: unknown command {name!r}; there are: {', '.join([*files, 'env'])}", file=sys.stderr)
-        raise SystemExit(2)
-    sys.argv[0] = f"flux-hf {name}"
-    run_command(name, import_module(f"flux_hf.scripts.{files[name].stem}").main, rest)
+    if name not in COMMANDS:
+        usage_error(USAGE, f"there is no command {name}{did_you_mean(name, COMMANDS)}", "flux-hf --help")
+    run_command(f"flux-hf {name}", import_module(f"flux_hf.scripts.{COMMANDS[name]}").main, rest)
 
 
 if __name__ == "__main__":

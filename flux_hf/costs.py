@@ -1,6 +1,7 @@
 """Multiply-accumulates of a FluxViT forward. The paper prints them, in units of 1e9, as "GFLOPs"."""
 
 from flux_hf.modeling.configuration_fluxvit import FluxViTConfig
+from flux_hf.processing.grid_fluxvit import Grid, grid_tokens
 
 
 def forward_macs(config: FluxViTConfig, num_tokens: int, grid_tokens: int | None = None) -> int:
@@ -28,3 +29,10 @@ def forward_macs_at_budgets(config: FluxViTConfig, token_budgets: list[int], gri
     patches = config.patch_size**2 * config.num_channels * config.hidden_size * grid_tokens
     separate = sum(forward_macs(config, min(budget, grid_tokens), grid_tokens) for budget in token_budgets)
     return separate - (len(token_budgets) - 1) * patches
+
+
+def view_gmacs(config: FluxViTConfig, token_budget: int, grid: Grid) -> float:
+    """1e9 multiply-accumulates of one clip on `grid` with `token_budget` tokens kept, patch embedding of the whole grid
+    included."""
+    tokens = grid_tokens(grid, config.patch_size)
+    return forward_macs(config, min(token_budget, tokens), tokens) / 1e9

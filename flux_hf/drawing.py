@@ -55,9 +55,8 @@ def dimmed_frames(result: Classification, processor: FluxVideoProcessor) -> np.n
     mean, deviation = np.array(processor.image_mean), np.array(processor.image_std)
     frames = np.clip(result.pixels.permute(0, 2, 3, 1).float().numpy() * deviation + mean, 0, 1) * 255
     if result.keep_mask is not None:
-        count, height, width = frames.shape[:3]
-        patch = processor.patch_size
-        kept = result.keep_mask.numpy().reshape(count, height // patch, width // patch)
+        count, patch = len(frames), processor.patch_size
+        kept = result.keep_mask.numpy().reshape(count, *result.grid.patch_grid(patch))
         kept = kept.repeat(patch, 1).repeat(patch, 2)[..., None]
         frames = np.where(kept, frames, DIMMED * frames + (1 - DIMMED) * np.array(BACKGROUND))
     return frames.round().astype(np.uint8)
@@ -101,10 +100,10 @@ def _block(result: Classification, strip: Image.Image, width: int) -> Image.Imag
 
 
 def _facts(result: Classification) -> str:
-    frames, height, width = result.grid
+    height, width = result.grid.pixels()
     share = 100 * result.tokens_kept / result.grid_tokens
     return (
-        f"{share:.0f} % of the {result.grid_tokens} in {frames} frames of {height} x {width}"
+        f"{share:.0f} % of the {result.grid_tokens} in {result.grid.frames} frames of {height} x {width}"
         f"   ·   {result.gmacs:.2f} GMACs   ·   {result.model_ms:.0f} ms"
     )
 
@@ -173,8 +172,7 @@ def _column(result: Classification, width: int, side: int, film: np.ndarray) -> 
     panel = Image.new("RGB", (width, 58 + height + 16 + bars + 20), BACKGROUND)
     draw = ImageDraw.Draw(panel)
     draw.text((MARGIN, 0), f"{result.tokens_kept} of {result.grid_tokens} tokens", INK, _font(19))
-    frames, *_ = result.grid
-    facts = f"{frames} frames  ·  {result.gmacs:.2f} GMACs  ·  {result.model_ms:.0f} ms"
+    facts = f"{result.grid.frames} frames  ·  {result.gmacs:.2f} GMACs  ·  {result.model_ms:.0f} ms"
     draw.text((MARGIN, 28), facts, PALE, _font(15))
     _bars(draw, result, MARGIN, 58 + height + 16, side)
     return panel

@@ -1,6 +1,5 @@
 """Exports for one grid and one budget, with the token selector inside: ONNX, torch.export, and int8 for CPUs."""
 
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -8,27 +7,16 @@ import torch
 from torch import nn
 from transformers import AutoModelForVideoClassification, AutoVideoProcessor
 
+from flux_hf.checkpoints import checkpoint_path
 from flux_hf.files import write_json
 from flux_hf.latency import machine, median_ms
+from flux_hf.options.checkpoints import ExportOptions
 
 TOLERANCE = 1e-4
 """Largest difference of the logits, relative to the largest logit, that float exports may have from PyTorch."""
 
 REPORT_FILE = "export.json"
 _INPUT, _OUTPUT = "pixel_values_videos", "logits"
-
-
-@dataclass
-class ExportOptions:
-    """What to export for which input."""
-
-    checkpoint: str = field(metadata={"help": "Folder or Hub id."})
-    output_dir: str = field(metadata={"help": "Folder to write."})
-    token_budget: int | None = field(
-        default=None, metadata={"help": "Budget built in. Default: the processor's, or the model's."}
-    )
-    batch_size: int = field(default=1, metadata={"help": "Clips per call, built in."})
-    int8: bool = field(default=False, metadata={"help": "Also write model_int8.onnx, quantised dynamically for CPUs."})
 
 
 class _Classifier(nn.Module):
@@ -63,8 +51,9 @@ def export(options: ExportOptions) -> dict:
         if value is not None and value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
     _require_onnx()
-    model = AutoModelForVideoClassification.from_pretrained(options.checkpoint, dtype=torch.float32).eval()
-    processor = AutoVideoProcessor.from_pretrained(options.checkpoint)
+    checkpoint = checkpoint_path(options.checkpoint)
+    model = AutoModelForVideoClassification.from_pretrained(checkpoint, dtype=torch.float32).eval()
+    processor = AutoVideoProcessor.from_pretrained(checkpoint)
     budget = options.token_budget or processor.token_budget or model.config.token_budget
     processor, shape = _fixed_processor(processor, budget)
     shape = (options.batch_size, *shape)
@@ -132,13 +121,9 @@ def load_onnx(path: Path):
 
 def _fixed_processor(processor, budget: int | None):
     """The processor with one budget and one grid, and the shape (frames, channels, height, width) it gives."""
-    frames, side = processor.choose_grid(budget)
-    video = np.zeros((frames, side, side, 3), dtype=np.uint8)
-    options = {} if budget is None else {"token_budget": budget}
-    shape = tuple(processor(video, return_tensors="pt", **options)[_INPUT].shape[1:])
-    settings = processor.to_dict() | {"num_frames": shape[0], "token_budget": budget, "fps": None}
-    settings["size"] = {"shortest_edge": side} if processor.size is None else dict(processor.size)
-    return type(processor)(**settings), shape
+    frames, resize, (height, width) = processor.framing(budget)
+    fixed = {"num_frames": frames, "size": dict(resize), "token_budget": budget, "fps": None}
+    return type(processor)(**processor.to_dict() | fixed), (frames, 3, height, width)
 
 
 def _eager(module: nn.Module):

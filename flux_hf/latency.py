@@ -39,7 +39,8 @@ def forward_latency(model, processor, token_budgets: list[int]) -> dict:
     """
     milliseconds = {}
     for budget in token_budgets:
-        frames, side = processor.choose_grid(budget)
-        video = torch.randn(1, frames, model.config.num_channels, side, side, dtype=model.dtype, device=model.device)
+        grid = processor.choose_grid(budget)
+        shape = (1, grid.frames, model.config.num_channels, *grid.pixels())
+        video = torch.randn(shape, dtype=model.dtype, device=model.device)
         milliseconds[budget] = median_ms(lambda: model(video, token_budget=budget)[0].sum().item())  # noqa: B023
     return {"machine": machine(model.device), "milliseconds": milliseconds}

@@ -1,17 +1,7 @@
 """Make the model type ``fluxvit`` known to the Auto classes of Transformers."""
 
-from transformers import (
-    AutoConfig,
-    AutoModel,
-    AutoModelForPreTraining,
-    AutoModelForVideoClassification,
-    AutoVideoProcessor,
-)
-
-from flux_hf.modeling.configuration_fluxvit import FluxViTConfig
-from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification, FluxViTModel
-from flux_hf.modeling.modeling_fluxvit_pretraining import FluxViTForPreTraining
-from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
+import sys
+from importlib.abc import MetaPathFinder
 
 
 def register() -> None:
@@ -22,6 +12,19 @@ def register() -> None:
     The mark has to be there in every process, for a checkpoint that is loaded and saved again without it keeps its
     ``auto_map`` but loses the files this points to.
     """
+    from transformers import (
+        AutoConfig,
+        AutoModel,
+        AutoModelForPreTraining,
+        AutoModelForVideoClassification,
+        AutoVideoProcessor,
+    )
+
+    from flux_hf.modeling.configuration_fluxvit import FluxViTConfig
+    from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification, FluxViTModel
+    from flux_hf.modeling.modeling_fluxvit_pretraining import FluxViTForPreTraining
+    from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
+
     AutoConfig.register(FluxViTConfig.model_type, FluxViTConfig, exist_ok=True)
     AutoModel.register(FluxViTConfig, FluxViTModel, exist_ok=True)
     AutoModelForVideoClassification.register(FluxViTConfig, FluxViTForVideoClassification, exist_ok=True)
@@ -33,3 +36,36 @@ def register() -> None:
     FluxViTForVideoClassification.register_for_auto_class("AutoModelForVideoClassification")
     FluxViTForPreTraining.register_for_auto_class("AutoModelForPreTraining")
     FluxVideoProcessor.register_for_auto_class("AutoVideoProcessor")
+
+
+def register_with_transformers() -> None:
+    """Register now if Transformers is imported, else as the last act of its import.
+
+    The Auto classes need torch, seconds of CPU time that `flux-hf NAME --help` does not have.
+    """
+    if "transformers" in sys.modules:
+        register()
+    else:
+        sys.meta_path.insert(0, _RegistersAfterTransformers())
+
+
+class _RegistersAfterTransformers(MetaPathFinder):
+    """Finds Transformers as the other finders do, and has its loader call `register` at the end."""
+
+    def find_spec(self, name, path=None, target=None):
+        if name != "transformers":
+            return None
+        others = (finder.find_spec(name, path, target) for finder in sys.meta_path if finder is not self)
+        spec = next((spec for spec in others if spec is not None), None)
+        if spec is not None and spec.loader is not None:
+            spec.loader.exec_module = self._then_register(spec.loader.exec_module)
+        return spec
+
+    def _then_register(self, exec_module):
+        def exec_and_register(module):
+            exec_module(module)
+            register()
+            if self in sys.meta_path:
+                sys.meta_path.remove(self)
+
+        return exec_and_register

@@ -90,6 +90,18 @@ class FluxViTConfig(PreTrainedConfig):
 
     def validate_architecture(self):
         """Part of `@strict`: checks that the sizes fit each other."""
+        for name in (
+            "hidden_size",
+            "num_attention_heads",
+            "pooler_num_attention_heads",
+            "patch_size",
+            "num_channels",
+            "position_frames",
+            "position_size",
+            "projection_dim",
+        ):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         for heads in ("num_attention_heads", "pooler_num_attention_heads"):
             if self.hidden_size % getattr(self, heads):
                 raise ValueError(

@@ -68,8 +68,8 @@ class FluxViTMultiBudgetOutput(ModelOutput):
     Args:
         logits: one tensor (batch, num_labels) per budget.
         pooler_output: one tensor (batch, projection_dim) per budget.
-        aligned: for every budget but the largest its pooled feature mapped onto that of the largest, unit vectors
-            (batch, projection_dim).
+        aligned: for every budget but the largest its pooled feature mapped onto that of the largest by the decoder of
+            its head, unit vectors (batch, projection_dim); of the largest one's head as it is.
         keep_mask: per budget as in [`FluxViTModelOutput`].
     """
 
@@ -488,32 +488,24 @@ class FluxViTModel(FluxViTPreTrainedModel):
     def encode_budgets(
         self, pixel_values_videos: torch.FloatTensor, token_budgets: list[int], **kwargs: Unpack[TransformersKwargs]
     ) -> list[FluxViTModelOutput]:
-        """The same clips at several budgets, each through the pooling head nearest to the budget asked for, whatever
-        the grid holds. Budgets that keep the same number of tokens, because the grid has no more, share one pass
+        """The same clips at several budgets: for each what `forward` gives at that budget. Patches are embedded and
+        scored once, and budgets that keep the same number of tokens, because the grid has no more, share one pass
         through the encoder.
 
         Raises:
-            ValueError: unless `token_budgets` are descending and each has a head of its own.
+            ValueError: unless `token_budgets` are at least 1 and descending.
         """
-        heads = self.resolve_heads(token_budgets)
-        sequences, masks = self.embeddings(pixel_values_videos, tuple(token_budgets))
+        budgets = tuple(_as_budget(budget, None) for budget in token_budgets)
+        if not budgets or sorted(set(budgets), reverse=True) != list(budgets):
+            raise ValueError(f"token_budgets must be at least one, different and descending, got {list(token_budgets)}")
+        sequences, masks = self.embeddings(pixel_values_videos, budgets)
         outputs, hidden_states = [], None
-        for head, sequence, mask in zip(heads, sequences, masks, strict=True):
+        for sequence, mask in zip(sequences, masks, strict=True):
             if hidden_states is None or sequence.shape != hidden_states.shape:
                 hidden_states = self.encoder(sequence, **kwargs)
-            pooled = self.poolers[head](hidden_states)
+            pooled = self.poolers[self.resolve_head(sequence.shape[1] - 1)](hidden_states)
             outputs.append(FluxViTModelOutput(last_hidden_state=hidden_states, pooler_output=pooled, keep_mask=mask))
         return outputs
-
-    def resolve_heads(self, token_budgets: list[int]) -> list[int]:
-        """The head of each of several budgets, for [`encode_budgets`]; same errors."""
-        heads = [self.resolve_head(_as_budget(budget, None)) for budget in token_budgets]
-        if not heads or sorted(set(token_budgets), reverse=True) != list(token_budgets) or len(set(heads)) < len(heads):
-            raise ValueError(
-                f"token_budgets must be descending and each nearest to a head of its own (head_token_budgets "
-                f"{self.config.head_token_budgets}), got {list(token_budgets)}"
-            )
-        return heads
 
     def resolve_head(self, num_tokens: int, head_index: int | None = None) -> int:
         """The pooling head and classifier for `num_tokens` kept tokens: `head_index` when given, else the one with the
@@ -579,7 +571,7 @@ class FluxViTForVideoClassification(FluxViTPreTrainedModel):
             pixel_values_videos, token_budget, keep_mask, head_index: see [`FluxViTModel.forward`].
             labels: class indices (batch,), or float targets (batch, num_labels) for multi-label classification, or
                 (batch,) / (batch, num_labels) for regression, as `config.problem_type` says.
-            token_budgets: descending budgets to answer at in one call, each through the head nearest to it; patches are
+            token_budgets: descending budgets to answer at in one call, for each what `token_budget` gives; patches are
                 embedded and scored once. Gives a [`FluxViTMultiBudgetOutput`] without a loss, and excludes the
                 arguments that a single budget takes.
         """
@@ -605,7 +597,7 @@ class FluxViTForVideoClassification(FluxViTPreTrainedModel):
     def _forward_budgets(self, pixel_values_videos, token_budgets, **kwargs) -> FluxViTMultiBudgetOutput:
         kwargs.pop("return_dict", None)
         outputs = self.fluxvit.encode_budgets(pixel_values_videos, token_budgets, **kwargs)
-        heads = self.fluxvit.resolve_heads(token_budgets)
+        heads = [self.fluxvit.resolve_head(output.last_hidden_state.shape[1] - 1) for output in outputs]
         pooled = [output.pooler_output for output in outputs]
         return FluxViTMultiBudgetOutput(
             logits=tuple(
@@ -614,7 +606,10 @@ class FluxViTForVideoClassification(FluxViTPreTrainedModel):
             ),
             pooler_output=tuple(pooled),
             aligned=tuple(
-                self.alignment_decoders[head - 1](feature) for head, feature in zip(heads[1:], pooled[1:], strict=True)
+                nn.functional.normalize(feature.float(), dim=-1)
+                if head == heads[0]
+                else self.alignment_decoders[head - 1](feature)
+                for head, feature in zip(heads[1:], pooled[1:], strict=True)
             ),
             keep_mask=tuple(output.keep_mask for output in outputs),
         )

@@ -1,9 +1,13 @@
 """Which frames of a video to look at: sparse sampling, one frame from each of equally long segments. Pure index
 functions."""
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
+
+from .video_source_fluxvit import VideoDecodeError, source_name
 
 DECODING_MODES = ("fast", "exact")
 """Which frame of a segment inference takes: the one that is cheapest to reach, or the middle one."""
@@ -122,6 +126,39 @@ def snap_to_key_frames(drawn: np.ndarray, total: int, key_frames: Sequence[int])
     drawn = np.asarray(drawn, dtype=np.int64)
     first, last = segment_bounds(total, len(drawn))
     return _nearest_key_frames(drawn, first, last, key_frames, otherwise=drawn)
+
+
+def cut(metadata, source, start: float | None = None, end: float | None = None) -> tuple:
+    """The part of a video between two times.
+
+    Args:
+        metadata: of the whole video, `VideoMetadata` or `SeekableMetadata`.
+        source: the video, for messages.
+        start, end: seconds; None is the beginning and the end of the video, and so is an `end` behind it.
+
+    Returns:
+        number of the first frame of the part, and the metadata of the part alone: its frames and key frames, counted
+        from that one.
+
+    Raises:
+        VideoDecodeError: no frame is between the times, or the video has no frame rate.
+    """
+    if start is None and end is None:
+        return 0, metadata
+    name, total = source_name(source), metadata.total_num_frames
+    if not metadata.fps:
+        raise VideoDecodeError(name, "it has a start or end time but no frame rate")
+    first = math.floor((start or 0.0) * metadata.fps)
+    last = total if end is None else min(math.ceil(end * metadata.fps), total)
+    if first < 0 or first >= last:
+        raise VideoDecodeError(
+            name, f"it has no frame between {start} s and {end} s ({total} frames at {metadata.fps:.2f} a second)"
+        )
+    count = last - first
+    part = replace(metadata, total_num_frames=count, duration=count / metadata.fps)
+    if hasattr(part, "key_frames"):
+        part.key_frames = [number - first for number in metadata.key_frames if first <= number < last]
+    return first, part
 
 
 def _nearest_key_frames(places, first, last, key_frames: Sequence[int], otherwise) -> np.ndarray:

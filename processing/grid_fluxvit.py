@@ -6,14 +6,75 @@ shrink for them. The best grid depends on the data; `grids` is where a search pu
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
+from transformers.image_utils import SizeDict
+
+
+class Grid(NamedTuple):
+    """How a video is sampled.
+
+    Attributes:
+        frames: number of frames.
+        size: pixels: an int for squares, else (height, width).
+    """
+
+    frames: int
+    size: int | tuple[int, int]
+
+    def pixels(self) -> tuple[int, int]:
+        """(height, width) of a frame."""
+        return (self.size, self.size) if isinstance(self.size, int) else self.size
+
+    def patch_grid(self, patch_size: int) -> tuple[int, int]:
+        """(rows, columns) of patches in a frame."""
+        height, width = self.pixels()
+        return height // patch_size, width // patch_size
+
+    def __str__(self) -> str:
+        height, width = self.pixels()
+        return f"{self.frames} x {height} x {width}"
+
+
+def as_grid(value) -> Grid:
+    """The grid that a pair (frames, size) means, also as JSON gives it back: [8, 224] or [8, [168, 224]]."""
+    frames, size = value
+    if isinstance(size, (tuple, list)):
+        height, width = size
+        size = height if height == width else (height, width)
+    return Grid(frames, size)
+
+
+class Framing(NamedTuple):
+    """What a video processor makes of a video.
+
+    Attributes:
+        frames: number of frames taken.
+        resize: to what they are resized: the shorter side, or height and width.
+        crop: (height, width) in pixels of what is cut out of them.
+    """
+
+    frames: int
+    resize: SizeDict
+    crop: tuple[int, int]
+
+    @property
+    def grid(self) -> Grid:
+        return as_grid((self.frames, self.crop))
+
+
+def grid_tokens(grid: Grid, patch_size: int) -> int:
+    """Tokens of a grid: frames * rows * columns of patches. All of them pass the patch embedding."""
+    rows, columns = grid.patch_grid(patch_size)
+    return grid.frames * rows * columns
+
 
 REFERENCE_PATCH_SIZE = 14
 """Patch size, in pixels, to which the sizes in `DEFAULT_GRIDS` belong."""
 
-DEFAULT_GRIDS = {3072: (16, 224), 2048: (12, 224), 1024: (12, 168), 512: (8, 224)}
-"""Token budget -> (frames, size in pixels), for Kinetics-400 at patch size 14.
+DEFAULT_GRIDS = {3072: Grid(16, 224), 2048: Grid(12, 224), 1024: Grid(12, 168), 512: Grid(8, 224)}
+"""Token budget -> grid, for Kinetics-400 at patch size 14.
 
 The best or, within 0.1 points, the cheapest of the best measured cells of the paper (top-1, one clip, one crop):
 3072: Table 1, Flux-Multi, 16x224 85.7 (20x224 85.7, 12x224 85.4); 2048: Table 1, Flux-Multi, 12x224 85.2 (20x224 85.3,
@@ -21,12 +82,14 @@ The best or, within 0.1 points, the cheapest of the best measured cells of the p
 81.3 (12x224 80.7, 4x224 79.5). Table 1 varies frames only, at 224 pixels, on InternVideo2-S.
 """
 
-UNLIMITED_GRID = (8, 224)
-"""(frames, size in pixels at patch size 14) without a budget: the input of the official evaluation scripts."""
+UNLIMITED_GRID = Grid(8, 224)
+"""Grid without a budget, at patch size 14: the input of the official evaluation scripts."""
 
 
-def choose_grid(token_budget: int | None, patch_size: int = REFERENCE_PATCH_SIZE, grids: dict | None = None):
-    """Frames and size for a token budget.
+def choose_grid(
+    token_budget: int | None, patch_size: int = REFERENCE_PATCH_SIZE, grids: dict[int, Grid] | None = None
+) -> Grid:
+    """The grid for a token budget.
 
     A budget in the table has its entry. Any other takes the entry of the nearest budget (by ratio; the larger one if
     two are equally near) and scales its frames and its size by the cube root of budget / entry's budget, to the nearest
@@ -36,38 +99,36 @@ def choose_grid(token_budget: int | None, patch_size: int = REFERENCE_PATCH_SIZE
     Args:
         token_budget: number of tokens to keep, >= 1; None for `UNLIMITED_GRID`.
         patch_size: side of a patch in pixels. The default table is scaled so that tokens per frame stay the same.
-        grids: table to use in place of `DEFAULT_GRIDS`, in pixels at this `patch_size` (see `normalize_grids`).
+        grids: table to use in place of `DEFAULT_GRIDS`, in pixels at this `patch_size`, as `normalize_grids` gives it.
 
     Returns:
-        (frames, size), size in pixels, a multiple of `patch_size`. Frames x (size / patch_size)^2 is at least the
-        budget, unless an entry of `grids` for exactly this budget says otherwise.
+        A grid of squares whose size is a multiple of `patch_size`. It has at least as many tokens as the budget, unless
+        an entry of `grids` for exactly this budget says otherwise.
 
     Raises:
-        ValueError: the budget or patch size is below 1, or `grids` is malformed.
+        ValueError: the budget or patch size is below 1, or a size in `grids` is not a multiple of the patch size.
     """
     _check_count("patch_size", patch_size)
     if grids:
-        table = check_patch_multiple(normalize_grids(grids), patch_size)
+        table = check_patch_multiple(grids, patch_size)
     else:
         table = {budget: _at_patch_size(grid, patch_size) for budget, grid in DEFAULT_GRIDS.items()}
     if token_budget is None:
         return _at_patch_size(UNLIMITED_GRID, patch_size)
     _check_count("token_budget", token_budget)
     if token_budget in table:
-        return table[token_budget]
+        return Grid(*table[token_budget])
     nearest = min(table, key=lambda budget: (abs(math.log(token_budget / budget)), -budget))
     frames, size = table[nearest]
     scale = (token_budget / nearest) ** (1 / 3)
     frames = max(2, 2 * round(frames * scale / 2))
-    side = max(1, round(size * scale / patch_size))
-    while frames * side * side < token_budget:
-        side += 1
-    return frames, side * patch_size
+    size = max(1, round(size * scale / patch_size)) * patch_size
+    while grid_tokens(Grid(frames, size), patch_size) < token_budget:
+        size += patch_size
+    return Grid(frames, size)
 
 
-def fit_grid(
-    grid: tuple[int, int], token_budget: int | None, source_frames: int, source_side: int, patch_size: int
-) -> tuple[int, int]:
+def fit_grid(grid: Grid, token_budget: int | None, source_frames: int, source_side: int, patch_size: int) -> Grid:
     """The grid, cut down to what a video holds: no frame twice and no picture enlarged only to fill a budget.
 
     Frames are cut to the frames of the video, the size to the smallest multiple of the patch that is not below its
@@ -76,14 +137,14 @@ def fit_grid(
     does not hold as many tokens as the budget, fewer are left. A grid that fits already comes back as it is.
 
     Args:
-        grid: (frames, size), size in pixels, a multiple of `patch_size`.
+        grid: of squares, their size a multiple of `patch_size`.
         token_budget: number of tokens to keep; None keeps all, then nothing grows.
         source_frames: frames of the video, or of the longest one of a batch.
         source_side: its shorter side in pixels, or the largest one of a batch.
         patch_size: side of a patch in pixels.
 
     Returns:
-        (frames, size), size in pixels, a multiple of `patch_size`.
+        A grid of squares, their size a multiple of `patch_size`.
 
     Raises:
         ValueError: a number of frames or pixels is below 1.
@@ -91,18 +152,19 @@ def fit_grid(
     for name, value in (("source_frames", source_frames), ("source_side", source_side), ("patch_size", patch_size)):
         _check_count(name, value)
     wanted = token_budget or 1
-    patches, most_patches = grid[1] // patch_size, -(-source_side // patch_size)
-    frames, side = min(grid[0], source_frames), min(patches, most_patches)
-    if frames < grid[0]:
-        while frames * side * side < wanted and side < most_patches:
-            side += 1
-    if side < patches and frames * side * side < wanted:
-        frames = max(frames, min(source_frames, 2 * math.ceil(wanted / (2 * side * side))))
-    return frames, side * patch_size
+    most = -(-source_side // patch_size) * patch_size
+    frames, size = min(grid.frames, source_frames), min(grid.size, most)
+    if frames < grid.frames:
+        while grid_tokens(Grid(frames, size), patch_size) < wanted and size < most:
+            size += patch_size
+    if size < grid.size and grid_tokens(Grid(frames, size), patch_size) < wanted:
+        per_frame = grid_tokens(Grid(1, size), patch_size)
+        frames = max(frames, min(source_frames, 2 * math.ceil(wanted / (2 * per_frame))))
+    return Grid(frames, size)
 
 
-def normalize_grids(grids: dict) -> dict[int, tuple[int, int]]:
-    """`grids` with integer keys and tuples as values, largest budget first.
+def normalize_grids(grids: dict) -> dict[int, Grid]:
+    """`grids` with integer keys and grids as values, largest budget first.
 
     Accepts what JSON makes of such a table: keys as strings of digits, values as lists.
 
@@ -120,11 +182,11 @@ def normalize_grids(grids: dict) -> dict[int, tuple[int, int]]:
             raise ValueError(f"{entry}: the value must be (num_frames, size), two integers >= 1")
         if int(budget) in table:
             raise ValueError(f"{entry}: the budget {budget} is there twice")
-        table[int(budget)] = (int(grid[0]), int(grid[1]))
+        table[int(budget)] = Grid(int(grid[0]), int(grid[1]))
     return dict(sorted(table.items(), reverse=True))
 
 
-def check_patch_multiple(grids: dict[int, tuple[int, int]], patch_size: int) -> dict[int, tuple[int, int]]:
+def check_patch_multiple(grids: dict[int, Grid], patch_size: int) -> dict[int, Grid]:
     """Returns `grids`; raises ValueError naming an entry whose size is not a multiple of `patch_size`."""
     for budget, (frames, size) in grids.items():
         if size % patch_size:
@@ -134,8 +196,8 @@ def check_patch_multiple(grids: dict[int, tuple[int, int]], patch_size: int) -> 
     return grids
 
 
-def _at_patch_size(grid: tuple[int, int], patch_size: int) -> tuple[int, int]:
-    return grid[0], grid[1] // REFERENCE_PATCH_SIZE * patch_size
+def _at_patch_size(grid: Grid, patch_size: int) -> Grid:
+    return Grid(grid.frames, grid.size // REFERENCE_PATCH_SIZE * patch_size)
 
 
 def _is_count(value) -> bool:

@@ -4,18 +4,14 @@ import os
 from collections.abc import Sized
 from types import SimpleNamespace
 
-import numpy as np
 import torch
 from torch.utils.data import DataLoader
 from transformers import VideoClassificationPipeline
 from transformers.dynamic_module_utils import custom_object_save
+from transformers.image_processing_utils import BatchFeature
 from transformers.pipelines.pt_utils import PipelineDataset, PipelineIterator
-from transformers.video_utils import VideoMetadata
 
-from .cropping_fluxvit import crops_along_longer_side
-from .frame_sampling_fluxvit import sample_segments
-from .video_batch_fluxvit import flat_videos
-from .video_source_fluxvit import is_video_source
+from .views_fluxvit import Views, check_processor, read_views
 
 TASK = "flux-video-classification"
 """Name under which a saved pipeline is found again. Not the stock task's: that would make the stock pipeline refuse the
@@ -36,9 +32,10 @@ class FluxVideoClassificationPipeline(VideoClassificationPipeline):
     Options of a call, or at construction for all calls, beside `top_k`, `function_to_apply` and `num_frames`:
         token_budget (`int`): tokens to keep, which also chooses the grid. Default: the processor's.
         num_clips (`int`, defaults to 1): clips per video, which take different frames of the same segments.
-        num_crops (`int`, defaults to 1): squares cut out along the longer side, evenly; 1 is the middle.
+        num_crops (`int`, defaults to 1): crops along the longer side, evenly; 1 is the middle.
 
-    Scores are the mean over the views of softmax (or what `function_to_apply` says). The paper uses 4 clips x 3 crops.
+    Views are those of `flux_hf.evaluation`, see `Views`. Scores are the mean over the views of softmax (or what
+    `function_to_apply` says). The paper uses 4 clips x 3 crops.
     """
 
     def _sanitize_parameters(self, token_budget=None, num_clips=None, num_crops=None, **kwargs):
@@ -58,15 +55,13 @@ class FluxVideoClassificationPipeline(VideoClassificationPipeline):
         options = {"token_budget": token_budget, "return_tensors": "pt"}
         if num_clips == num_crops == 1:
             inputs = self.video_processor(video, num_frames=num_frames, do_sample_frames=True, **options)
-        else:
-            clips = self._read_clips(video, num_frames, token_budget, num_clips)
-            if num_crops > 1:
-                options["do_center_crop"] = False
-            inputs = self.video_processor(clips, do_sample_frames=False, **options)
-            if num_crops > 1:
-                inputs["pixel_values_videos"] = self._crops(inputs["pixel_values_videos"], num_crops)
-        inputs["pixel_values_videos"] = inputs["pixel_values_videos"][None]
-        return inputs.to(self.dtype)
+            inputs["pixel_values_videos"] = inputs["pixel_values_videos"][None]
+            return inputs.to(self.dtype)
+        views, budget = Views(num_clips, num_crops), token_budget or self.video_processor.token_budget
+        check_processor(self.video_processor, views)
+        (framing,), pixels = read_views(video, self.video_processor, [(budget, None)], views, num_frames=num_frames)
+        inputs = {"pixel_values_videos": pixels[framing][None]} | ({} if budget is None else {"token_budget": budget})
+        return BatchFeature(inputs).to(self.dtype)
 
     def _forward(self, model_inputs):
         videos = model_inputs["pixel_values_videos"]
@@ -109,30 +104,6 @@ class FluxVideoClassificationPipeline(VideoClassificationPipeline):
         finally:
             config.custom_pipelines = before
         self.video_processor.save_pretrained(save_directory, **kwargs)
-
-    def _read_clips(self, video, num_frames: int | None, token_budget: int | None, num_clips: int) -> list:
-        if self.video_processor.fps is not None:
-            raise ValueError("num_clips and num_crops need a number of frames, but the video processor has fps set")
-        num_frames = num_frames or self.video_processor.choose_grid(token_budget)[0]
-
-        def all_indices(metadata: VideoMetadata) -> np.ndarray:
-            mode = self.video_processor.decoding
-            clips = [sample_segments(metadata, num_frames, mode, clip, num_clips) for clip in range(num_clips)]
-            return np.concatenate(clips)
-
-        (video,) = flat_videos(video)
-        if is_video_source(video):
-            frames, _ = self.video_processor.fetch_videos(video, all_indices)
-        else:
-            frames = video[all_indices(VideoMetadata(total_num_frames=len(video)))]
-        return [frames[start : start + num_frames] for start in range(0, len(frames), num_frames)]
-
-    def _crops(self, clips: torch.Tensor, num_crops: int) -> torch.Tensor:
-        """(clips, frames, channels, height, width) -> (clips * crops, frames, channels, side, side), clip by clip"""
-        height, width = clips.shape[-2:]
-        side, crop = min(height, width), self.video_processor.crop_size
-        rows, columns = (crop.height, crop.width) if crop else (side, side)
-        return torch.stack(crops_along_longer_side(clips, rows, columns, num_crops), dim=1).flatten(0, 1)
 
 
 def _batch(items: list):

@@ -48,7 +48,7 @@ def batched_metadata(videos: list, video_metadata) -> list[VideoMetadata]:
         ValueError: there are not as many entries as videos.
     """
     if video_metadata is None:
-        return [_array_metadata(video) for video in videos]
+        return [None if is_video_source(video) else array_metadata(video) for video in videos]
     entries = _flat_metadata(video_metadata)
     if len(entries) != len(videos):
         raise ValueError(f"got {len(videos)} videos but {len(entries)} entries of video_metadata, give one per video")
@@ -63,9 +63,8 @@ def _flat_metadata(value) -> list[VideoMetadata]:
     return [entry for item in value for entry in _flat_metadata(item)]
 
 
-def _array_metadata(video) -> VideoMetadata | None:
-    if is_video_source(video):
-        return None
+def array_metadata(video) -> VideoMetadata:
+    """What is known of an array or tensor of frames."""
     height, width = get_video_size(video)
     return VideoMetadata(total_num_frames=len(video), height=height, width=width)
 

@@ -20,8 +20,8 @@ from transformers.video_processing_utils import BaseVideoProcessor
 from transformers.video_utils import VideoMetadata, get_video_size, infer_channel_dimension_format
 
 from .frame_sampling_fluxvit import DECODING_MODES, sample_segments
-from .grid_fluxvit import check_patch_multiple, choose_grid, fit_grid, normalize_grids
-from .video_batch_fluxvit import batched_metadata, flat_videos
+from .grid_fluxvit import Framing, Grid, check_patch_multiple, choose_grid, fit_grid, normalize_grids
+from .video_batch_fluxvit import array_metadata, batched_metadata, flat_videos
 from .video_source_fluxvit import is_video_source
 
 logger = logging.get_logger(__name__)
@@ -37,17 +37,31 @@ SAVED_BESIDE_OPTIONS = {
 """Keys that a saved configuration holds without being options."""
 
 
+OWN_WHEN_NONE = {
+    "crop_size",
+    "decoding",
+    "fit_source",
+    "fps",
+    "grids",
+    "num_frames",
+    "patch_size",
+    "size",
+    "token_budget",
+}
+"""Options for which None in a call means the processor's own setting."""
+
+
 def _beside_options(name: str) -> bool:
     return name in SAVED_BESIDE_OPTIONS or name.startswith("_")
 
 
 def _at_least_one(value):
-    if isinstance(value, (bool, int)) and (isinstance(value, bool) or value < 1):
+    if isinstance(value, int) and value < 1:
         raise ValueError(f"it must be an integer >= 1, got {value}")
 
 
 def _above_zero(value):
-    if isinstance(value, (int, float)) and (isinstance(value, bool) or not value > 0):
+    if isinstance(value, (int, float)) and not value > 0:
         raise ValueError(f"it must be a number > 0, got {value}")
 
 
@@ -57,18 +71,34 @@ def _positive_size(value):
         _at_least_one(number)
 
 
-def _grid_table(value):
-    if isinstance(value, dict):
-        normalize_grids(value)
-
-
 def _decoding_mode(value):
     if isinstance(value, str) and value not in DECODING_MODES:
         raise ValueError(f"it must be one of {', '.join(DECODING_MODES)}, got {value!r}")
 
 
+def _size_dict(grid: Grid) -> SizeDict:
+    if isinstance(grid.size, int):
+        return SizeDict(shortest_edge=grid.size)
+    height, width = grid.size
+    return SizeDict(height=height, width=width)
+
+
+def _height_width(size: SizeDict) -> tuple[int, int]:
+    return size.height or size.shortest_edge, size.width or size.shortest_edge
+
+
+def _longest_and_largest(videos: list, metadata: list[VideoMetadata]) -> tuple[int, int]:
+    """(frames of the longest, largest of the shorter sides)"""
+    sides = [
+        min((entry.height, entry.width) if is_video_source(video) else get_video_size(video))
+        for video, entry in zip(videos, metadata, strict=True)
+    ]
+    return max(entry.total_num_frames for entry in metadata), max(sides)
+
+
 class FluxVideoProcessorKwargs(VideosKwargs, total=False):
-    """Options of `FluxVideoProcessor` beside those of every video processor; see there.
+    """Options of `FluxVideoProcessor` beside those of every video processor; see there. Types are checked from these
+    annotations before values; transformers' own validators of `num_frames`, `fps` and sizes let numbers below 1 pass.
 
     Attributes:
         token_budget (`int`, *optional*): number of tokens the model shall keep.
@@ -82,7 +112,7 @@ class FluxVideoProcessorKwargs(VideosKwargs, total=False):
     """
 
     token_budget: Annotated[int | None, _at_least_one]
-    grids: Annotated[dict | None, _grid_table]
+    grids: dict | None
     patch_size: Annotated[int | None, _at_least_one]
     fit_source: bool | None
     num_frames: Annotated[int | None, _at_least_one]
@@ -166,23 +196,52 @@ class FluxVideoProcessor(BaseVideoProcessor):
             logger.warning(f"{cls.__name__} ignores unknown keys of its configuration: {', '.join(sorted(unknown))}")
         return super().from_dict({k: v for k, v in video_processor_dict.items() if k not in unknown}, **kwargs)
 
-    def choose_grid(self, token_budget: int | None = None, *, source: tuple[int, int] | None = None) -> tuple[int, int]:
-        """(num_frames, size in pixels) for a token budget, default the processor's own.
+    def choose_grid(self, token_budget: int | None = None, *, source: tuple[int, int] | None = None) -> Grid:
+        """The grid (num_frames, size in pixels) that videos come out on for a token budget, default the processor's
+        own. The size is an int for squares, else (height, width).
 
-        The processor's own `num_frames` and `size`, where set, win over the table.
+        The processor's own `num_frames`, `size` and `crop_size`, where set, win over the table. Without
+        `do_center_crop` and with a shortest edge, the longer side is the video's.
 
         Args:
             token_budget: number of tokens to keep.
             source: (frames, shorter side in pixels) of the video the grid is for; then the grid is cut down to it
                 (`fit_grid`), whatever `fit_source` is. Default: the grid for a video that is long and large enough.
         """
+        return self.framing(token_budget, source=source).grid
+
+    def framing(
+        self,
+        token_budget: int | None = None,
+        *,
+        grid: Grid | None = None,
+        source: tuple[int, int] | None = None,
+        grids: dict[int, Grid] | None = None,
+        patch_size: int | None = None,
+        num_frames: int | None = None,
+        size: SizeDict | None = None,
+        crop_size: SizeDict | None = None,
+        do_center_crop: bool | None = None,
+        **kwargs,
+    ) -> Framing:
+        """How many frames are taken of a video, to what they are resized, and what is cut out of them.
+
+        Args:
+            token_budget, source: as of `choose_grid`.
+            grid: in place of the table's; `num_frames`, `size` and `crop_size` win over it, too.
+            grids, patch_size, num_frames, size, crop_size, do_center_crop: default the processor's own.
+            **kwargs: other options of a call have nothing to do with it.
+        """
         budget = self.token_budget if token_budget is None else token_budget
-        frames, side = choose_grid(budget, self.patch_size, self.grids)
+        patch_size = patch_size or self.patch_size
+        if grid is None:
+            grid = choose_grid(budget, patch_size, self.grids if grids is None else grids)
         if source is not None:
-            frames, side = fit_grid((frames, side), budget, *source, self.patch_size)
-        if self.size is not None:
-            side = self.size.shortest_edge or self.size.height
-        return self.num_frames or frames, side
+            grid = fit_grid(grid, budget, *source, patch_size)
+        resize = size or self.size or _size_dict(grid)
+        cropped = self.do_center_crop if do_center_crop is None else do_center_crop
+        crop = (crop_size or self.crop_size or resize) if cropped else resize
+        return Framing(num_frames or self.num_frames or grid.frames, resize, _height_width(crop))
 
     def preprocess(self, videos, **kwargs) -> BatchFeature:
         """Prepares one video or many for the model.
@@ -203,32 +262,25 @@ class FluxVideoProcessor(BaseVideoProcessor):
             VideoDecodeError: a video cannot be read.
             ValueError: clips that cannot be stacked; more `num_frames` asked for in the call than a clip has.
         """
-        self._check_options(kwargs)
-        for name in ("token_budget", "grids", "patch_size", "num_frames", "fps", "decoding", "size", "crop_size"):
-            if name in kwargs and kwargs[name] is None:
-                del kwargs[name]
-        if "fps" in kwargs or "num_frames" in kwargs:  # the one asked for now wins over the other as a setting
-            kwargs = {"fps": None, "num_frames": None} | kwargs
-        fit_source = self.fit_source if kwargs.get("fit_source") is None else kwargs["fit_source"]
-        grid = None
-        if fit_source and kwargs.get("do_sample_frames", self.do_sample_frames) is not False:
-            videos, kwargs["video_metadata"], grid = self._take_fitting_frames(videos, kwargs)
-            kwargs["do_sample_frames"] = False
-        size = self._standardize_kwargs(size=kwargs.get("size", self.size), default_to_square=False)["size"]
-        if size is None:
-            size = SizeDict(shortest_edge=(grid or self._grid(**kwargs))[1])
-        kwargs["size"] = dict(size)
-        if "crop_size" not in kwargs and self.crop_size is None:
-            side = size.shortest_edge
-            kwargs["crop_size"] = {"height": side or size.height, "width": side or size.width}
-        return super().preprocess(videos, **kwargs)
+        options = self._options_of_call(kwargs)
+        clips, metadata, framing = self._take_clips(flat_videos(videos), options)
+        height, width = framing.crop
+        options |= {"size": framing.resize, "crop_size": SizeDict(height=height, width=width)}
+        self._validate_preprocess_kwargs(**options)
+        pixels = self._prepare_input_videos(
+            clips, options["do_convert_rgb"], options["input_data_format"], options["device"]
+        )
+        batch = self._preprocess(pixels, **options)
+        if options["return_metadata"]:
+            batch["video_metadata"] = metadata
+        return batch
 
     def sample_frames(
         self,
         metadata: VideoMetadata,
         num_frames=None,
         fps=None,
-        fitted_frames: int | None = None,
+        grid_frames: int | None = None,
         decoding: str | None = None,
         **kwargs,
     ) -> np.ndarray:
@@ -238,7 +290,7 @@ class FluxVideoProcessor(BaseVideoProcessor):
             metadata: `total_num_frames` of the video, and `fps` if frames per second are asked for. Without
                 `key_frames` (`SeekableMetadata`) the middles of the segments are taken.
             num_frames, fps: how many frames, at most one of them. Default: the processor's own, else the grid's.
-            fitted_frames: frames of a grid that was cut down to the video, in place of the grid's.
+            grid_frames: frames of the grid, default that of `choose_grid`.
             decoding: "fast" or "exact", default the processor's own.
             **kwargs: `token_budget`, `grids` and `patch_size` for the grid; others are ignored.
 
@@ -261,10 +313,33 @@ class FluxVideoProcessor(BaseVideoProcessor):
                 )
             num_frames = max(1, int(total / metadata.fps * fps + 1e-6))
         elif num_frames is None:
-            num_frames = fitted_frames or self._grid(**kwargs)[0]
+            num_frames = grid_frames or self.framing(**kwargs).frames
         if asked and num_frames > total:
             raise ValueError(f"num_frames={num_frames} is more than the {total} frames of the video")
         return sample_segments(metadata, num_frames, decoding or self.decoding)
+
+    def take_frames(self, video, choose=None, metadata: VideoMetadata | None = None) -> tuple:
+        """The frames of one video and its metadata, of arrays `metadata` or what can be known without.
+
+        Args:
+            video: one of what `flat_videos` gives.
+            choose: function that is called with `metadata=` and returns the numbers of the frames to take, see
+                `read_video`. Default: all.
+        """
+        if is_video_source(video):
+            return self.fetch_videos(video, choose)
+        metadata = metadata or array_metadata(video)
+        if choose is not None:
+            metadata.frames_indices = choose(metadata=metadata)
+            if max(metadata.frames_indices) >= len(video):
+                raise ValueError(
+                    f"video_metadata says {metadata.total_num_frames} frames, the array has {len(video)}; "
+                    "set do_sample_frames=False if its frames are chosen already"
+                )
+            video = video[metadata.frames_indices]
+        elif metadata.frames_indices is None:
+            metadata.frames_indices = list(range(len(video)))
+        return video, metadata
 
     def fetch_videos(self, video_url_or_urls, sample_indices_fn=None):
         """(frames, metadata) of one video to decode, or for a list two lists; without a function all frames."""
@@ -283,67 +358,53 @@ class FluxVideoProcessor(BaseVideoProcessor):
                 raise TypeError(f"{type(self).__name__} has no option {name!r}{hint}")
         validate_typed_dict(self.valid_kwargs, options)
 
-    def _grid(self, token_budget=None, grids=None, patch_size=None, **kwargs) -> tuple[int, int]:
-        budget = self.token_budget if token_budget is None else token_budget
-        return choose_grid(budget, patch_size or self.patch_size, self.grids if grids is None else grids)
+    def _options_of_call(self, asked: dict) -> dict:
+        """All options, in transformers' standard form: what a call asks for, else the processor's own."""
+        self._check_options(asked)
+        asked = {name: value for name, value in asked.items() if value is not None or name not in OWN_WHEN_NONE}
+        if "fps" in asked or "num_frames" in asked:  # the one asked for now wins over the other as a setting
+            asked = {"fps": None, "num_frames": None} | asked
+        own = {name: getattr(self, name, None) for name in self.valid_kwargs.__annotations__}
+        return self._standardize_kwargs(**(own | asked))
 
-    def _take_fitting_frames(self, videos, options: dict) -> tuple[list, list[VideoMetadata], tuple[int, int]]:
-        """Frames and metadata of every video, and the one grid that fits them."""
-        videos = flat_videos(videos)
-        sources = batched_metadata(videos, options.get("video_metadata"))
-        grid = None
-
-        def fitted(metadata: list[VideoMetadata]) -> tuple[int, int]:
-            budget = self.token_budget if options.get("token_budget") is None else options["token_budget"]
-            sides = [
-                min((entry.height, entry.width) if is_video_source(video) else get_video_size(video))
-                for video, entry in zip(videos, metadata, strict=True)
-            ]
-            longest = max(entry.total_num_frames for entry in metadata)
-            patch_size = options.get("patch_size") or self.patch_size
-            return fit_grid(self._grid(**options), budget, longest, max(sides), patch_size)
-
-        if len(videos) > 1:
+    def _take_clips(self, videos: list, options: dict) -> tuple[list, list[VideoMetadata], Framing]:
+        """Frames and metadata of every video, and the one framing that all of them get."""
+        sources = batched_metadata(videos, options["video_metadata"])
+        sampled = options["do_sample_frames"]
+        fit_each = fit_all = sampled and options["fit_source"]
+        if fit_all and len(videos) > 1:
             from .video_decoding_fluxvit import probe_video
 
-            grid = fitted(
-                [
-                    probe_video(video) if is_video_source(video) else entry
-                    for video, entry in zip(videos, sources, strict=True)
-                ]
-            )
+            fit_each = False
+            probed = [
+                probe_video(video) if is_video_source(video) else entry
+                for video, entry in zip(videos, sources, strict=True)
+            ]
+            framing = self.framing(**options, source=_longest_and_largest(videos, probed))
+        else:
+            framing = self.framing(**options)
 
-        def sample(metadata):
-            nonlocal grid
-            if len(videos) == 1:
-                grid = fitted([metadata])
-            return self.sample_frames(metadata, **options, fitted_frames=grid[0])
+        def choose(metadata):
+            nonlocal framing
+            if fit_each:
+                framing = self.framing(**options, source=_longest_and_largest(videos, [metadata]))
+            return self.sample_frames(metadata, **options, grid_frames=framing.frames)
 
-        taken, metadata = self._decode_and_sample_videos(videos, options.get("video_metadata"), True, sample)
-        return taken, metadata, grid
+        taken = [
+            self.take_frames(video, choose if sampled else None, metadata)
+            for video, metadata in zip(videos, sources, strict=True)
+        ]
+        return [clip for clip, _ in taken], [metadata for _, metadata in taken], framing
 
     def _standardize_kwargs(self, grids=None, **kwargs) -> dict:
-        return super()._standardize_kwargs(**kwargs) | {"grids": normalize_grids(grids) if grids else None}
-
-    def _decode_and_sample_videos(self, videos, video_metadata=None, do_sample_frames=None, sample_indices_fn=None):
-        videos = flat_videos(videos)
-        taken = []
-        for video, metadata in zip(videos, batched_metadata(videos, video_metadata), strict=True):
-            if is_video_source(video):
-                taken.append(self.fetch_videos(video, sample_indices_fn if do_sample_frames else None))
-            elif do_sample_frames:
-                metadata.frames_indices = sample_indices_fn(metadata=metadata)
-                if max(metadata.frames_indices) >= len(video):
-                    raise ValueError(
-                        f"video_metadata says {metadata.total_num_frames} frames, the array has {len(video)}; "
-                        "set do_sample_frames=False if its frames are chosen already"
-                    )
-                taken.append((video[metadata.frames_indices], metadata))
-            else:
-                if metadata.frames_indices is None:
-                    metadata.frames_indices = list(range(len(video)))
-                taken.append((video, metadata))
-        return [video for video, _ in taken], [metadata for _, metadata in taken]
+        options = super()._standardize_kwargs(**kwargs)
+        for name in ("size", "crop_size"):
+            if options[name] is not None and None in _height_width(options[name]):
+                raise ValueError(
+                    f"{name} must be n, {{'shortest_edge': n}} or {{'height': h, 'width': w}}, got "
+                    f"{dict(options[name])}"
+                )
+        return options | {"grids": normalize_grids(grids) if grids else None}
 
     def _prepare_input_videos(self, videos, do_convert_rgb=None, input_data_format=None, device=None):
         prepared = []

@@ -34,4 +34,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    run_command("check-videos", main)
+    run_command("flux-hf check-videos", main)

@@ -1,19 +1,18 @@
-"""Convert an official checkpoint (FluxViT, or InternVideo2, UMT, VideoMAE as a start): convert FILE.pth FOLDER."""
-
-import sys
+"""Convert an official checkpoint (FluxViT, or InternVideo2, UMT, VideoMAE as a start)."""
 
 from flux_hf.cli import run_command
-from flux_hf.conversion import ConvertOptions, convert
-from flux_hf.options import leading_values, parse_options
+from flux_hf.options import parse_options
+from flux_hf.options.checkpoints import ConvertOptions
 
 
 def main(argv: list[str] | None = None) -> None:
-    argv = leading_values(sys.argv[1:] if argv is None else argv, "checkpoint", "output_dir")
-    (options,) = parse_options(ConvertOptions, argv, __doc__)
+    (options,) = parse_options(ConvertOptions, argv, __doc__, {"checkpoint": "FILE", "output_dir": "FOLDER"})
+    from flux_hf.conversion import convert
+
     report = convert(options)
     print(report.text())
     print(f"written to {options.output_dir}; loaded again, every head gives the same outputs")
 
 
 if __name__ == "__main__":
-    run_command("convert-checkpoint", main)
+    run_command("flux-hf convert", main)

@@ -1,15 +1,14 @@
-"""Write ONNX and torch.export files for one budget, check them against PyTorch, time both: export CHECKPOINT FOLDER."""
-
-import sys
+"""Write ONNX and torch.export files for one budget, check them against PyTorch, time both."""
 
 from flux_hf.cli import run_command
-from flux_hf.export import ExportOptions, export
-from flux_hf.options import leading_values, parse_options
+from flux_hf.options import parse_options
+from flux_hf.options.checkpoints import ExportOptions
 
 
 def main(argv: list[str] | None = None) -> None:
-    argv = leading_values(sys.argv[1:] if argv is None else argv, "checkpoint", "output_dir")
-    (options,) = parse_options(ExportOptions, argv, __doc__)
+    (options,) = parse_options(ExportOptions, argv, __doc__, {"checkpoint": "CHECKPOINT", "output_dir": "FOLDER"})
+    from flux_hf.export import export
+
     report = export(options)
     print(f"input {report['input_shape']}, budget {report['token_budget']}; {report['machine']}")
     for name, run in report["runs"].items():
@@ -17,4 +16,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    run_command("export", main)
+    run_command("flux-hf export", main)

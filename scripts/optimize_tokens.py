@@ -1,26 +1,17 @@
-"""Find the best grid (frames x size) of each token budget on your data; writes it into the checkpoint's processor."""
+"""Find the best grid (frames x size) of each token budget on your data.
+
+flux-hf optimize-tokens --dataset my/videos --checkpoint runs/mine --output_dir runs/grids
+flux-hf optimize-tokens --dataset my/videos --checkpoint runs/mine --output_dir runs/grids --write
+"""
 
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from transformers import AutoModelForVideoClassification, AutoVideoProcessor
-
+from flux_hf.checkpoints import checkpoint_path
 from flux_hf.cli import run_command
-from flux_hf.data import load_video_dataset
-from flux_hf.evaluation import evaluate
-from flux_hf.evaluation.processes import process_state
 from flux_hf.files import write_json, write_text
 from flux_hf.options import naming_option, naming_split, parse_options
-from flux_hf.provenance import provenance
-from flux_hf.token_optimization import OBJECTIVES, search_grids
-from flux_hf.token_optimization.candidates import default_axes, with_grids
-from flux_hf.token_optimization.report import (
-    heat_map,
-    markdown_table,
-    plot_front,
-    plot_heat_maps,
-)
 
 
 @dataclass
@@ -31,7 +22,7 @@ class OptimizeTokensOptions:
             "parquet, or videofolder layout."
         }
     )
-    checkpoint: str = field(metadata={"help": "Folder of the checkpoint; its processor gets the grids."})
+    checkpoint: str = field(metadata={"help": "Folder, Hub id, or default: the one in the package."})
     output_dir: str = field(
         metadata={"help": "Folder for result.json, table, plots and records; an interrupted search goes on from it."}
     )
@@ -54,26 +45,53 @@ class OptimizeTokensOptions:
     )
     objective: str = field(
         default="tokens",
-        metadata={"help": "What equally accurate grids are compared by, and the plot's axis.", "choices": OBJECTIVES},
+        metadata={
+            "help": "What equally accurate grids are compared by, and the plot's axis.",
+            "choices": ("tokens", "gmacs", "latency_ms"),
+        },
     )
     max_cost: float | None = field(default=None, metadata={"help": "Leave out grids above this, in the objective."})
     rounds: int = field(default=4, metadata={"help": "Rounds of halving; 1 tries every grid on every video."})
     seed: int = field(default=0, metadata={"help": "Order of the calibration videos."})
     batch_size: int = field(default=32, metadata={"help": "Clips per forward."})
     num_workers: int = field(default=0, metadata={"help": "Decoding processes beside each main one."})
-    write: bool = field(default=True, metadata={"help": "Write the grids into the checkpoint's processor."})
+    write: bool = field(
+        default=False,
+        metadata={"help": "Write the grids into the processor in the folder checkpoint, not into output_dir alone."},
+    )
 
 
 def main(argv: list[str] | None = None) -> None:
     (options,) = parse_options(OptimizeTokensOptions, argv, __doc__)
-    if not Path(options.checkpoint).is_dir():
-        raise ValueError(f"--checkpoint must be a local folder, its processor is written; got {options.checkpoint}")
+    from transformers import AutoModelForVideoClassification, AutoVideoProcessor
+    from transformers.utils import VIDEO_PROCESSOR_NAME
+
+    from flux_hf.data import load_video_dataset
+    from flux_hf.evaluation import evaluate
+    from flux_hf.evaluation.processes import process_state
+    from flux_hf.evaluation.records import load_records
+    from flux_hf.progress_bars import no_bars_for_folders
+    from flux_hf.provenance import provenance
+    from flux_hf.token_optimization import search_grids
+    from flux_hf.token_optimization.candidates import default_axes, with_grids
+    from flux_hf.token_optimization.report import (
+        heat_map,
+        markdown_table,
+        paired_comparison,
+        plot_front,
+        plot_heat_maps,
+        what_it_tells,
+    )
+
+    if options.write and not Path(options.checkpoint).is_dir():
+        raise ValueError(f"--write needs a checkpoint in a folder, got --checkpoint {options.checkpoint}")
+    checkpoint = checkpoint_path(options.checkpoint)
     state = process_state()
     output = Path(options.output_dir)
-    with naming_option("checkpoint", options.checkpoint):
-        model = AutoModelForVideoClassification.from_pretrained(options.checkpoint).eval().to(state.device)
-        processor = AutoVideoProcessor.from_pretrained(options.checkpoint)
-    with naming_split(options, "calibration_split", "test_split"):
+    with no_bars_for_folders(checkpoint), naming_option("checkpoint", options.checkpoint):
+        model = AutoModelForVideoClassification.from_pretrained(checkpoint).eval().to(state.device)
+        processor = AutoVideoProcessor.from_pretrained(checkpoint)
+    with no_bars_for_folders(options.dataset), naming_split(options, "calibration_split", "test_split"):
         calibration, test = (
             load_video_dataset(options.dataset, split, video_root=options.video_root, label_names=options.labels_file)
             for split in (options.calibration_split, options.test_split)
@@ -103,19 +121,30 @@ def main(argv: list[str] | None = None) -> None:
         for name, chosen in (("before", before), ("after", optimised))
     }
     if state.is_main_process:
+        folders = (output / f"test_{name}" for name in ("before", "after"))
+        result["test"]["paired"] = paired_comparison(*map(load_records, folders), budgets)
         maps = [heat_map(budget, found) for budget, found in result["budgets"].items()]
         result |= {"dataset": options.dataset}
         write_json(output / "result.json", result | provenance("flux-hf optimize-tokens", argv))
-        write_text(output / "result.md", markdown_table(result))
-        print(markdown_table(result))
+        report = f"{markdown_table(result)}\n{what_it_tells(result)}"
+        write_text(output / "result.md", report)
+        print(report)
         try:
             plot_heat_maps(maps, output / "heat_maps.png")
             plot_front(result, output / "front.png")
         except ImportError as error:
             print(f"no plots: {error}", file=sys.stderr)
+        optimised.save_pretrained(output / "processor_after")
         if options.write:
+            kept = Path(options.checkpoint) / f"{Path(VIDEO_PROCESSOR_NAME).stem}.before.json"
+            write_text(kept, (output / "processor_before" / VIDEO_PROCESSOR_NAME).read_text(encoding="utf-8"))
             optimised.save_pretrained(options.checkpoint)
-            print(f"{options.checkpoint}: grids {optimised.grids}")
+            print(f"The processor in {options.checkpoint} has the new grids; {kept.name} beside it has the old ones.")
+        else:
+            print(
+                f"{options.checkpoint} is as it was. The new grids are in {output / 'processor_after'}; the same "
+                "command with --write puts them into the checkpoint."
+            )
     state.wait_for_everyone()
 
 
@@ -145,4 +174,4 @@ def _contents(dataset) -> set:
 
 
 if __name__ == "__main__":
-    run_command("optimize-tokens", main)
+    run_command("flux-hf optimize-tokens", main)

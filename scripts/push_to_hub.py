@@ -1,15 +1,14 @@
-"""Upload a checkpoint with its model card to the Hub: push FOLDER user/name."""
-
-import sys
+"""Upload a checkpoint with its model card to the Hub."""
 
 from flux_hf.cli import run_command
-from flux_hf.hub import PushOptions, push
-from flux_hf.options import leading_values, parse_options
+from flux_hf.options import parse_options
+from flux_hf.options.checkpoints import PushOptions
 
 
 def main(argv: list[str] | None = None) -> None:
-    argv = leading_values(sys.argv[1:] if argv is None else argv, "checkpoint", "repo_id")
-    (options,) = parse_options(PushOptions, argv, __doc__)
+    (options,) = parse_options(PushOptions, argv, __doc__, {"checkpoint": "FOLDER", "repo_id": "USER/NAME"})
+    from flux_hf.hub import push
+
     pushed = push(options)
     print(f"uploaded {', '.join(pushed.files)}")
     if pushed.left_out:
@@ -18,4 +17,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    run_command("push-to-hub", main)
+    run_command("flux-hf push", main)

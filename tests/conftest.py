@@ -18,7 +18,11 @@ import torch
 from transformers.utils import logging as transformers_logging
 
 import flux_hf
+from flux_hf.scripts.benchmarks.measuring import memory
 from tests.tiny_models import PATCHES_OF_14
+from tests.warm_python import WarmPython
+
+ROOT = Path(__file__).resolve().parent.parent
 
 MARKERS_OF_TRANSFORMERS = (
     "accelerate_tests",
@@ -59,6 +63,26 @@ def tiny_checkpoint(tiny_config, tiny_processor, tmp_path_factory):
     flux_hf.FluxViTForVideoClassification(tiny_config).save_pretrained(folder)
     tiny_processor.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def warm_python(tmp_path_factory):
+    """Runs code in processes of their own, with a cache of their own."""
+    home = tmp_path_factory.mktemp("home")
+    with WarmPython({**os.environ, "PYTHONPATH": str(ROOT), "HF_HOME": str(home)}) as python:
+        yield python
+
+
+@pytest.fixture
+def warm_measurements(warm_python, monkeypatch, tmp_path):
+    """Processes that measure memory begin warm."""
+
+    def run(code: str, *arguments: str) -> str:
+        done = warm_python.run(code, *arguments, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    monkeypatch.setattr(memory, "run_python", run)
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ def test_size_and_labels():
 
 
 def test_small_sample_of_the_test_split(tmp_path):
-    assert min(top1(tmp_path / "clips", 63, "synthetic", 0).values()) >= 0.75
+    assert min(top1(tmp_path / "clips", 27, "synthetic", 0).values()) >= 0.75
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import torch
 from flux_hf import FluxVideoProcessor, FluxViTConfig, FluxViTForVideoClassification
 from flux_hf.data import load_video_dataset
 from flux_hf.evaluation import evaluate
-from flux_hf.scripts.evaluate import main
+from flux_hf.scripts.evaluate_checkpoint import main
 from tests import video_datasets
 from tests.tiny_models import PATCHES_OF_8
 from tests.video_files import encode_video

@@ -16,9 +16,10 @@ from flux_hf.costs import forward_macs
 from flux_hf.data import load_video_dataset
 from flux_hf.evaluation import evaluate
 from flux_hf.evaluation.records import RecordFolder
-from flux_hf.evaluation.views import Views, clip_frames, read_views
 from flux_hf.processing import video_decoding_fluxvit as decoding
+from flux_hf.processing.grid_fluxvit import Grid
 from flux_hf.processing.video_decoding_fluxvit import read_video
+from flux_hf.processing.views_fluxvit import Views, clip_frames, read_views
 from tests.tiny_models import PATCHES_OF_8
 from tests.video_files import encode_video
 
@@ -162,14 +163,11 @@ def test_one_decoding_serves_all_views_and_grids(monkeypatch):
     write = decoding._FrameWriter.write
     monkeypatch.setattr(decoding._FrameWriter, "write", lambda *args: written.append(args[1]) or write(*args))
     views = Views(4, 3)
-    grids, pixels = read_views(
-        encode_video(50),
-        FluxVideoProcessor(patch_size=8, decoding="exact"),
-        lambda source: [(4, 48), (8, 32), (4, 48)],
-        views,
-    )
-    assert grids == [(4, 48), (8, 32), (4, 48)]
-    assert {grid: tuple(clip.shape) for grid, clip in pixels.items()} == {
+    grids = [Grid(4, 48), Grid(8, 32), Grid(4, 48)]
+    processor = FluxVideoProcessor(patch_size=8, decoding="exact")
+    framings, pixels = read_views(encode_video(50), processor, [(None, grid) for grid in grids], views)
+    assert [framing.grid for framing in framings] == grids
+    assert {framing.grid: tuple(clip.shape) for framing, clip in pixels.items()} == {
         (4, 48): (12, 4, 3, 48, 48),
         (8, 32): (12, 8, 3, 32, 32),
     }
@@ -270,7 +268,14 @@ def test_processes_share_the_videos_exactly(dataset_dir, checkpoint, loaded, tmp
     processes = 3
     output = tmp_path / "result.json"
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--standalone"]
-    command += ["-m", "flux_hf.scripts.evaluate", "--dataset", str(dataset_dir), "--checkpoint", str(checkpoint)]
+    command += [
+        "-m",
+        "flux_hf.scripts.evaluate_checkpoint",
+        "--dataset",
+        str(dataset_dir),
+        "--checkpoint",
+        str(checkpoint),
+    ]
     command += ["--num_clips", "2", "--num_crops", "3", "--clip_sampling", "ticks", "--output", str(output)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     subprocess.run(command, env=environment, check=True, capture_output=True, timeout=600)
@@ -294,7 +299,7 @@ def test_processes_share_the_videos_exactly(dataset_dir, checkpoint, loaded, tmp
 def test_command_writes_a_table_and_a_plot(dataset_dir, checkpoint, tmp_path, capsys):
     from PIL import Image
 
-    from flux_hf.scripts.evaluate import main
+    from flux_hf.scripts.evaluate_checkpoint import main
 
     output = tmp_path / "result.json"
     main(["--dataset", str(dataset_dir), "--checkpoint", str(checkpoint), "--output", str(output)])
@@ -302,7 +307,7 @@ def test_command_writes_a_table_and_a_plot(dataset_dir, checkpoint, tmp_path, ca
     assert result["machine"]["cores"] and result["machine"]["cpu"] and len(result["files"]) == 64
     table = output.with_suffix(".md").read_text()
     assert table in capsys.readouterr().out
-    assert f"| 40 | 4 x 48² | {result['budgets']['40']['gmacs']:.3f} |" in table
+    assert f"| 40 | 4 x 48 x 48 | {result['budgets']['40']['gmacs']:.3f} |" in table
     with Image.open(output.with_suffix(".png")) as picture:
         assert np.ptp(np.asarray(picture.convert("L"))) > 100
     with pytest.raises(ValueError, match=r"result\.videos holds results of other options"):

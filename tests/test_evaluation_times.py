@@ -13,7 +13,8 @@ from flux_hf.data import load_video_dataset
 from flux_hf.data.video_column import VIDEO, video_at
 from flux_hf.evaluation import evaluate
 from flux_hf.evaluation.scoring import Arm, score_videos
-from flux_hf.evaluation.views import Views, read_views
+from flux_hf.processing.grid_fluxvit import Grid
+from flux_hf.processing.views_fluxvit import Views, read_views
 from flux_hf.provenance import file_list_hash
 from flux_hf.token_optimization import search_grids
 from flux_hf.token_optimization.candidates import grid_cost
@@ -92,8 +93,8 @@ def test_two_parts_of_one_video(film, model, processor, views, mode):
 
 
 def numbers_seen(path, processor, frames: int, views: Views, **times) -> list[list[int]]:
-    _, pixels = read_views(str(path), processor, lambda source: [(frames, 48)], views, **times)
-    pictures = (pixels[frames, 48] * STD + MEAN).mul(255).permute(0, 1, 3, 4, 2)
+    (framing,), pixels = read_views(str(path), processor, [(None, Grid(frames, 48))], views, **times)
+    pictures = (pixels[framing] * STD + MEAN).mul(255).permute(0, 1, 3, 4, 2)
     return [read_numbers(clip.numpy()) for clip in pictures]
 
 
@@ -168,6 +169,6 @@ def test_latency_is_that_of_the_parts(film, model, processor):
     """A part outside of the video is left out like a video that cannot be read."""
     outside = rows_of([film], [0], start=[5.0], end=[6.0])
     with pytest.raises(ValueError, match="no video of the calibration split can be read"):
-        grid_cost("latency_ms", model, processor, 32, (4, 48), outside)
+        grid_cost("latency_ms", model, processor, 32, Grid(4, 48), outside)
     inside = rows_of([film] * 2, [0, 1], start=[5.0, 1.0], end=[6.0, 2.0])
-    assert grid_cost("latency_ms", model, processor, 32, (4, 48), inside) > 0
+    assert grid_cost("latency_ms", model, processor, 32, Grid(4, 48), inside) > 0

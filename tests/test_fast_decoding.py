@@ -9,17 +9,18 @@ import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassFieldValidationError
 
-from flux_hf.evaluation.views import Views, read_views
 from flux_hf.processing.frame_sampling_fluxvit import (
     cheapest_in_segments,
     sample_segments,
     segment_bounds,
     segment_middles,
 )
+from flux_hf.processing.grid_fluxvit import Grid
 from flux_hf.processing.pipeline_fluxvit import FluxVideoClassificationPipeline
 from flux_hf.processing.video_container_fluxvit import VideoFile
 from flux_hf.processing.video_decoding_fluxvit import read_video
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
+from flux_hf.processing.views_fluxvit import Views, read_views
 from tests.test_video_decoding import FILES, UNEVEN
 from tests.video_files import encode_video, read_numbers
 
@@ -179,15 +180,15 @@ def test_metadata_can_be_handed_in_again():
 def test_one_decoding_serves_all_grids_and_crops_of_an_evaluation(fed):
     data = encode_video(240, height=60, width=120, options={"g": "10", "sc_threshold": "0"})
     processor = FluxVideoProcessor(patch_size=8)
-    _, pixels = read_views(data, processor, lambda source: [(4, 40), (6, 32)], Views(num_crops=3))
-    assert {grid: tuple(views.shape) for grid, views in pixels.items()} == {
+    _, pixels = read_views(data, processor, [(None, Grid(4, 40)), (None, Grid(6, 32))], Views(num_crops=3))
+    assert {framing.grid: tuple(views.shape) for framing, views in pixels.items()} == {
         (4, 40): (3, 4, 3, 40, 40),
         (6, 32): (3, 6, 3, 32, 32),
     }
     assert fed["packets"] <= 4 + 6
 
 
-def test_clips_of_the_pipeline(tiny_checkpoint, fed):
+def test_views_of_the_pipeline(tiny_checkpoint, fed):
     from flux_hf import FluxViTForVideoClassification
 
     classify = FluxVideoClassificationPipeline(
@@ -195,8 +196,8 @@ def test_clips_of_the_pipeline(tiny_checkpoint, fed):
         video_processor=FluxVideoProcessor.from_pretrained(tiny_checkpoint),
     )
     data = encode_video(240, height=60, width=60, options={"g": "10", "sc_threshold": "0"})
-    assert len(classify(data, num_clips=3, token_budget=48)) == 4
-    assert fed["packets"] <= 18
+    assert len(classify(data, num_crops=3, token_budget=48)) == 4
+    assert fed["packets"] <= 6
 
 
 LOGGED = """

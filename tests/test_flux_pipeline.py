@@ -9,10 +9,8 @@ import pytest
 import torch
 from PIL import Image
 from transformers import AutoModelForVideoClassification, pipeline
-from transformers.image_utils import SizeDict
 
 from flux_hf import FluxVideoClassificationPipeline, FluxVideoProcessor, FluxViTForVideoClassification
-from flux_hf.evaluation.views import _crops
 from flux_hf.processing.frame_sampling_fluxvit import segment_middles
 from flux_hf.processing.video_decoding_fluxvit import read_video
 from tests.test_remote_code import run
@@ -180,7 +178,7 @@ def test_videos_that_cannot_share_a_batch(model, make_video):
     assert len(classify(clips)) == 2
     with pytest.raises(ValueError, match=r"different shapes.*use batch_size=1"):
         classify(clips, batch_size=2)
-    with pytest.raises(ValueError, match="the video processor has fps set"):
+    with pytest.raises(ValueError, match="fixed number of frames, the processor has fps=2"):
         classify(clips[0], num_clips=2)
 
 
@@ -231,13 +229,3 @@ def test_a_model_saved_alone_does_not_name_the_pipeline(classify, tmp_path):
     assert TASK in model.config.custom_pipelines
     model.save_pretrained(tmp_path / "model")
     assert not json.loads((tmp_path / "model" / "config.json").read_text()).get("custom_pipelines")
-
-
-@pytest.mark.parametrize(("num_crops", "lefts"), [(1, [27]), (2, [0, 55]), (3, [0, 27, 55]), (4, [0, 18, 36, 55])])
-def test_crops_of_pipeline_and_evaluation_are_the_same(classify, processor, num_crops, lefts):
-    processor.crop_size = SizeDict(height=40, width=40)
-    video = torch.arange(95.0).expand(1, 6, 3, 40, 95)
-    ours = classify._crops(video, num_crops)
-    assert ours[:, 0, 0, 0, 0].tolist() == lefts
-    theirs = torch.stack(_crops(video[0], processor, (6, 40), num_crops))
-    assert theirs.equal(ours)

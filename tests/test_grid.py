@@ -5,7 +5,15 @@ import json
 import numpy as np
 import pytest
 
-from flux_hf.processing.grid_fluxvit import DEFAULT_GRIDS, choose_grid, fit_grid, normalize_grids
+from flux_hf.processing.grid_fluxvit import (
+    DEFAULT_GRIDS,
+    Grid,
+    as_grid,
+    choose_grid,
+    fit_grid,
+    grid_tokens,
+    normalize_grids,
+)
 
 
 @pytest.mark.parametrize("budget, grid", [(3072, (16, 224)), (2048, (12, 224)), (1024, (12, 168)), (512, (8, 224))])
@@ -72,13 +80,35 @@ def test_table_survives_json():
         ({512: (8.0, 224)}, "grids entry 512"),
         ({512: "8x224"}, "grids entry 512"),
         ({512: (8, 224), "512": (4, 224)}, "512 is there twice"),
-        ({512: (8, 225)}, "grids entry 512.*multiple of patch_size=14"),
     ],
 )
 def test_bad_table(grids, message):
-    for budget in (512, 100, None):
-        with pytest.raises(ValueError, match=message):
-            choose_grid(budget, grids=grids)
+    with pytest.raises(ValueError, match=message):
+        normalize_grids(grids)
+
+
+@pytest.mark.parametrize("budget", [512, 100, None])
+def test_sizes_that_no_patches_fill(budget):
+    with pytest.raises(ValueError, match="grids entry 512.*multiple of patch_size=14"):
+        choose_grid(budget, grids={512: Grid(8, 225)})
+
+
+@pytest.mark.parametrize(
+    "pair, grid, tokens, pixels, text",
+    [
+        ((8, 224), Grid(8, 224), 2048, (224, 224), "8 x 224 x 224"),
+        ([4, [28, 56]], Grid(4, (28, 56)), 32, (28, 56), "4 x 28 x 56"),
+        ((4, (56, 56)), Grid(4, 56), 64, (56, 56), "4 x 56 x 56"),
+        ((3, [40, 30]), Grid(3, (40, 30)), 12, (40, 30), "3 x 40 x 30"),  # what is left of a patch is no token
+    ],
+)
+def test_a_grid_is_a_pair_that_knows_its_tokens(pair, grid, tokens, pixels, text):
+    found = as_grid(json.loads(json.dumps(pair)))
+    assert found == grid and hash(found) == hash(grid) and type(found.size) is type(grid.size)
+    assert grid_tokens(found, 14) == tokens
+    assert found.pixels() == pixels and str(found) == text
+    frames, size = found
+    assert (frames, size) == tuple(grid)
 
 
 @pytest.mark.parametrize("value", [0, -1, 1.5, "512", True])
@@ -106,7 +136,7 @@ def test_bad_budget_and_patch_size(value):
     ],
 )
 def test_a_grid_is_cut_down_to_the_video(grid, budget, source_frames, source_side, fitted):
-    assert fit_grid(grid, budget, source_frames, source_side, 14) == fitted
+    assert fit_grid(Grid(*grid), budget, source_frames, source_side, 14) == fitted
 
 
 def test_a_fitted_grid_never_repeats_or_enlarges():
@@ -126,4 +156,4 @@ def test_a_fitted_grid_never_repeats_or_enlarges():
 def test_a_video_without_frames_or_pixels_fits_nothing(name):
     numbers = {"source_frames": 8, "source_side": 90, "patch_size": 14} | {name: 0}
     with pytest.raises(ValueError, match=f"{name} must be an integer >= 1, got 0"):
-        fit_grid((8, 224), 512, **numbers)
+        fit_grid(Grid(8, 224), 512, **numbers)

@@ -8,6 +8,7 @@ import torch
 
 from flux_hf import FluxViTConfig, FluxViTForVideoClassification
 from flux_hf.costs import forward_macs
+from flux_hf.processing.grid_fluxvit import Grid
 from flux_hf.scripts.experiments.headline.experiment import (
     HeadlineOptions,
     budgets_of,
@@ -109,7 +110,7 @@ def test_one_start_is_needed(tmp_path):
 
 
 def test_arms():
-    arms = planned_arms((8, 96), {288: (12, 96), 144: (8, 64)}, 8)
+    arms = planned_arms(Grid(8, 96), {288: Grid(12, 96), 144: Grid(8, 64)}, 8)
     assert len(arms) == 2 * 7
     assert arms["token_optimization", 144].grid == (8, 64) and arms["frames", 288].grid == (2, 96)
     assert {arms[saving, 144].grid for saving in ("selector", "random", "tube", "dynamic")} == {(8, 96)}
@@ -141,9 +142,9 @@ def test_dynamic_selection_has_no_groups(config):
 
 
 def test_smaller_grids():
-    assert smaller_grids((8, 96), 1152, 8) == ((8, 96), (8, 96))
-    assert smaller_grids((8, 96), 288, 8) == ((2, 96), (8, 48))
-    assert smaller_grids((8, 96), 144, 8) == ((1, 96), (8, 32))
+    assert smaller_grids(Grid(8, 96), 1152, 8) == ((8, 96), (8, 96))
+    assert smaller_grids(Grid(8, 96), 288, 8) == ((2, 96), (8, 48))
+    assert smaller_grids(Grid(8, 96), 144, 8) == ((1, 96), (8, 32))
 
 
 def test_runs_and_budgets(config):

@@ -122,6 +122,7 @@ def test_bad_input_is_refused_by_name(model, arguments, message):
     [
         ({"num_attention_heads": 5}, r"hidden_size \(32\) is not a multiple of num_attention_heads \(5\)"),
         ({"pooler_num_attention_heads": 7}, "pooler_num_attention_heads"),
+        ({"patch_size": 0}, "patch_size must be at least 1, got 0"),
         ({"position_size": 50}, r"position_size \(50\) is not a multiple of patch_size \(14\)"),
         ({"head_token_budgets": [16, 32]}, "descending"),
         ({"head_token_budgets": []}, "head_token_budgets"),

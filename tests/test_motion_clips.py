@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import math
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import av
@@ -20,6 +21,7 @@ from flux_hf.scripts.experiments.motion_clips import (
     render_clip,
 )
 from flux_hf.scripts.experiments.motion_clips.dataset import clip_spec
+from flux_hf.scripts.experiments.motion_clips.encoding import write_video
 from flux_hf.scripts.experiments.motion_clips.make import main
 from flux_hf.scripts.experiments.motion_clips.rendering import build_scene, place_sprite
 from flux_hf.scripts.experiments.motion_clips.shapes import draw_outline
@@ -107,6 +109,22 @@ def test_same_seed_gives_same_file(tmp_path, source, suffix):
     contents = [(tmp_path / f"{name}{suffix}").read_bytes() for name in "abc"]
     assert contents[0] == contents[1] != contents[2]
     assert {**first, "file_name": second["file_name"]} == second
+
+
+@pytest.mark.parametrize("codec", ["h264", "mpeg4", "vp8", "vp9", "mjpeg"])
+def test_a_busy_machine_gives_the_same_file(tmp_path, codec):
+    """Six encodings compete for the processors, at a frame rate that leaves the encoder little time for a frame."""
+    scene = np.random.default_rng(0).integers(256, size=(400, 520, 3), dtype=np.uint8)
+    frames = [scene[2 * index :][:360, 2 * index :][:, :480] for index in range(12)]
+    form = {"codec": codec, "quality": 0.5, "frame_rate": 60, "width": 480, "height": 360}
+
+    def encode(number):
+        path = tmp_path / f"{number}.mkv"
+        write_video(path, frames, suffix=".mkv", **form)
+        return path.read_bytes()
+
+    with ThreadPoolExecutor(6) as pool:
+        assert len(set(pool.map(encode, range(6)))) == 1
 
 
 @pytest.mark.parametrize("label", LABELS)

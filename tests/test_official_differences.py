@@ -34,15 +34,6 @@ def test_every_number_of_frames_can_be_selected_from(model, frames):
     assert output.logits.isfinite().all()
 
 
-@torch.no_grad()
-def test_a_batch_of_one(model):
-    both = model(video(2, 8), token_budget=20)
-    for row in range(2):
-        alone = model(video(2, 8)[row : row + 1], token_budget=20)
-        torch.testing.assert_close(alone.logits, both.logits[row : row + 1], atol=1e-5, rtol=1e-4)
-        assert torch.equal(alone.keep_mask[0], both.keep_mask[row])
-
-
 @pytest.mark.parametrize(
     ("frames", "side", "budget"),
     [(8, 196, 1024), (12, 224, 1024), (16, 196, 2048), (24, 224, 2048), (24, 196, 3072), (10, 224, 1023), (4, 224, 3)],
@@ -73,12 +64,6 @@ def test_importance_is_float32():
     assert importance.dtype == torch.float32
     assert torch.equal(importance, token_importance(tokens.float()))
     assert len(importance[0, 1].unique()) == 16
-
-
-def test_number_of_groups():
-    assert {frames: group_count(frames) for frames in (1, 2, 3, 4, 6, 8, 10, 12, 24)} == {
-        1: 1, 2: 1, 3: 1, 4: 2, 6: 2, 8: 4, 10: 2, 12: 4, 24: 4,
-    }  # fmt: skip
 
 
 @torch.no_grad()

@@ -1,17 +1,39 @@
+"""Options: from the command line, from recipes, and what is said where they do not fit."""
+
 from dataclasses import dataclass, field
 from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 
+from flux_hf import default_checkpoint
 from flux_hf.data import MissingSplitError
 from flux_hf.options import check_checkpoints, naming_split, parse_options
+from flux_hf.processing.frame_sampling_fluxvit import DECODING_MODES
+from flux_hf.processing.views_fluxvit import CLIP_SAMPLINGS
+from flux_hf.scripts.evaluate_checkpoint import EvaluateOptions
+from flux_hf.scripts.optimize_tokens import OptimizeTokensOptions
+from flux_hf.token_optimization import OBJECTIVES
 
 
 @dataclass
 class Options:
     dataset: str = field(metadata={"help": "needed"})
     rate: float = field(default=0.5, metadata={"help": "a number"})
-    budgets: list[int] | None = field(default=None, metadata={"help": "numbers"})
+    budgets: list[int] | None = field(default=None, metadata={"help": "numbers, 50 %% of them"})
+    flip: bool = field(default=True, metadata={"help": "a switch"})
+    kind: str = field(default="one", metadata={"help": "a choice", "choices": ("one", "other")})
+
+
+@dataclass
+class LightOptions:
+    completed_by: ClassVar[str] = "tests.test_options:CompleteOptions"
+    own: int = field(default=1, metadata={"help": "a number"})
+
+
+@dataclass
+class CompleteOptions(LightOptions):
+    inherited: str = field(default="", metadata={"help": "a word"})
 
 
 @pytest.fixture
@@ -22,8 +44,8 @@ def recipe(tmp_path):
 
 
 def test_command_line():
-    (options,) = parse_options(Options, ["--dataset", "clips", "--budgets", "4", "2"])
-    assert options == Options("clips", 0.5, [4, 2])
+    (options,) = parse_options(Options, ["--dataset", "clips", "--budgets", "4", "2", "--no_flip"])
+    assert options == Options("clips", 0.5, [4, 2], False)
 
 
 def test_a_recipe_gives_defaults_and_arguments_win(recipe):
@@ -31,11 +53,18 @@ def test_a_recipe_gives_defaults_and_arguments_win(recipe):
     assert parse_options(Options, [recipe, "--rate", "2"]) == (Options("clips", 2.0, [3, 2]),)
 
 
+def test_values_stand_first_by_position_or_name():
+    first = {"dataset": "DATA", "budgets": "N"}
+    assert parse_options(Options, ["clips", "3", "2", "--rate", "1"], "", first) == (Options("clips", 1.0, [3, 2]),)
+    assert parse_options(Options, ["clips", "--budgets", "3"], "", first) == (Options("clips", 0.5, [3]),)
+    assert parse_options(Options, ["--dataset", "clips"], "", first) == (Options("clips"),)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("rate: 1\n", "--dataset"),
-        ("dataset: a\nspeed: 3\nrat: 1\n", "unknown options: rat, speed"),
+        ("rate: 1\n", "missing: --dataset"),
+        ("dataset: a\nspeed: 3\nrat: 1\n", "unknown options: rat, speed; did you mean rate?"),
         ("- dataset\n", "recipe.yaml must hold lines `option: value`, got ['dataset']"),
         ("dataset: [a\n", "recipe.yaml is not YAML: "),
     ],
@@ -48,11 +77,60 @@ def test_missing_and_unknown_options_are_named(tmp_path, capsys, text, message):
     assert message in capsys.readouterr().err
 
 
-def test_unknown_arguments_are_a_usage_error(capsys):
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--speed", "error: there is no option --speed"),
+        ("--kind=ohter", "error: argument --kind: must be one or other, got ohter; did you mean other?"),
+        ("--ra=fast", "error: argument --rate: invalid float value: 'fast'"),
+        ("--rates=3", "error: there is no option --rates; did you mean --rate?"),
+    ],
+)
+def test_wrong_arguments_are_a_usage_error_of_three_lines(capsys, argument, message):
     with pytest.raises(SystemExit) as error:
-        parse_options(Options, ["--dataset", "clips", "--speed", "3"])
+        parse_options(Options, ["--dataset", "clips", argument])
     assert error.value.code == 2
-    assert capsys.readouterr().err.endswith("error: unrecognized arguments: --speed 3\n")
+    assert capsys.readouterr().err.splitlines()[1:-1] == [message]
+
+
+def help_of(capsys, types, argument: str) -> str:
+    with pytest.raises(SystemExit) as end:
+        parse_options(types, ["--dataset", "clips", argument], "What it does.")
+    assert end.value.code == 0
+    return capsys.readouterr().out
+
+
+def test_help_names_values_and_defaults(capsys):
+    lines = [" ".join(line.split()) for line in help_of(capsys, Options, "-h").splitlines()]
+    assert lines[0].endswith(" --dataset TEXT [--option VALUE ...]") and lines[2] == "What it does."
+    assert [line for line in lines if line.startswith("--")] == [
+        "--dataset TEXT needed",
+        "--rate FLOAT a number (default: 0.5)",
+        "--budgets INT [INT ...] numbers, 50 % of them",
+        "--flip [BOOL] a switch (default: True)",
+        "--kind {one,other} a choice (default: one)",
+    ]
+
+
+def test_inherited_options_wait_for_help_all(capsys):
+    shown = help_of(capsys, [Options, LightOptions], "--help")
+    everything = help_of(capsys, [Options, LightOptions], "--help_all")
+    assert "--own INT" in shown and "--inherited TEXT" not in shown
+    assert everything.index("--rate FLOAT") < everything.index("--own INT") < everything.index("--inherited TEXT")
+    _, filled = parse_options([Options, LightOptions], ["--dataset", "clips", "--own", "2", "--inherited", "yes"])
+    assert filled == CompleteOptions(2, "yes")
+
+
+@pytest.mark.parametrize(
+    ("options", "name", "accepted"),
+    [
+        (EvaluateOptions, "clip_sampling", CLIP_SAMPLINGS),
+        (EvaluateOptions, "decoding", DECODING_MODES),
+        (OptimizeTokensOptions, "objective", OBJECTIVES),
+    ],
+)
+def test_choices_of_options_are_those_of_what_they_choose(options, name, accepted):
+    assert options.__dataclass_fields__[name].metadata["choices"] == accepted
 
 
 @pytest.mark.parametrize(("split", "named"), [("val", "--first"), ("train", "--second"), ("test", "--second, --third")])
@@ -65,6 +143,6 @@ def test_a_missing_split_names_its_option(split, named):
 
 def test_checkpoints_that_are_not_there(tmp_path):
     (tmp_path / "config.json").write_text("{}")
-    check_checkpoints(model=str(tmp_path), teacher=None)
+    check_checkpoints(model=str(tmp_path), teacher=None, start="default", other=default_checkpoint())
     with pytest.raises(ValueError, match="^--teacher .*nowhere: "):
         check_checkpoints(model=str(tmp_path), teacher=str(tmp_path / "nowhere"))

@@ -18,6 +18,7 @@ from setuptools.config.pyprojecttoml import read_configuration
 from transformers.dynamic_module_utils import get_imports, get_relative_imports
 
 import flux_hf
+from flux_hf.checkpoints import example_clips
 from tests.requirements import requirements, setup_arguments
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -208,10 +209,12 @@ def test_wheel_holds_one_package_with_its_data(wheel, checkout):
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names} == {"flux_hf", f"flux_hf-{flux_hf.__version__}.dist-info"}
     sources = {"flux_hf": "flux_hf", **{f"flux_hf/{name}": name for name in ("modeling", "processing", "scripts")}}
+    not_installed = [checkout / "scripts" / name for name in ("benchmarks", "experiments")]
     for home, folder in sources.items():
         for path in (checkout / folder).rglob("*"):
             if path.is_file() and path.suffix != ".pyc":
-                assert f"{home}/{path.relative_to(checkout / folder).as_posix()}" in names
+                installed = not any(path.is_relative_to(room) for room in not_installed)
+                assert (f"{home}/{path.relative_to(checkout / folder).as_posix()}" in names) == installed
 
 
 @pytest.mark.slow
@@ -222,6 +225,17 @@ def test_wheel_install(wheel, checkout, expected, tmp_path):
     check(environment.report(checkout), expected, checkout)
     check(environment.report(checkout, "-P"), expected, environment.site)
     check_command(environment, expected, tmp_path)
+
+
+@pytest.mark.slow
+def test_demo_of_a_wheel_in_an_empty_folder(wheel, tmp_path):
+    environment = Environment(tmp_path / "venv")
+    environment.install(wheel)
+    (tmp_path / "empty").mkdir()
+    output = run(environment.python.parent / "flux-hf", "classify", "--demo", cwd=tmp_path / "empty")
+    for label in example_clips():
+        assert f"{label}.mp4   (expected: {label})\n  ok  budget" in output
+    assert not list((tmp_path / "empty").iterdir())
 
 
 @pytest.mark.slow

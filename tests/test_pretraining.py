@@ -430,6 +430,25 @@ def test_pretrain_then_probe(tmp_path, teacher):
     assert not torch.equal(student.fluxvit.poolers[0].query.weight, probe.fluxvit.poolers[0].query.weight)
 
 
+def test_pretrain_counts_clips_keeps_off_other_runs_and_goes_on(tmp_path, teacher, capsys):
+    folders = [
+        video_datasets.videofolder(tmp_path / name, {"train": count}) for name, count in (("one", 4), ("two", 3))
+    ]
+    command = [*options_of(tmp_path, teacher, save_strategy="steps", save_steps=1), "--dataset", *map(str, folders)]
+    pretrain.main(command)
+    *_, said, following = lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[-1] for line in lines[:4]] == ["train", "4", "3", "7"]
+    student = str(tmp_path / "student")
+    assert student in said and following.strip() == f"flux-hf finetune RECIPE --model {student} --dataset DATASET"
+    with pytest.raises(ValueError, match="output_dir .*student holds checkpoints of another run"):
+        pretrain.main(command)
+    pretrain.main([*command, "--max_steps=3", "--resume_from_checkpoint", "last"])
+    state = json.loads((tmp_path / "student" / "trainer_state.json").read_text())
+    assert [entry["step"] for entry in state["log_history"] if "loss" in entry] == [1, 2, 3]
+    pretrain.main([*command, "--max_steps=1", "--overwrite"])
+    assert [path.name for path in (tmp_path / "student").glob("checkpoint-*")] == ["checkpoint-1"]
+
+
 def test_pretrain_streams_several_sets(tmp_path, teacher):
     folders = [
         str(video_datasets.kinetics(tmp_path / "one", {"train": 4})),

@@ -5,28 +5,27 @@ import math
 from pathlib import Path
 
 import pytest
-import yaml
 
 from flux_hf import FluxViTForPreTraining
 from flux_hf.options import parse_options
-from flux_hf.pretraining import FluxPreTrainingArguments, PretrainOptions
+from flux_hf.options.pretraining import FluxPreTrainingOptions, PretrainOptions
+from flux_hf.options.recipes import read_recipe
+from flux_hf.pretraining import FluxPreTrainingArguments
 from flux_hf.scripts.pretrain import main
 from tests import tiny_pretraining, video_datasets
-from tests.test_recipes import CONFIGS, OVERRIDES, motion, shrunk_config
+from tests.test_recipes import EXPERIMENTS, OVERRIDES, motion, shrunk_config
 
-RECIPES = sorted((CONFIGS / "recipes").glob("pretrain*.yaml"))
-
-
-def test_there_are_recipes():
-    assert [path.stem for path in RECIPES] == ["pretrain_base", "pretrain_nano", "pretrain_small"]
+RECIPES = ["pretrain_base", "pretrain_small", str(EXPERIMENTS / "pretrain_nano.yaml")]
 
 
 @pytest.mark.parametrize(
-    "path", [pytest.param(p, marks=[] if "nano" in p.stem else pytest.mark.slow, id=p.stem) for p in RECIPES]
+    "recipe",
+    [name if "nano" in name else pytest.param(name, marks=pytest.mark.slow) for name in RECIPES],
+    ids=lambda recipe: Path(recipe).stem,
 )
-def test_two_steps(tmp_path, path):
-    written = yaml.safe_load(path.read_text())
-    if "nano" in path.stem:
+def test_two_steps(tmp_path, recipe):
+    written = read_recipe(recipe)
+    if "nano" in recipe:
         folders = [motion(tmp_path / "motion", ("train",))]
     else:
         folders = [
@@ -37,7 +36,7 @@ def test_two_steps(tmp_path, path):
     without_flip = [str(f) for f in folders if f"data/{f.name}" in written.get("dataset_without_flip", [])]
     changed = OVERRIDES | {
         "teacher": str(tiny_pretraining.teacher_folder(tmp_path / "teacher")),
-        "model_config": str(shrunk_config(tmp_path, Path(written["model_config"]).name)),
+        "model_config": str(shrunk_config(tmp_path, written["model_config"])),
         "output_dir": str(tmp_path / "run"),
     }
     del changed["eval_strategy"]
@@ -46,7 +45,7 @@ def test_two_steps(tmp_path, path):
     options = [f"--{name}={value}" for name, value in changed.items()]
     options += ["--dataset", *map(str, folders)]
     options += ["--dataset_without_flip", *without_flip] if without_flip else []
-    main([str(path), *options])
+    main([recipe, *options])
 
     history = json.loads((tmp_path / "run" / "trainer_state.json").read_text())["log_history"]
     losses = [entry for entry in history if "loss" in entry]
@@ -62,15 +61,14 @@ def test_two_steps(tmp_path, path):
 
 @pytest.mark.parametrize("size", ["small", "base"])
 def test_table_14(size):
-    path = CONFIGS / "recipes" / f"pretrain_{size}.yaml"
-    assert "Table 14" in path.read_text()
-    bf16_off = ["--bf16=False", "--teacher=any"]
-    options, args = parse_options((PretrainOptions, FluxPreTrainingArguments), [str(path), *bf16_off])
+    arguments = [f"pretrain_{size}", "--bf16=False", "--use_cpu", "--teacher=any"]
+    options, args = parse_options((PretrainOptions, FluxPreTrainingOptions), arguments, "", {"recipe": "RECIPE"})
     assert (args.adam_beta1, args.adam_beta2, args.weight_decay) == (0.9, 0.98, 0.05)
     assert (args.learning_rate, args.num_train_epochs) == (1e-3, 100)
     assert args.warmup_steps * args.num_train_epochs == 20
     assert 8 * args.per_device_train_batch_size * args.gradient_accumulation_steps == 2048
     assert (args.teacher_tokens, args.token_budgets) == (2048, [2048, 1536, 1024])
+    assert options.model_config == f"fluxvit_{size}" and options.drop_path_rate == 0.05
     assert options.head_token_budgets == args.token_budgets
     assert (args.min_frames, args.max_frames, args.frames_step) == (4, 24, 2)
     assert (args.min_size, args.max_size, args.size_step) == (168, 252, 28)

@@ -1,10 +1,11 @@
 """`flux-hf push`, `Trainer(push_to_hub=True)` and loading by id, over HTTP against the Hub of tests/hub_server.py.
 
-The client runs in processes of its own: huggingface_hub reads the Hub's address when it is imported.
+The client runs in processes of its own, forks of one: huggingface_hub reads the Hub's address when it is imported.
 """
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ import yaml
 from flux_hf import FluxVideoProcessor, FluxViTForVideoClassification
 from tests import tiny_pretraining
 from tests.hub_server import HubServer
+from tests.warm_python import WarmPython
 
 ROOT = Path(__file__).resolve().parent.parent
 TOKEN, OTHER_TOKEN, WRONG_TOKEN = "hf_rightRIGHTright", "hf_otherOTHERother", "hf_wrongWRONGwrong"
@@ -98,49 +100,64 @@ trainer.push_to_hub()
 """
 
 
-@pytest.fixture
-def hub():
+@pytest.fixture(scope="module")
+def server():
     with HubServer({TOKEN: "me", OTHER_TOKEN: "you"}) as server:
         yield server
 
 
 @pytest.fixture
-def client(hub, tmp_path):
-    """Starts Python code as a client of the Hub, with a cache of its own, at the most talkative log level."""
-    caches = iter(range(100))
-
-    def start(code: str, *arguments, token: str = TOKEN, endpoint: str = hub.url, **variables) -> subprocess.Popen:
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("HF_")} | {
-            "HF_ENDPOINT": endpoint,
-            "HF_HOME": str(tmp_path / f"home{next(caches)}"),
-            "HF_HUB_DISABLE_XET": "1",
-            "HF_DEBUG": "1",
-            "HF_HUB_VERBOSITY": "debug",
-            "TRANSFORMERS_VERBOSITY": "debug",
-            "PYTHONPATH": str(ROOT),
-            "HF_TOKEN": token,
-            **variables,
-        }
-        command = [sys.executable, "-P", "-c", code, *map(str, arguments)]
-        return subprocess.Popen(
-            command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-
-    return start
+def hub(server):
+    """The Hub without repositories."""
+    server.clear()
+    return server
 
 
-def finish(process: subprocess.Popen) -> tuple[int, str, str]:
-    """Exit code, output and error output; none of the tokens may be in them."""
-    output, errors = process.communicate(timeout=300)
+def client_environment(endpoint: str, home: Path) -> dict[str, str]:
+    """At the most talkative log level."""
+    return {k: v for k, v in os.environ.items() if not k.startswith("HF_")} | {
+        "HF_ENDPOINT": endpoint,
+        "HF_HOME": str(home),
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_DEBUG": "1",
+        "HF_HUB_VERBOSITY": "debug",
+        "TRANSFORMERS_VERBOSITY": "debug",
+        "PYTHONPATH": str(ROOT),
+    }
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("hub") / "home"
+
+
+@pytest.fixture(scope="module")
+def warm_client(server, home):
+    with WarmPython(client_environment(server.url, home)) as python:
+        yield python
+
+
+@pytest.fixture
+def client(hub, warm_client, home, tmp_path):
+    """Runs Python code as a client of the Hub, with an empty cache."""
+
+    def run(code: str, *arguments, token: str = TOKEN, **variables) -> subprocess.CompletedProcess:
+        shutil.rmtree(home, ignore_errors=True)
+        done = warm_client.run(code, *arguments, cwd=tmp_path, HF_TOKEN=token, **variables)
+        assert_no_token_in(done.stdout + done.stderr)
+        return done
+
+    return run
+
+
+def assert_no_token_in(text: str):
     for token in (TOKEN, OTHER_TOKEN, WRONG_TOKEN):
-        assert token not in output + errors
-    return process.returncode, output, errors
+        assert token not in text
 
 
-def succeed(process: subprocess.Popen) -> str:
-    code, output, errors = finish(process)
-    assert code == 0, errors[-3000:]
-    return output
+def succeed(done: subprocess.CompletedProcess) -> str:
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
 
 
 def last_line(errors: str) -> str:
@@ -172,8 +189,8 @@ def test_push_and_load_by_id(hub, client, tiny_checkpoint, make_video):
         assert found["module"].split(".")[0] == module
         assert found["logits"] == pytest.approx(expected, abs=1e-5)
         assert found["best"] == pytest.approx(max(expected), abs=1e-5)
-    code, _, errors = finish(client(LOAD, "me/tiny", "v1", clip, "yes", token=OTHER_TOKEN))
-    assert code != 0 and "me/tiny" in errors
+    refused = client(LOAD, "me/tiny", "v1", clip, "yes", token=OTHER_TOKEN)
+    assert refused.returncode != 0 and "me/tiny" in refused.stderr
 
 
 def test_push_what_pretraining_saved(hub, client, tmp_path, make_video):
@@ -217,11 +234,11 @@ REFUSALS = [
 
 def test_refusals(hub, client, tiny_checkpoint):
     environment = {f"CASE{index}": token for index, (token, _, _) in enumerate(REFUSALS) if token}
-    process = client(PUSH_EACH, tiny_checkpoint, json.dumps([each for _, each, _ in REFUSALS]), **environment)
-    said = json.loads(succeed(process).splitlines()[-1])
+    done = client(PUSH_EACH, tiny_checkpoint, json.dumps([each for _, each, _ in REFUSALS]), **environment)
+    said = json.loads(succeed(done).splitlines()[-1])
     assert len(said) == len(REFUSALS)
     for (_, _, message), answer in zip(REFUSALS, said, strict=True):
-        assert answer.startswith("flux-hf push-to-hub: error: ") and message in answer
+        assert answer.startswith("flux-hf push: error: ") and message in answer
     assert not hub.blobs
 
 
@@ -235,10 +252,19 @@ def test_incomplete_folders_are_refused(tmp_path, tiny_checkpoint):
         push(PushOptions(str(tmp_path / "absent"), "me/tiny"))
 
 
+def start(endpoint: str, folder: Path, tmp_path: Path) -> subprocess.Popen:
+    """Begins to push a folder, in a process that is not forked."""
+    command = [sys.executable, "-P", "-c", PUSH, str(folder), "me/tiny"]
+    environment = client_environment(endpoint, tmp_path / "home") | {"HF_TOKEN": TOKEN}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
 @pytest.mark.slow
-def test_a_hub_that_is_not_there(client, tiny_checkpoint):
-    code, _, errors = finish(client(PUSH, tiny_checkpoint, "me/tiny", endpoint="http://127.0.0.1:9"))
-    assert code == 1
+def test_a_hub_that_is_not_there(tiny_checkpoint, tmp_path):
+    process = start("http://127.0.0.1:9", tiny_checkpoint, tmp_path)
+    output, errors = process.communicate(timeout=300)
+    assert_no_token_in(output + errors)
+    assert process.returncode == 1
     assert "cannot reach the Hub at http://127.0.0.1:9" in last_line(errors)
 
 
@@ -247,9 +273,9 @@ def test_interrupted_upload_completes_when_run_again(hub, client, tiny_checkpoin
     """The client dies after the weights arrived and before they became a commit."""
     hub.interrupt = lambda method, path: "/commit/" in path and running[0].kill() is None
     running = []
-    running.append(client(PUSH, tiny_checkpoint, "me/tiny"))
-    code, _, _ = finish(running[0])
-    assert code == -9
+    running.append(start(hub.url, tiny_checkpoint, tmp_path))
+    assert_no_token_in("".join(running[0].communicate(timeout=300)))
+    assert running[0].returncode == -9
     assert len(hub.blobs) == 1
     assert list(hub.model("me/tiny").files()) == [".gitattributes"]
 

@@ -1,7 +1,6 @@
 """`import flux_hf` makes checkpoints loadable through the Auto classes, and saved ones loadable without flux_hf."""
 
 import json
-import os
 import subprocess
 import sys
 
@@ -23,24 +22,6 @@ AUTO_MAP = {
     "AutoModel": "modeling_fluxvit.FluxViTModel",
     "AutoModelForVideoClassification": "modeling_fluxvit.FluxViTForVideoClassification",
 }
-
-LOAD_WITHOUT_PACKAGE = """
-import sys
-sys.modules["flux_hf"] = None
-import torch
-from transformers import AutoConfig, AutoModel, AutoModelForVideoClassification, AutoVideoProcessor, pipeline
-
-folder, clip = sys.argv[1:]
-assert AutoConfig.from_pretrained(folder, trust_remote_code=True).model_type == "fluxvit"
-assert type(AutoModel.from_pretrained(folder, trust_remote_code=True)).__name__ == "FluxViTModel"
-model = AutoModelForVideoClassification.from_pretrained(folder, trust_remote_code=True)
-processor = AutoVideoProcessor.from_pretrained(folder, trust_remote_code=True)
-with torch.no_grad():
-    logits = model(**processor(clip, return_tensors="pt")).logits
-torch.save(logits, clip + ".logits")
-scores = pipeline("video-classification", model=folder, trust_remote_code=True)(clip, function_to_apply="none")
-assert abs(scores[0]["score"] - logits.max().item()) < 1e-5
-"""
 
 
 def shipped_files(folder) -> set[str]:
@@ -110,20 +91,3 @@ def test_import_is_silent(tmp_path):
     command = [sys.executable, "-W", "error::DeprecationWarning:flux_hf", "-c", "import flux_hf; flux_hf.FluxViTModel"]
     run = subprocess.run(command, cwd=registration.__file__.rpartition("flux_hf")[0], capture_output=True, text=True)
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
-
-
-def test_loads_without_the_package(tiny_checkpoint, make_video, tmp_path):
-    """In a process that cannot import flux_hf, `trust_remote_code=True` runs the files saved beside the weights."""
-    clip = make_video("clip.mp4")
-    run = subprocess.run(
-        [sys.executable, "-c", LOAD_WITHOUT_PACKAGE, str(tiny_checkpoint), str(clip)],
-        cwd=tmp_path,
-        env={**os.environ, "HF_MODULES_CACHE": str(tmp_path / "modules")},
-        capture_output=True,
-        text=True,
-    )
-    assert run.returncode == 0, run.stderr[-2000:]
-    model = FluxViTForVideoClassification.from_pretrained(tiny_checkpoint).eval()
-    with torch.no_grad():
-        expected = model(**FluxVideoProcessor.from_pretrained(tiny_checkpoint)(clip, return_tensors="pt")).logits
-    torch.testing.assert_close(torch.load(f"{clip}.logits"), expected)

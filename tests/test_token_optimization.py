@@ -14,7 +14,7 @@ from flux_hf.data import load_video_dataset
 from flux_hf.evaluation.records import RecordFolder
 from flux_hf.scripts.optimize_tokens import main
 from flux_hf.token_optimization import candidate_grids, halving_schedule, search_grids
-from flux_hf.token_optimization.report import accuracy_cost_front, heat_map
+from flux_hf.token_optimization.report import accuracy_cost_front, heat_map, paired_comparison, what_it_tells
 from flux_hf.token_optimization.search import balanced_order, sign_test
 from tests import video_datasets
 from tests.tiny_models import PATCHES_OF_8
@@ -143,6 +143,7 @@ def test_cheap_grid_wins_among_equals_when_cost_counts(calibration, processor):
 
     result = search(calibration, processor, always_right, objective="gmacs")
     for budget, found in result["budgets"].items():
+        assert found["equal"] == [entry["grid"] for entry in found["grids"] if entry["rounds"] == 4]
         grids = candidate_grids(budget, FRAMES, SIZES, 8)
         fewest = min(f * (size // 8) ** 2 for f, size in grids)
         assert found["grid"][0] * (found["grid"][1] // 8) ** 2 == fewest
@@ -152,6 +153,7 @@ def test_cheap_grid_wins_among_equals_when_cost_counts(calibration, processor):
 def test_a_cheap_grid_that_is_worse_does_not_win(calibration, processor):
     best = {32: (8, 40), 16: (8, 40)}
     result = search(calibration, processor, planted(best, gap=0.45), objective="gmacs")
+    assert all(found["equal"] == [[8, 40]] for found in result["budgets"].values())
     assert {budget: tuple(found["grid"]) for budget, found in result["budgets"].items()} == best
 
 
@@ -239,11 +241,17 @@ def test_command_writes_what_the_pipeline_then_uses(dataset_dir, checkpoint, tmp
     output = tmp_path / "optimised"
     command = ["--dataset", str(dataset_dir), "--checkpoint", str(checkpoint), "--output_dir", str(output)]
     command += ["--frames", "2", "8", "--sizes", "24", "40", "--rounds", "2", "--objective", objective]
+    config = checkpoint / "video_preprocessor_config.json"
+    as_it_was = config.read_bytes()
     main(command)
+    assert config.read_bytes() == as_it_was
     result = json.loads((output / "result.json").read_text())
     grids = {int(budget): tuple(found["grid"]) for budget, found in result["budgets"].items()}
     assert set(grids) == {32, 16} and set(grids.values()) <= {(2, 24), (2, 40), (8, 24), (8, 40)}
 
+    assert FluxVideoProcessor.from_pretrained(output / "processor_after").grids == {**grids, 8: (2, 16)}
+    main([*command, "--write"])
+    assert (checkpoint / "video_preprocessor_config.before.json").read_bytes() == as_it_was
     loaded = AutoVideoProcessor.from_pretrained(checkpoint)
     assert loaded.grids == {**grids, 8: (2, 16)}  # what was not searched for stays
     assert loaded.choose_grid(32) == grids[32]
@@ -294,5 +302,47 @@ def test_searching_on_the_test_split_is_refused(dataset_dir, checkpoint, tmp_pat
     command = ["--dataset", str(dataset_dir), "--checkpoint", str(checkpoint), "--output_dir", str(tmp_path / "o")]
     with pytest.raises(ValueError, match="calibration_split 'test' and test_split 'test' share 16 videos"):
         main([*command, "--calibration_split", "test"])
-    with pytest.raises(ValueError, match="--checkpoint must be a local folder"):
-        main(["--dataset", str(dataset_dir), "--checkpoint", "no/where", "--output_dir", str(tmp_path / "o")])
+    with pytest.raises(ValueError, match="--write needs a checkpoint in a folder, got --checkpoint no/where"):
+        main(
+            ["--dataset", str(dataset_dir), "--checkpoint", "no/where", "--output_dir", str(tmp_path / "o"), "--write"]
+        )
+
+
+def records(answers: str) -> list[dict]:
+    """Videos of class 0 at one budget: R for a right answer, W for a wrong one, - for one that cannot be read."""
+    return [
+        {"row": row, "reason": "broken"}
+        if each == "-"
+        else {"row": row, "label": 0, "arms": [{"top": ["RW".index(each)]}]}
+        for row, each in enumerate(answers)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected", "words"),
+    [
+        (
+            "RRWW-R",
+            "RWRRR-",
+            {"after": 2, "before": 1, "p": 1.0},
+            "too few to tell 8 x 24² from 4 x 32²: 8 x 24² alone is",
+        ),
+        ("WWWWWWR", "RRRRRRR", {"after": 6, "before": 0, "p": 1 / 32}, "8 x 24² is better than 4 x 32²: of 7 test"),
+        ("RRRRRRR", "WWWWWWR", {"after": 0, "before": 6, "p": 1 / 32}, "8 x 24² is worse than 4 x 32²: of 7 test"),
+        ("WWWWWR", "RRRRRR", {"after": 5, "before": 0, "p": 1 / 16}, "too few to tell"),
+    ],
+)
+def test_the_report_says_what_the_videos_can_tell(before, after, expected, words):
+    compared = paired_comparison(records(before)[::-1], records(after), [32])
+    assert compared == {32: expected}
+    result = {
+        "budgets": {32: {"grid": [8, 24], "equal": [[8, 24], [2, 40]]}},
+        "compute": {"videos": 9},
+        "test": {
+            "before": {"budgets": {32: {"grid": [4, 32]}}},
+            "after": {"budgets": {32: {"grid": [8, 24]}}, "num_videos": 7},
+            "paired": compared,
+        },
+    }
+    assert words in what_it_tells(result)
+    assert "9 calibration videos cannot tell 8 x 24² from 2 x 40²." in what_it_tells(result)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests import tiny_pretraining, tiny_training
+from tests import tiny_pretraining, tiny_training, video_datasets
 
 pytestmark = pytest.mark.slow
 
@@ -122,6 +122,21 @@ def test_two_ranks_resume_in_the_middle_of_an_epoch(run, tmp_path):
 def test_flux_single_trains_on_two_ranks_although_heads_stay_idle(run):
     ranks = run("single", processes=2, token_budgets=[12], num_train_epochs=1)
     assert len(ranks[0]["losses"]) == 3
+
+
+def test_evaluation_on_two_ranks_runs_as_many_forwards_on_each(run, tmp_path):
+    """Where weights are in shards, a process with fewer would keep the others waiting. Here the second one's batch
+    cannot be read."""
+    folder = video_datasets.kinetics(tmp_path / "set", {"val": 4})
+    for number in (2, 3):
+        (folder / "val" / f"clip {number}.mp4").write_bytes(b"no video")
+    settings = {"evaluate": str(folder), "per_device_eval_batch_size": 2, "max_steps": 1, "num_train_epochs": 1}
+    (alone,) = run("alone", **settings)
+    ranks = run("ranks", processes=2, **settings)
+    assert [report["forwards"] for report in ranks] == [3, 3]
+    assert alone["forwards"] == 3
+    for report in (alone, *ranks):
+        assert report["evaluation"]["eval_unreadable"] == 2
 
 
 def test_pretraining_on_two_ranks_equals_one_with_twice_the_batch(run, tmp_path):

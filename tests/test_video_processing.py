@@ -2,8 +2,6 @@
 
 import io
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -238,6 +236,9 @@ def test_round_trip(tmp_path, mp4):
     changed = FluxVideoProcessor.from_pretrained(tmp_path, token_budget=400, num_frames=2)
     assert (changed.token_budget, changed.num_frames, changed.choose_grid()) == (400, 2, (2, 84))
     assert FluxVideoProcessor.from_dict(processor.to_dict(), grids=None, token_budget=512).token_budget == 512
+    FluxVideoProcessor(num_frames=3, size=70, crop_size=42).save_pretrained(tmp_path)
+    own = dict.fromkeys(("num_frames", "size", "crop_size"))
+    assert FluxVideoProcessor.from_pretrained(tmp_path, **own, grids={512: (5, 56)}).choose_grid(512) == (5, 56)
 
 
 BAD_OPTIONS = [
@@ -263,6 +264,7 @@ BAD_OPTIONS = [
     ({"grids": {512: (8, 225)}}, "grids entry 512.*multiple of patch_size=14"),
     ({"grids": {512: (8, 224)}, "patch_size": 15}, "grids entry 512.*multiple of patch_size=15"),
     ({"size": {"edge": 5}}, "size must have"),
+    ({"size": {"longest_edge": 5}}, "size must be n, .*got {'longest_edge': 5}"),
     ({"do_resize": "yes"}, "do_resize"),
     ({"token_budgets": 64}, "no option 'token_budgets', did you mean 'token_budget'"),
     ({"nonsense": 3}, "no option 'nonsense'; options are .*token_budget"),
@@ -336,7 +338,7 @@ def test_only_the_frames_of_the_grid_are_decoded_and_resized(monkeypatch):
     assert len(written) == 4 and resized == [(4, 3, 96, 128)]
 
 
-def test_saved_code_runs_without_the_package(tmp_path, mp4):
+def test_saved_code_runs_without_the_package(tmp_path, mp4, warm_python):
     """The files copied beside a checkpoint are enough for trust_remote_code where flux_hf cannot be imported."""
     folder, clip = tmp_path / "checkpoint", tmp_path / "clip.mp4"
     folder.mkdir()
@@ -352,14 +354,7 @@ def test_saved_code_runs_without_the_package(tmp_path, mp4):
         "try: processor(b'x')\n"
         "except ValueError as error: print(type(error).__name__)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(folder), str(clip)],
-        cwd=tmp_path,
-        env={"HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1", "PATH": "", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    done = warm_python.run(script, folder, clip, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "transformers_modules" in done.stdout and "(1, 4, 3, 112, 112) 64" in done.stdout
     assert "VideoDecodeError" in done.stdout

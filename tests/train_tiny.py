@@ -1,7 +1,7 @@
 """A training run in a process of its own: python -m tests.train_tiny OPTIONS.json [name=value ...]
 
 With a teacher it pre-trains. Writes what it saw of every batch and, at the end, its losses to files beside the options,
-one per process.
+one per process; with `evaluate`, the folder of a data set, also the accuracies there and the number of forwards.
 """
 
 import hashlib
@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from transformers import TrainerCallback, set_seed
 
+from flux_hf.data import load_video_dataset
 from tests import tiny_pretraining, tiny_training
 
 
@@ -35,6 +36,7 @@ def main(options: Path) -> None:
     train = tiny_training.clips(settings.pop("num_clips", 12))
     changes = {"drop_path_rate": drop_path} if drop_path else None
     folder, teacher = settings.pop("output_dir"), settings.pop("teacher", None)
+    evaluate = settings.pop("evaluate", None)
     if teacher is None:
         trainer = tiny_training.trainer(folder, train=train, changes=changes, **settings)
     else:
@@ -57,6 +59,11 @@ def main(options: Path) -> None:
         "batches": batches,
         "losses": [[entry["step"], entry["loss"]] for entry in trainer.state.log_history if "loss" in entry],
     }
+    if evaluate is not None:
+        forwards = []
+        trainer.model.fluxvit.register_forward_pre_hook(lambda *_: forwards.append(1))
+        report["evaluation"] = trainer.evaluate(load_video_dataset(evaluate, "val"))
+        report["forwards"] = len(forwards)
     if rank == 0:
         weights = {name: value.detach().clone() for name, value in state.items()}
         report["hash"] = hashlib.sha256(b"".join(w.numpy().tobytes() for w in weights.values())).hexdigest()

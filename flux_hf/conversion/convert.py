@@ -1,6 +1,5 @@
 """From a `.pth` file to a folder that the Auto classes load."""
 
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -17,44 +16,14 @@ from flux_hf.data import load_video_dataset, read_label_names
 from flux_hf.files import write_json
 from flux_hf.modeling.configuration_fluxvit import FluxViTConfig
 from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification
+from flux_hf.options.checkpoints import ConvertOptions
+from flux_hf.options.recipes import model_config_path
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
 
 REPORT_FILE = "conversion.json"
 _FLUX_MODULE = "gpe_proj.depthwise_conv.weight"
 _CHECK_GRID = (4, 8)
 _CHECK_BUDGET = 96
-
-
-@dataclass
-class ConvertOptions:
-    """What to convert into what."""
-
-    checkpoint: str = field(metadata={"help": "The .pth file: FluxViT, InternVideo2 (distilled), UMT or VideoMAE."})
-    output_dir: str = field(metadata={"help": "Folder to write."})
-    label_names: str | None = field(
-        default=None, metadata={"help": "Class names: text file with one per line, or JSON."}
-    )
-    label_dataset: str | None = field(
-        default=None,
-        metadata={"help": "Data set whose column `label` names the classes: Hub id, or folder (its split train)."},
-    )
-    source_label_names: str | None = field(
-        default=None,
-        metadata={
-            "help": "Names of all classes of the file (710); the classifiers keep those of the label names (400)."
-        },
-    )
-    num_attention_heads: int | None = field(default=None, metadata={"help": "Default: width / 64."})
-    pooler_num_attention_heads: int = field(default=16, metadata={"help": "Heads of the pooling attention."})
-    hidden_act: str | None = field(
-        default=None,
-        metadata={"help": "Default: gelu_pytorch_tanh for FluxViT and InternVideo2 (fused MLP), gelu for other ViTs."},
-    )
-    model_config: str | None = field(
-        default=None,
-        metadata={"help": "JSON config to fit another ViT's weights to. Default: the sizes of the tensors."},
-    )
-    seed: int = field(default=0, metadata={"help": "Of the weights that another ViT's file does not hold."})
 
 
 def convert(options: ConvertOptions) -> ConversionReport:
@@ -117,7 +86,7 @@ def _build(state_dict: dict, options: ConvertOptions, id2label: dict[int, str] |
         act = {"hidden_act": options.hidden_act} if options.hidden_act else {}
         model = convert_official_state_dict(state_dict, **sizes, **act)
         return model, ConversionReport("FluxViT", loaded=list(model.state_dict()))
-    config = FluxViTConfig.from_json_file(options.model_config) if options.model_config else None
+    config = FluxViTConfig.from_json_file(model_config_path(options.model_config)) if options.model_config else None
     if config is not None and (options.num_attention_heads or options.hidden_act):
         raise ValueError("num_attention_heads and hidden_act stand in the model_config, change them there")
     return initialize_from_state_dict(state_dict, config=config, hidden_act=options.hidden_act, **sizes)

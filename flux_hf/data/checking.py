@@ -1,10 +1,8 @@
 """Which videos of a data set cannot be read."""
 
 import csv
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, fields
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +10,7 @@ from datasets import Dataset
 from tqdm import tqdm
 
 from flux_hf.data.reading import read_clip, row_name
+from flux_hf.processes import worker_processes
 from flux_hf.processing.frame_sampling_fluxvit import segment_middles
 from flux_hf.processing.video_source_fluxvit import VideoDecodeError
 
@@ -38,7 +37,7 @@ def check_videos(dataset: Dataset, *, num_frames: int | None = 16, num_workers: 
     bad = []
     tasks = [range(start, min(start + ROWS_PER_TASK, len(dataset))) for start in range(0, len(dataset), ROWS_PER_TASK)]
     with (
-        ProcessPoolExecutor(num_workers, mp_context=get_context("spawn")) as pool,
+        worker_processes(num_workers) as pool,
         tqdm(total=len(dataset), desc="checking", unit="video") as progress,
     ):
         for rows, found in zip(tasks, pool.map(partial(_check_rows, dataset, num_frames), tasks), strict=True):

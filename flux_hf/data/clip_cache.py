@@ -4,10 +4,8 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +14,7 @@ from tqdm import tqdm
 
 from flux_hf.data.reading import read_clip, row_name
 from flux_hf.files import whole_file
+from flux_hf.processes import worker_processes
 from flux_hf.processing.frame_sampling_fluxvit import segment_middles
 
 CHUNK = 32
@@ -50,6 +49,10 @@ class CachedClips:
         """uint8 frames (frames, size, size, 3), those that `choose` takes of the number there are."""
         return self.clips[index][choose(self.clips.shape[1])]
 
+    def video(self, index: int) -> dict:
+        """The cached frames as the whole `video`, see [`VideoRows.video`]."""
+        return {"video": self.clips[index], "start": None, "end": None}
+
 
 def cache_clips(
     dataset: Dataset, directory: str | Path, *, num_frames: int, size: int, num_workers: int | None = None
@@ -75,7 +78,7 @@ def cache_clips(
         decode = partial(_decode_chunk, num_frames=num_frames, size=size)
         with whole_file(path) as unfinished:
             clips = np.lib.format.open_memmap(unfinished, mode="w+", dtype=np.uint8, shape=shape)
-            with ProcessPoolExecutor(num_workers or os.cpu_count(), mp_context=get_context("spawn")) as pool:
+            with worker_processes(num_workers) as pool:
                 for index, decoded in enumerate(tqdm(pool.map(decode, chunks), total=len(chunks), desc="decoding")):
                     clips[index * CHUNK : index * CHUNK + len(decoded)] = decoded
             clips.flush()

@@ -45,6 +45,11 @@ class VideoRows:
         """
         return read_clip(self._row(index), choose, short_side=self.short_side, snap_to_keyframes=self.snap_to_keyframes)
 
+    def video(self, index: int) -> dict:
+        """`video`, whatever a video processor takes, and `start` and `end` in seconds or None."""
+        row = self._row(index)
+        return {"video": row["video"], "start": row.get("start"), "end": row.get("end")}
+
     def _row(self, index: int) -> dict:
         if self._last[0] != index:
             self._last = (index, self.dataset[index])
@@ -54,8 +59,8 @@ class VideoRows:
 def clip_source(
     dataset, short_side: int | None = None, snap_to_keyframes: bool = False
 ) -> VideoRows | CachedClips | None:
-    """Something with `label_names`, `labels`, `len()`, `label(index)`, `name(index)` and `read(index, choose)`, for a
-    data set of videos or a cache of clips; None for anything else."""
+    """Something with `label_names`, `labels`, `len()`, `label(index)`, `name(index)`, `read(index, choose)` and
+    `video(index)`, for a data set of videos or a cache of clips; None for anything else."""
     if isinstance(dataset, CachedClips):
         return dataset
     if isinstance(dataset, Dataset) and {"video", "label"} <= set(dataset.column_names):

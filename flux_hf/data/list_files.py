@@ -14,6 +14,7 @@ COIN_SUBSETS = {"train": "training", "training": "training"} | dict.fromkeys(
     ("validation", "val", "test", "testing"), "testing"
 )
 SSV2_SPLITS = ("train", "validation", "test")
+KINETICS_SPLITS = ("train", "val", "validation", "test")
 LAST_FIELD = re.compile(r"[,\s]\s*([^,\s]+)$")
 
 
@@ -46,7 +47,7 @@ def load_list_file(
 
     Raises:
         ValueError: naming file and line or entry of what cannot be understood.
-        MissingSplitError: COIN or SSv2 without this split.
+        MissingSplitError: there are lists, none of this split.
         FileNotFoundError: the first video is not where it should be.
     """
     root = Path(video_root or folder)
@@ -59,7 +60,9 @@ def load_list_file(
     lists = [folder / f"{split}{suffix}" for suffix in (".csv", ".txt") if (folder / f"{split}{suffix}").is_file()]
     if lists:
         return _kinetics(_only(lists), label_names, root)
-    if labels and (there := [name for name in SSV2_SPLITS if any(folder.glob(f"*{name}.json"))]):
+    there = [name for name in SSV2_SPLITS if any(folder.glob(f"*{name}.json"))] if labels else []
+    there += [name for name in KINETICS_SPLITS if any((folder / f"{name}{end}").is_file() for end in (".csv", ".txt"))]
+    if there:
         raise MissingSplitError(str(folder), split, there)
     return None
 

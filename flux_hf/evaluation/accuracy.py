@@ -5,13 +5,14 @@ from pathlib import Path
 
 from datasets import Dataset
 
-from flux_hf.costs import forward_macs
+from flux_hf.costs import view_gmacs
 from flux_hf.evaluation.figures import classification_figures, wilson_interval
 from flux_hf.evaluation.processes import complete_records, open_records
 from flux_hf.evaluation.scoring import Arm, score_videos
-from flux_hf.evaluation.views import Views, check_processor
 from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification
+from flux_hf.processing.grid_fluxvit import Grid, as_grid
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
+from flux_hf.processing.views_fluxvit import Views, check_processor
 from flux_hf.provenance import file_list_hash, model_hash, video_names
 
 
@@ -109,8 +110,8 @@ def model_labels(dataset: Dataset, model: FluxViTForVideoClassification) -> list
 def _figures(scored: list[dict], place: int, budget: int, model, processor, views: Views) -> dict:
     answers = [record["arms"][place] for record in scored]
     nominal = processor.choose_grid(budget)
-    used = Counter(tuple(answer["grid"]) for answer in answers) or Counter({nominal: 1})
-    gmacs = sum(n * view_gmacs(model.config, processor, budget, grid) for grid, n in used.items()) / used.total()
+    used = Counter(as_grid(answer["grid"]) for answer in answers) or Counter({nominal: 1})
+    gmacs = sum(n * view_gmacs(model.config, budget, grid) for grid, n in used.items()) / used.total()
     labels = [record["label"] for record in scored]
     figures = classification_figures(
         labels,
@@ -120,7 +121,7 @@ def _figures(scored: list[dict], place: int, budget: int, model, processor, view
     right = sum(label == answer["top"][0] for label, answer in zip(labels, answers, strict=True))
     return {
         "grid": list(nominal),
-        "grids_used": {f"{frames}x{size}": used[frames, size] for frames, size in sorted(used)} if answers else {},
+        "grids_used": {_short(grid): used[grid] for grid in sorted(used, key=_order)} if answers else {},
         "gmacs": gmacs,
         "gmacs_x_views": gmacs * views.count,
         "top1_interval": wilson_interval(right, len(labels)),
@@ -128,11 +129,10 @@ def _figures(scored: list[dict], place: int, budget: int, model, processor, view
     }
 
 
-def view_gmacs(config, processor: FluxVideoProcessor, token_budget: int, grid: tuple[int, int]) -> float:
-    """1e9 multiply-accumulates of one view on `grid` with `token_budget` tokens kept, patch embedding of the whole
-    grid included."""
-    size = processor.crop_size or processor.size
-    height = (size.height or size.shortest_edge) if size else grid[1]
-    width = (size.width or size.shortest_edge) if size else grid[1]
-    grid_tokens = grid[0] * (height // config.patch_size) * (width // config.patch_size)
-    return forward_macs(config, min(token_budget, grid_tokens), grid_tokens) / 1e9
+def _order(grid: Grid) -> tuple[int, ...]:
+    return grid.frames, *grid.pixels()
+
+
+def _short(grid: Grid) -> str:
+    """8x224 for squares, else 8x168x224."""
+    return f"{grid.frames}x{grid.size}" if isinstance(grid.size, int) else "x".join(map(str, _order(grid)))

@@ -25,11 +25,7 @@ class RecordFolder:
 
     def load(self) -> list[dict]:
         """All records of all processes. A last line that was cut off in writing is no record."""
-        records = []
-        for path in sorted(self.folder.glob("videos.*.jsonl")):
-            lines = path.read_bytes().split(b"\n")
-            records += [json.loads(line) for line in lines[:-1]]
-        return records
+        return load_records(self.folder)
 
     def append(self, record: dict):
         """Writes a record; it survives the end of this process from then on."""
@@ -38,6 +34,15 @@ class RecordFolder:
         self._checked = True
         with open(self._file, "ab") as file:
             file.write(json.dumps(record).encode() + b"\n")
+
+
+def load_records(folder: Path) -> list[dict]:
+    """All records in a folder of [`RecordFolder`]."""
+    records = []
+    for path in sorted(folder.glob("videos.*.jsonl")):
+        lines = path.read_bytes().split(b"\n")
+        records += [json.loads(line) for line in lines[:-1]]
+    return records
 
 
 def _cut_unfinished_line(path: Path):

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from flux_hf.processing.grid_fluxvit import as_grid
 from flux_hf.tables import table
 
 
@@ -11,10 +12,9 @@ def markdown_table(result: dict) -> str:
     count = views["num_clips"] * views["num_crops"]
     rows = []
     for budget, figures in result["budgets"].items():
-        frames, size = figures["grid"]
         low, high = figures["top1_interval"]
         top1 = f"{_percent(figures['top1'])} ({100 * low:.1f}–{100 * high:.1f})"
-        rows.append([budget, f"{frames} x {size}²", f"{figures['gmacs_x_views']:.3f}", top1])
+        rows.append([budget, as_grid(figures["grid"]), f"{figures['gmacs_x_views']:.3f}", top1])
         rows[-1] += [_percent(figures["top5"]), _percent(figures["mean_class"])]
     head = ["tokens", "grid", f"GMACs x {count}", "top-1 (95 % interval)", "top-5", "mean class"]
     return (
@@ -40,8 +40,8 @@ def plot_accuracy(result: dict, path: str | Path):
     figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
     axes.errorbar(cost, accuracy, (below, above), marker="o", capsize=3, color="#1b6ca8")
     for x, y, (budget, figures) in zip(cost, accuracy, rows, strict=True):
-        frames, size = figures["grid"]
-        axes.annotate(f"{budget} tokens\n{frames} x {size}²", (x, y), (6, -4), textcoords="offset points", va="top")
+        label = f"{budget} tokens\n{as_grid(figures['grid'])}"
+        axes.annotate(label, (x, y), (6, -4), textcoords="offset points", va="top")
     axes.margins(x=0.18, y=0.15)
     axes.set(xlabel="GMACs x views", ylabel="top-1 accuracy, %")
     axes.grid(alpha=0.3)

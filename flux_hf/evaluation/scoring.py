@@ -2,17 +2,17 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from datasets import Dataset
 from torch.utils.data import DataLoader
 
-from flux_hf.evaluation.views import Grid, Views, read_views
 from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification
-from flux_hf.processing.grid_fluxvit import fit_grid
+from flux_hf.processing.grid_fluxvit import Grid
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
 from flux_hf.processing.video_source_fluxvit import VideoDecodeError
+from flux_hf.processing.views_fluxvit import Views, read_views
 
 TOP = 5
 
@@ -34,14 +34,6 @@ class Arm:
     grid: Grid | None = None
     forward: Forward = logits_at_budget
 
-    def grid_for(self, processor: FluxVideoProcessor, source: tuple[int, int]) -> Grid:
-        """The grid for a video of `source` (frames, short side): cut down to it where the processor says so."""
-        if self.grid is None:
-            return processor.choose_grid(self.token_budget, source=source if processor.fit_source else None)
-        if processor.fit_source:
-            return fit_grid(self.grid, self.token_budget, *source, processor.patch_size)
-        return self.grid
-
 
 @torch.inference_mode()
 def score_videos(
@@ -58,8 +50,8 @@ def score_videos(
 ) -> Iterator[dict]:
     """Yields one record for each of `rows`, decoding every video once for all arms and views.
 
-    Softmax for each view, then the mean over views. Arms that come to the same budget and grid for a video are computed
-    once.
+    Softmax for each view, then the mean over views. Arms that come to the same budget and framing for a video are
+    computed once.
 
     Args:
         dataset: as `load_video_dataset` returns it; of a row with `start` or `end` only that part of the video counts.
@@ -85,8 +77,8 @@ def score_videos(
                 "row": item["row"],
                 "label": label,
                 "arms": [
-                    _answer(probabilities[item["row"], replace(arm, grid=grid)], grid, label)
-                    for arm, grid in zip(arms, item["grids"], strict=True)
+                    _answer(probabilities[item["row"], arm.token_budget, arm.forward, framing], framing.grid, label)
+                    for arm, framing in zip(arms, item["framings"], strict=True)
                 ],
             }
 
@@ -102,20 +94,21 @@ def _answer(probabilities: torch.Tensor, grid: Grid, label: int) -> dict:
 
 
 def _probabilities(items: list[dict], arms: list[Arm], model, batch_size: int) -> dict:
-    """(row, arm with the video's grid) -> probabilities (labels,) float64, the mean over the video's views."""
+    """(row, budget, forward, framing) -> probabilities (labels,) float64, the mean over the video's views."""
     wanted = defaultdict(list)
     for item in items:
-        for arm in {replace(arm, grid=grid): None for arm, grid in zip(arms, item["grids"], strict=True)}:
-            wanted[arm].append(item)
+        looks = [(arm.token_budget, arm.forward, framing) for arm, framing in zip(arms, item["framings"], strict=True)]
+        for look in dict.fromkeys(looks):
+            wanted[look].append(item)
     found = {}
-    for arm, group in wanted.items():
-        pixels = torch.cat([item["pixels"][arm.grid] for item in group])
+    for (budget, forward, framing), group in wanted.items():
+        pixels = torch.cat([item["pixels"][framing] for item in group])
         chunks = [
-            arm.forward(model, chunk.to(model.device, model.dtype), arm.token_budget).float().softmax(-1).double().cpu()
+            forward(model, chunk.to(model.device, model.dtype), budget).float().softmax(-1).double().cpu()
             for chunk in pixels.split(batch_size)
         ]
         means = torch.cat(chunks).unflatten(0, (len(group), -1)).mean(1)
-        found |= {(item["row"], arm): mean for item, mean in zip(group, means, strict=True)}
+        found |= {(item["row"], budget, forward, framing): mean for item, mean in zip(group, means, strict=True)}
     return found
 
 
@@ -130,14 +123,14 @@ class _VideoViews(torch.utils.data.Dataset):
         row = self.rows[place]
         entry = self.dataset[row]
         try:
-            grids, pixels = read_views(
+            framings, pixels = read_views(
                 entry["video"],
                 self.processor,
-                lambda source: [arm.grid_for(self.processor, source) for arm in self.arms],
+                [(arm.token_budget, arm.grid) for arm in self.arms],
                 self.views,
                 start=entry.get("start"),
                 end=entry.get("end"),
             )
         except VideoDecodeError as error:
             return {"row": row, "reason": str(error)}
-        return {"row": row, "label": entry["label"], "grids": grids, "pixels": pixels}
+        return {"row": row, "label": entry["label"], "framings": framings, "pixels": pixels}

@@ -9,8 +9,9 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 import flux_hf
 from flux_hf.conversion.convert import REPORT_FILE
-from flux_hf.costs import forward_macs
+from flux_hf.costs import view_gmacs
 from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification
+from flux_hf.processing.grid_fluxvit import Grid, as_grid, grid_tokens
 
 TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
 PAPER = "https://arxiv.org/abs/2503.14237"
@@ -80,15 +81,14 @@ def build_model_card(
     )
 
 
-def _cost(budget: int, config, grid: tuple[int, int], latency: dict | None) -> dict:
-    tokens = grid[0] * (grid[1] // config.patch_size) ** 2
-    kept = min(budget, tokens)
+def _cost(budget: int, config, grid: Grid, latency: dict | None) -> dict:
+    tokens = grid_tokens(grid, config.patch_size)
     return {
         "budget": budget,
-        "grid": _grid(grid),
-        "kept": kept,
+        "grid": str(grid),
+        "kept": min(budget, tokens),
         "tokens": tokens,
-        "gmacs": forward_macs(config, kept, tokens) / 1e9,
+        "gmacs": view_gmacs(config, budget, grid),
         "milliseconds": None if latency is None else latency["milliseconds"][budget],
     }
 
@@ -96,12 +96,13 @@ def _cost(budget: int, config, grid: tuple[int, int], latency: dict | None) -> d
 def _evaluation(evaluation: dict, config) -> dict:
     rows = []
     for budget, figures in _by_budget(evaluation):
-        frames, side = figures["grid"]
-        tokens = frames * (side // config.patch_size) ** 2
+        grid = as_grid(figures["grid"])
+        tokens = grid_tokens(grid, config.patch_size)
         selection = f"{budget} of {tokens}" if tokens > budget else f"none, all {tokens}"
         top1 = 100 * figures["top1"]
-        grid = _grid(figures["grid"])
-        rows.append({"budget": budget, "grid": grid, "selection": selection, "top1": top1, "gmacs": figures["gmacs"]})
+        rows.append(
+            {"budget": budget, "grid": str(grid), "selection": selection, "top1": top1, "gmacs": figures["gmacs"]}
+        )
     unreadable = evaluation.get("unreadable")
     return {
         "dataset": _dataset_name(evaluation),
@@ -126,7 +127,7 @@ def _results(evaluation: dict) -> list[EvalResult]:
             dataset_split=evaluation["split"],
             dataset_revision=evaluation.get("revision"),
             metric_type="accuracy",
-            metric_name=f"top-1, {budget} tokens of {_grid(figures['grid'])}",
+            metric_name=f"top-1, {budget} tokens of {as_grid(figures['grid'])}",
             metric_value=round(100 * figures["top1"], 2),
         )
         for budget, figures in _by_budget(evaluation)
@@ -135,10 +136,6 @@ def _results(evaluation: dict) -> list[EvalResult]:
 
 def _by_budget(evaluation: dict) -> list[tuple[int, dict]]:
     return sorted(((int(budget), figures) for budget, figures in evaluation["budgets"].items()), reverse=True)
-
-
-def _grid(grid) -> str:
-    return f"{grid[0]} x {grid[1]} x {grid[1]}"
 
 
 def _dataset_name(evaluation: dict) -> str:

@@ -1,37 +1,24 @@
 """Uploading a checkpoint folder to the Hub, with its model card."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
-import yaml
 from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
 from huggingface_hub.utils import httpx
 from transformers import AutoConfig, AutoModel, AutoModelForVideoClassification, AutoVideoProcessor
 
+from flux_hf.checkpoints import checkpoint_path
 from flux_hf.hub.model_card import build_model_card
 from flux_hf.latency import forward_latency
+from flux_hf.options.checkpoints import PushOptions
+from flux_hf.options.recipes import read_recipe
 
 REQUIRED = ("config.json", "video_preprocessor_config.json", "*.safetensors", "modeling_*.py", "video_processing_*.py")
 UPLOADED = ("config.json", "video_preprocessor_config.json", "*.safetensors", "*.safetensors.index.json", "*.py")
 UPLOADED += ("conversion.json",)
-
-
-@dataclass
-class PushOptions:
-    """What to upload where. The access token comes from `hf auth login` or the variable HF_TOKEN, never from here."""
-
-    checkpoint: str = field(metadata={"help": "Folder of a saved model and processor."})
-    repo_id: str = field(metadata={"help": "Name on the Hub: user/name."})
-    revision: str | None = field(default=None, metadata={"help": "Branch, created if it is not there. Default: main."})
-    private: bool | None = field(default=None, metadata={"help": "Visibility of a new repository. Default: public."})
-    commit_message: str = field(default="Upload FluxViT checkpoint", metadata={"help": "Of the commit."})
-    evaluations: list[str] = field(default_factory=list, metadata={"help": "JSON files of flux-hf evaluate."})
-    recipe: str | None = field(default=None, metadata={"help": "YAML file the training was started with."})
-    measure_latency: bool = field(default=False, metadata={"help": "Time the model here, for the card."})
-    keep_readme: bool = field(default=False, metadata={"help": "Upload the folder's README.md, not a generated card."})
 
 
 @dataclass(frozen=True)
@@ -52,7 +39,7 @@ def push(options: PushOptions) -> Pushed:
     """
     if options.repo_id.count("/") != 1:
         raise ValueError(f"repo_id must be user/name, got {options.repo_id!r}")
-    folder = Path(options.checkpoint)
+    folder = Path(checkpoint_path(options.checkpoint))
     names = _files(folder)
     uploaded = [name for name in names if any(fnmatch(name, pattern) for pattern in UPLOADED)]
     card = _card(folder, options)
@@ -114,7 +101,7 @@ def _card(folder: Path, options: PushOptions) -> str:
         model,
         processor,
         evaluations=[json.loads(Path(path).read_text(encoding="utf-8")) for path in options.evaluations],
-        recipe=yaml.safe_load(Path(options.recipe).read_text(encoding="utf-8")) if options.recipe else None,
+        recipe=read_recipe(options.recipe) if options.recipe else None,
         latency=forward_latency(model, processor, sorted(budgets)) if options.measure_latency else None,
     )
     return str(card)

@@ -16,6 +16,7 @@ from datasets import (
 
 from flux_hf.data import load_video_dataset
 from flux_hf.data.video_column import VIDEO
+from flux_hf.processing.grid_fluxvit import Grid
 from flux_hf.training.training_clips import ViewMaker
 
 
@@ -109,7 +110,7 @@ class MixtureViews:
     def __init__(self, makers: list[ViewMaker]):
         self.makers = makers
 
-    def __call__(self, read, label: int, grid: tuple[int, int], key: tuple) -> tuple[list[torch.Tensor], list[int]]:
+    def __call__(self, read, label: int, grid: Grid, key: tuple) -> tuple[list[torch.Tensor], list[int]]:
         return self.makers[label](read, label, grid, key)
 
 

@@ -1,69 +1,30 @@
 """Pre-training a FluxViT on unlabelled videos, from the options to the saved checkpoint."""
 
-from dataclasses import dataclass, field
+import shlex
 
 import torch
 from transformers import set_seed
 
-from flux_hf.data import cache_clips
+from flux_hf.checkpoints import checkpoint_path
+from flux_hf.data import cache_clips, clip_source
 from flux_hf.modeling.configuration_fluxvit import FluxViTConfig
 from flux_hf.modeling.modeling_fluxvit_pretraining import FluxViTForPreTraining, default_aligned_layers
+from flux_hf.options.pretraining import PretrainOptions
+from flux_hf.options.recipes import model_config_path
 from flux_hf.pretraining.arguments import FluxPreTrainingArguments
 from flux_hf.pretraining.mixture import load_mixture, shares_of
 from flux_hf.pretraining.teacher import Teacher, load_teacher
 from flux_hf.pretraining.trainer import FluxPreTrainer
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
-
-
-@dataclass
-class PretrainOptions:
-    """What to train on what, and by whom. How to train is in [`FluxPreTrainingArguments`]."""
-
-    dataset: list[str] = field(
-        metadata={"help": "Data sets, as flux-hf finetune takes them; their labels are not read. Several are mixed."}
-    )
-    teacher: str = field(
-        metadata={"help": "Checkpoint of the teacher: FluxViT, CLIP, SigLIP, DINOv2, VideoMAE, V-JEPA 2, or with code."}
-    )
-    trust_remote_code: bool = field(
-        default=False, metadata={"help": "Run the code that comes with the teacher's checkpoint."}
-    )
-    model: str | None = field(default=None, metadata={"help": "Checkpoint to start from: folder or Hub id."})
-    model_config: str | None = field(default=None, metadata={"help": "Without model: JSON config, random weights."})
-    dataset_weights: list[float] | None = field(
-        default=None, metadata={"help": "How often clips of each data set come. Default: by size (streamed: equally)."}
-    )
-    dataset_without_flip: list[str] | None = field(
-        default=None, metadata={"help": "Those of the data sets whose clips are never mirrored, whatever flip says."}
-    )
-    train_split: list[str] = field(
-        default_factory=lambda: ["train"], metadata={"help": "Split to train on; one, or one for each data set."}
-    )
-    video_root: list[str] | None = field(
-        default=None, metadata={"help": "Folder of the videos of a list file; one, or one for each data set."}
-    )
-    streaming: bool = field(default=False, metadata={"help": "Read videos as they come; needs max_steps."})
-    cache_dir: str | None = field(
-        default=None,
-        metadata={"help": "Decode all videos once and keep their clips here (uint8, frames x side^2 x 3 bytes each)."},
-    )
-    cached_frames: int = field(default=16, metadata={"help": "Frames kept of each video; training draws from them."})
-    cached_size: int = field(default=256, metadata={"help": "Side of cached clips in pixels."})
-    drop_path_rate: float | None = field(default=None, metadata={"help": "Stochastic depth. Default: the model's."})
-    head_token_budgets: list[int] | None = field(
-        default=None, metadata={"help": "Budgets of the heads of the model, descending. Default: the model's."}
-    )
-    student_layers: list[int] | None = field(
-        default=None, metadata={"help": "Layers to align, from 1. Default: the model's, else the last half."}
-    )
-    teacher_layers: list[int] | None = field(
-        default=None,
-        metadata={"help": "The teacher's layer for each of them. Default: the one at the same depth."},
-    )
+from flux_hf.progress_bars import no_bars_for_folders
+from flux_hf.training.output_folder import checkpoint_to_resume, prepare_output_dir
+from flux_hf.training.progress import show_progress_lines
+from flux_hf.training.splits import clip_table
 
 
 def pretrain(options: PretrainOptions, training_args: FluxPreTrainingArguments) -> dict[str, float]:
-    """Train, save model and processor to `training_args.output_dir` and return the metrics of training.
+    """Train, save model and processor to `training_args.output_dir` and return the metrics of training. Prints how many
+    clips there are, how training goes on and which command comes next.
 
     `flux-hf finetune --model` starts from that folder: `FluxViTForVideoClassification` takes the encoder and its
     pooling heads. Heads that no budget trained are saved as copies of the nearest that one did.
@@ -72,7 +33,25 @@ def pretrain(options: PretrainOptions, training_args: FluxPreTrainingArguments) 
         ValueError: naming the option that makes no sense.
     """
     _check(options, training_args)
+    prepare_output_dir(training_args, options.overwrite, options.model)
     set_seed(training_args.seed)
+    say = print if training_args.process_index == 0 else lambda *_: None
+    with no_bars_for_folders(*options.dataset, checkpoint_path(options.model), checkpoint_path(options.teacher)):
+        trainer = _trainer(options, training_args, say)
+        show_progress_lines(trainer)
+        metrics = trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint).metrics
+        copy_to_idle_heads(trainer.accelerator.unwrap_model(trainer.model), trainer.heads)
+        trainer.save_model()
+        trainer.save_state()
+        if training_args.push_to_hub:
+            trainer.push_to_hub(dataset=options.dataset, finetuned_from=options.model, teacher=options.teacher)
+    folder = training_args.output_dir
+    say(f"Mean loss {metrics['train_loss']:.4g}. Saved in {folder}. Next, with your recipe and labelled clips:")
+    say("  " + shlex.join(["flux-hf", "finetune", "RECIPE", "--model", folder, "--dataset", "DATASET"]))
+    return metrics
+
+
+def _trainer(options: PretrainOptions, training_args: FluxPreTrainingArguments, say) -> FluxPreTrainer:
     dataset = load_mixture(
         options.dataset,
         options.train_split,
@@ -83,12 +62,13 @@ def pretrain(options: PretrainOptions, training_args: FluxPreTrainingArguments) 
     )
     if options.cache_dir is not None:
         dataset = cache_clips(dataset, options.cache_dir, num_frames=options.cached_frames, size=options.cached_size)
+    say(clip_table(options.dataset, {"train": None if options.streaming else clip_source(dataset).labels}))
     if options.model is None:
-        config = FluxViTConfig.from_json_file(options.model_config)
+        config = FluxViTConfig.from_json_file(model_config_path(options.model_config))
         processor = FluxVideoProcessor(patch_size=config.patch_size)
     else:
-        config = FluxViTConfig.from_pretrained(options.model)
-        processor = FluxVideoProcessor.from_pretrained(options.model)
+        config = FluxViTConfig.from_pretrained(checkpoint_path(options.model))
+        processor = FluxVideoProcessor.from_pretrained(checkpoint_path(options.model))
     teacher = load_teacher(
         options.teacher,
         patch_size=config.patch_size,
@@ -98,7 +78,7 @@ def pretrain(options: PretrainOptions, training_args: FluxPreTrainingArguments) 
         trust_remote_code=options.trust_remote_code,
     )
     without_flip = options.dataset_without_flip or []
-    trainer = FluxPreTrainer(
+    return FluxPreTrainer(
         model=student(options, config, teacher),
         args=training_args,
         train_dataset=dataset,
@@ -108,13 +88,6 @@ def pretrain(options: PretrainOptions, training_args: FluxPreTrainingArguments) 
         flips=[training_args.flip and name not in without_flip for name in options.dataset],
         weights=None if options.streaming else options.dataset_weights,
     )
-    metrics = trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint).metrics
-    copy_to_idle_heads(trainer.accelerator.unwrap_model(trainer.model), trainer.heads)
-    trainer.save_model()
-    trainer.save_state()
-    if training_args.push_to_hub:
-        trainer.push_to_hub(dataset=options.dataset, finetuned_from=options.model, teacher=options.teacher)
-    return metrics
 
 
 def student(options: PretrainOptions, config: FluxViTConfig, teacher: Teacher) -> FluxViTForPreTraining:
@@ -132,7 +105,8 @@ def student(options: PretrainOptions, config: FluxViTConfig, teacher: Teacher) -
     config.validate()
     if options.model is None:
         return FluxViTForPreTraining(config)
-    return FluxViTForPreTraining.from_pretrained(options.model, config=config, ignore_mismatched_sizes=True)
+    checkpoint = checkpoint_path(options.model)
+    return FluxViTForPreTraining.from_pretrained(checkpoint, config=config, ignore_mismatched_sizes=True)
 
 
 @torch.no_grad()
@@ -148,7 +122,7 @@ def copy_to_idle_heads(model: FluxViTForPreTraining, trained: list[int]) -> None
 
 def _check(options: PretrainOptions, args: FluxPreTrainingArguments) -> None:
     if options.model is None and options.model_config is None:
-        raise ValueError("give model (a checkpoint) or model_config (a JSON file, random weights)")
+        raise ValueError("give model (a checkpoint) or model_config (a name or JSON file, random weights)")
     if options.streaming and options.cache_dir:
         raise ValueError("streaming reads videos as they come and cannot be combined with cache_dir")
     if args.snap_to_keyframes and options.cache_dir:
@@ -159,3 +133,4 @@ def _check(options: PretrainOptions, args: FluxPreTrainingArguments) -> None:
         raise ValueError(f"dataset_without_flip names no data set of dataset: {', '.join(unknown)}")
     if options.dataset_weights is not None:
         shares_of(options.dataset_weights, [1] * len(options.dataset))
+    args.resume_from_checkpoint = checkpoint_to_resume(args.resume_from_checkpoint, args.output_dir)

@@ -12,6 +12,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.models.auto.image_processing_auto import get_image_processor_config
 from transformers.models.auto.video_processing_auto import get_video_processor_config
 
+from flux_hf.checkpoints import checkpoint_path
 from flux_hf.modeling.modeling_fluxvit import FluxViTModel
 from flux_hf.modeling.token_selection_fluxvit import kept_positions
 from flux_hf.pretraining.resampling import renormalize, resample_frames, resample_tokens, resize_frames
@@ -243,7 +244,7 @@ def load_teacher(
     Args:
         checkpoint: folder or Hub id of a FluxViT, CLIP, SigLIP, DINOv2, VideoMAE or V-JEPA 2, or of a video model with
             its own code (see [`RemoteTeacher`]), with its image or video processor, whose mean and standard deviation
-            are used.
+            are used; `default` is the checkpoint of the package.
         patch_size, image_mean, image_std: of the student, whose pixels the teacher is given.
         bf16: hold its weights in bf16.
         trust_remote_code: run the code in the checkpoint, if the model is none of those named.
@@ -252,6 +253,7 @@ def load_teacher(
         ValueError: the model is of another kind or has code that is not trusted or cannot serve, or the checkpoint
             holds no processor.
     """
+    checkpoint = checkpoint_path(checkpoint)
     config, _ = PreTrainedConfig.get_config_dict(checkpoint)
     kind = config.get("model_type")
     if kind not in FAMILIES and "AutoModel" not in config.get("auto_map", {}):

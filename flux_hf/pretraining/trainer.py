@@ -56,7 +56,6 @@ class FluxPreTrainer(ClipTrainer):
         )
         self._check_fit(model)
         self._check_dataset()
-        self.heads = model.fluxvit.resolve_heads(self.token_budgets)
         self.teacher_cache = None
         if self.args.teacher_cache is not None:
             self.teacher_cache = TeacherCache(
@@ -128,7 +127,7 @@ class FluxPreTrainer(ClipTrainer):
             features = [layer.gather(1, places[..., None].expand(-1, -1, layer.shape[-1])) for layer in targets.layers]
         self._seconds["teacher_seconds"] += self._now() - started
 
-        output = model(pixel_values_videos=pixels, keep_masks=masks, head_indices=self.heads)
+        output = model(pixel_values_videos=pixels, keep_masks=masks)
         losses = alignment_losses(output, features, targets.pooled)
         parts = {}
         for budget, (layers, pooled) in zip(self.token_budgets, losses, strict=True):

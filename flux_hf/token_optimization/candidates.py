@@ -8,14 +8,14 @@ import torch
 from datasets import Dataset
 
 from flux_hf.classification import MODEL_RUNS
-from flux_hf.evaluation.accuracy import view_gmacs
+from flux_hf.costs import view_gmacs
 from flux_hf.evaluation.scoring import Arm
-from flux_hf.evaluation.views import Grid, Views, read_views
 from flux_hf.modeling.configuration_fluxvit import FluxViTConfig
 from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification
-from flux_hf.processing.grid_fluxvit import normalize_grids
+from flux_hf.processing.grid_fluxvit import Grid, grid_tokens, normalize_grids
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
 from flux_hf.processing.video_source_fluxvit import VideoDecodeError
+from flux_hf.processing.views_fluxvit import Views, read_views
 
 OBJECTIVES = ("tokens", "gmacs", "latency_ms")
 TIMED_VIDEOS = 3
@@ -43,16 +43,11 @@ def candidate_grids(token_budget: int, frames: list[int], sizes: list[int], patc
         raise ValueError(f"frames, sizes and budgets must be >= 1, got {frames}, {sizes} and {token_budget}")
     if wrong := [size for size in sizes if size < 1 or size % patch_size]:
         raise ValueError(f"sizes must be multiples of patch_size={patch_size}, got {wrong}")
-    grids = [(f, size) for f in sorted(set(frames)) for size in sorted(set(sizes))]
+    grids = [Grid(f, size) for f in sorted(set(frames)) for size in sorted(set(sizes))]
     grids = [grid for grid in grids if grid_tokens(grid, patch_size) >= token_budget]
     if not grids:
         raise ValueError(f"no grid of {frames} frames x {sizes} pixels has {token_budget} tokens")
     return sorted(grids, key=lambda grid: grid_tokens(grid, patch_size))
-
-
-def grid_tokens(grid: Grid, patch_size: int) -> int:
-    """Tokens of a grid, all of which pass the patch embedding."""
-    return grid[0] * (grid[1] // patch_size) ** 2
 
 
 def with_grids(processor: FluxVideoProcessor, grids: dict[int, Grid]) -> FluxVideoProcessor:
@@ -79,7 +74,7 @@ def grid_cost(
     if objective == "tokens":
         return min(token_budget, grid_tokens(grid, model.config.patch_size))
     if objective == "gmacs":
-        return view_gmacs(model.config, processor, token_budget, grid)
+        return view_gmacs(model.config, token_budget, grid)
     if objective != "latency_ms":
         raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}, got {objective!r}")
     times = []
@@ -102,10 +97,10 @@ def clip_milliseconds(
     """Milliseconds from the file to the logits of the central clip of a row, between its times where it has any: one
     decoding, and the median of three forwards after one that is not counted. Raises `VideoDecodeError`."""
     started = time.perf_counter()
-    (grid,), pixels = read_views(
+    (framing,), pixels = read_views(
         row["video"],
         processor,
-        lambda source: [arm.grid_for(processor, source)],
+        [(arm.token_budget, arm.grid)],
         Views(),
         start=row.get("start"),
         end=row.get("end"),
@@ -114,6 +109,6 @@ def clip_milliseconds(
     runs = []
     for _ in range(1 + MODEL_RUNS):
         started = time.perf_counter()
-        arm.forward(model, pixels[grid].to(model.device, model.dtype), arm.token_budget).cpu()
+        arm.forward(model, pixels[framing].to(model.device, model.dtype), arm.token_budget).cpu()
         runs.append(time.perf_counter() - started)
     return 1000 * (decoding + statistics.median(runs[1:]))

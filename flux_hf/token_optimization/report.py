@@ -6,6 +6,7 @@ import numpy as np
 
 from flux_hf.evaluation.report import pyplot
 from flux_hf.tables import table
+from flux_hf.token_optimization.search import SIGNIFICANCE, alone_right, sign_test
 
 COST_NAMES = {"tokens": "tokens kept", "gmacs": "GMACs", "latency_ms": "ms from file to answer"}
 
@@ -161,6 +162,54 @@ def markdown_table(result: dict) -> str:
         f"search did not see. The search tried {compute['evaluations']} of {compute['exhaustive']} pairs of video and "
         f"grid ({100 * compute['share']:.0f} %), {compute['gmacs']:.0f} of {compute['gmacs_exhaustive']:.0f} GMACs.\n"
     )
+
+
+def paired_comparison(before: list[dict], after: list[dict], token_budgets: list[int]) -> dict[int, dict]:
+    """For each budget on how many videos the grid found is right `after` alone, on how many the grid from `before`
+    alone, and `p`, the two-sided sign test of the two (1 where no video differs).
+
+    Args:
+        before, after: records of the same videos, as `evaluate` leaves them in its `records_dir`.
+        token_budgets: in the order of the records.
+    """
+    hits = [
+        {r["row"]: [answer["top"][0] == r["label"] for answer in r["arms"]] for r in records if "reason" not in r}
+        for records in (before, after)
+    ]
+    rows = sorted(hits[0].keys() & hits[1].keys())
+    compared = {}
+    for place, budget in enumerate(token_budgets):
+        old, new = ([found[row][place] for row in rows] for found in hits)
+        more, fewer = alone_right(new, old)
+        p = min(1.0, 2 * sign_test(max(more, fewer), min(more, fewer)))
+        compared[budget] = {"after": more, "before": fewer, "p": p}
+    return compared
+
+
+def what_it_tells(result: dict) -> str:
+    """In words, for each budget: whether the test split tells the grids before and after apart, and which grids the
+    calibration split cannot tell from the one found."""
+    videos, calibration = result["test"]["after"]["num_videos"], result["compute"]["videos"]
+    lines = []
+    for budget, found in result["budgets"].items():
+        old, new = (_grid(result["test"][name]["budgets"][budget]["grid"]) for name in ("before", "after"))
+        pairs = result["test"]["paired"][budget]
+        alone = f"{new} alone is right on {pairs['after']}, {old} alone on {pairs['before']}"
+        if old == new:
+            line = f"the grid stays {new}"
+        elif pairs["p"] < SIGNIFICANCE:
+            better = "better" if pairs["after"] > pairs["before"] else "worse"
+            line = f"{new} is {better} than {old}: of {videos} test videos {alone}"
+        else:
+            line = f"{videos} test videos are too few to tell {new} from {old}: {alone}"
+        if others := [_grid(grid) for grid in found["equal"] if grid != found["grid"]]:
+            line += f". {calibration} calibration videos cannot tell {new} from {', '.join(others)}"
+        lines.append(f"- {budget} tokens: {line}.")
+    return "\n".join(["What the videos can tell (sign test, 5 %):", "", *lines]) + "\n"
+
+
+def _grid(grid: list[int]) -> str:
+    return f"{grid[0]} x {grid[1]}²"
 
 
 def _percent(figures: dict) -> str:

@@ -21,12 +21,13 @@ from datasets import Dataset
 from flux_hf.evaluation.accuracy import model_labels
 from flux_hf.evaluation.processes import complete_records, open_records, process_state
 from flux_hf.evaluation.scoring import Arm, Forward, logits_at_budget, score_videos
-from flux_hf.evaluation.views import Views, check_processor
 from flux_hf.files import write_text
 from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification
+from flux_hf.processing.grid_fluxvit import grid_tokens
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
+from flux_hf.processing.views_fluxvit import Views, check_processor
 from flux_hf.provenance import file_list_hash, model_hash
-from flux_hf.token_optimization.candidates import OBJECTIVES, candidate_grids, grid_cost, grid_tokens
+from flux_hf.token_optimization.candidates import OBJECTIVES, candidate_grids, grid_cost
 
 SIGNIFICANCE = 0.05
 
@@ -53,6 +54,12 @@ def sign_test(better: int, worse: int) -> float:
     """Probability of at most `worse` of `better` + `worse` fair coin flips: small when the difference is no chance."""
     flips = better + worse
     return sum(math.comb(flips, k) for k in range(worse + 1)) / 2**flips
+
+
+def alone_right(one: list[bool], other: list[bool]) -> tuple[int, int]:
+    """Of two lists for the same videos: how many are right in `one` alone, and in `other` alone."""
+    pairs = list(zip(one, other, strict=True))
+    return sum(a and not b for a, b in pairs), sum(b and not a for a, b in pairs)
 
 
 def search_grids(
@@ -84,10 +91,11 @@ def search_grids(
         forward: what computes the logits. Not part of the settings that are compared when a search goes on.
 
     Returns:
-        `rule` (settings of the search), `budgets`: for each `grid` (the winner), `cost` and `grids`, a list of what is
-        known of every candidate: `grid`, `tokens`, `cost`, `videos` (how many it was tried on), `right`, `accuracy`,
-        `label_score`, `rounds` (how many it was in); and `compute`: `evaluations` (videos x grids), `exhaustive` (all
-        grids on all videos), `share`, `gmacs` and `gmacs_exhaustive`, `videos` and `unreadable`.
+        `rule` (settings of the search), `budgets`: for each `grid` (the winner), `cost`, `equal` (the grids of the last
+        round that are not significantly worse than the most accurate one, itself among them) and `grids`, a list of
+        what is known of every candidate: `grid`, `tokens`, `cost`, `videos` (how many it was tried on), `right`,
+        `accuracy`, `label_score`, `rounds` (how many it was in); and `compute`: `evaluations` (videos x grids),
+        `exhaustive` (all grids on all videos), `share`, `gmacs` and `gmacs_exhaustive`, `videos` and `unreadable`.
 
     Raises:
         ValueError: a setting is not accepted, no grid is left, or `records_dir` holds results of other settings.
@@ -154,17 +162,19 @@ def search_grids(
             )
         ]
     winners = {arm.token_budget: arm for arm in left}
+    equal = {
+        budget: [arm for arm in finalists if arm.token_budget == budget and _not_worse(arm, best, tried)]
+        for budget, best in winners.items()
+    }
     if objective != "tokens":
-        winners = {
-            budget: _cheapest_equal([a for a in finalists if a.token_budget == budget], best, tried, costs)
-            for budget, best in winners.items()
-        }
+        winners = {budget: min(arms, key=costs.get) for budget, arms in equal.items()}
     return {
         "rule": rule,
         "budgets": {
             budget: {
                 "grid": list(arm.grid),
                 "cost": costs[arm],
+                "equal": [list(other.grid) for other in equal[budget]],
                 "grids": [
                     _known(a, tried[a], costs[a], rounds_in[a], patch_size) for a in arms if a.token_budget == budget
                 ],
@@ -209,14 +219,9 @@ def _best(arms: list[Arm], tried: dict, costs: dict, patch_size: int, stay: int)
     return sorted(arms, key=order)[:stay]
 
 
-def _cheapest_equal(finalists: list[Arm], best: Arm, tried: dict, costs: dict) -> Arm:
-    def not_worse(arm: Arm) -> bool:
-        pairs = [(mine[0], its[0]) for mine, its in zip(tried[best], tried[arm], strict=True)]
-        better = sum(mine and not its for mine, its in pairs)
-        worse = sum(its and not mine for mine, its in pairs)
-        return better <= worse or sign_test(better, worse) >= SIGNIFICANCE
-
-    return min((arm for arm in finalists if not_worse(arm)), key=costs.get)
+def _not_worse(arm: Arm, best: Arm, tried: dict) -> bool:
+    better, worse = alone_right([hit for hit, _ in tried[best]], [hit for hit, _ in tried[arm]])
+    return better <= worse or sign_test(better, worse) >= SIGNIFICANCE
 
 
 def _known(arm: Arm, tried: list, cost: float, rounds: int, patch_size: int) -> dict:

@@ -5,80 +5,25 @@ from enum import Enum
 
 from transformers import SchedulerType, TrainingArguments
 
+from flux_hf.options.parsing import arguments_from_recipe
+from flux_hf.options.training import ClipTrainingOptions, FinetuneOptions, FluxTrainingOptions
+
 
 @dataclass
-class ClipTrainingArguments(TrainingArguments):
+class ClipTrainingArguments(ClipTrainingOptions, TrainingArguments):
     """`transformers.TrainingArguments` and what fine-tuning and pre-training share: grids, loading, augmentation.
 
     `remove_unused_columns` is False here: the columns of a video data set are read by our loader, not by the model's
     forward.
     """
 
-    weight_decay: float = field(
-        default=0.05, metadata={"help": "Not of norms, biases, positions, cls and per-channel affine maps."}
-    )
     lr_scheduler_type: SchedulerType | str = field(default="cosine", metadata={"help": "Learning rate schedule."})
     remove_unused_columns: bool = field(default=False, metadata={"help": "Must stay off for video data sets."})
-    layer_decay: float = field(default=1.0, metadata={"help": "Learning rate of a layer over that of the next one."})
-
-    token_budgets: list[int] | None = field(
-        default=None,
-        metadata={
-            "help": "Budgets trained in one step: one is Flux-Single, several are Flux-Multi. Default: the heads'."
-        },
-    )
-
-    min_frames: int = field(default=4, metadata={"help": "Fewest frames of a grid."})
-    max_frames: int = field(default=24, metadata={"help": "Most frames of a grid."})
-    frames_step: int = field(default=2, metadata={"help": "Step between numbers of frames."})
-    min_size: int = field(default=168, metadata={"help": "Smallest side of a grid in pixels."})
-    max_size: int = field(default=252, metadata={"help": "Largest side of a grid in pixels."})
-    size_step: int = field(default=28, metadata={"help": "Step between sides in pixels."})
-    min_pool_tokens: int = field(default=2048, metadata={"help": "Fewest tokens of a grid before selection."})
-    max_pool_tokens: int = field(default=4096, metadata={"help": "Most tokens of a grid before selection."})
-
-    views_per_video: int = field(
-        default=1, metadata={"help": "Clips made of one decoded video; batches grow by it (repeated augmentation)."}
-    )
-    decode_short_side: int = field(
-        default=320, metadata={"help": "Larger training videos are scaled down to this short side when decoded."}
-    )
-    snap_to_keyframes: bool = field(
-        default=False,
-        metadata={
-            "help": "Move the frame drawn from a segment to the nearest key frame of that segment, where it has one: "
-            "faster, with less variety. Video files only, not for clips of a cache."
-        },
-    )
-    max_unreadable_in_a_row: int = field(
-        default=10, metadata={"help": "Training stops after this many unreadable videos in a row."}
-    )
-    shuffle_buffer: int = field(default=1000, metadata={"help": "Videos among which a streamed data set is shuffled."})
-
-    multi_scale_crop: list[float] | None = field(
-        default=None,
-        metadata={
-            "help": "Crop with sides drawn from these shares of the short side, at one of 13 places (MultiScaleCrop), "
-            "instead of a random crop by area and aspect."
-        },
-    )
-    min_crop_area: float = field(
-        default=0.08, metadata={"help": "Smallest share of the frame's area that a random crop takes; 1 takes all."}
-    )
-    max_crop_aspect: float = field(
-        default=4 / 3, metadata={"help": "Width over height, or height over width, of a random crop is at most this."}
-    )
-    flip: bool = field(default=True, metadata={"help": "Mirror half of the clips; off where labels name directions."})
-    rand_augment_ops: int = field(default=2, metadata={"help": "Operations of RandAugment, each done with p = 0.5."})
-    rand_augment_magnitude: float = field(default=9.0, metadata={"help": "Mean strength of RandAugment, 0 to 10."})
-    rand_augment_std: float = field(default=0.5, metadata={"help": "Standard deviation of that strength."})
-    random_erasing: float = field(default=0.0, metadata={"help": "Probability that a box of a clip is erased."})
-    random_colors: bool = field(
-        default=False, metadata={"help": "Random order of the colour channels, inversion, brightness and contrast."}
-    )
 
     def __post_init__(self):
         super().__post_init__()
+        # Pinned memory speeds up copies to a GPU; without one torch only warns.
+        self.dataloader_pin_memory = self.dataloader_pin_memory and self.device.type not in ("cpu", "mps")
         limits = {
             "views_per_video": (1, None),
             "decode_short_side": (1, None),
@@ -100,7 +45,7 @@ class ClipTrainingArguments(TrainingArguments):
 
 
 @dataclass
-class FluxTrainingArguments(ClipTrainingArguments):
+class FluxTrainingArguments(FluxTrainingOptions, ClipTrainingArguments):
     """`transformers.TrainingArguments` and the options of Flux fine-tuning.
 
     Defaults are those of the paper's fine-tuning (arXiv 2503.14237, Table 15, Kinetics; sampling Tables 14 and 16).
@@ -111,35 +56,6 @@ class FluxTrainingArguments(ClipTrainingArguments):
       Table 15. The rate belongs to its batch size of 512 to 1024 clips.
     - `remove_unused_columns` False, as in [`ClipTrainingArguments`].
     """
-
-    learning_rate: float = field(default=2e-4, metadata={"help": "Peak learning rate, that of the heads."})
-    warmup_steps: float = field(default=0.125, metadata={"help": "Steps of linear warm-up; below 1 a share of all."})
-
-    one_budget_per_step: bool = field(
-        default=False,
-        metadata={"help": "Train one of token_budgets in each step, drawn at random: cheaper, without alignment."},
-    )
-    alignment_weight: float = field(
-        default=1.0, metadata={"help": "Weight of the alignment of smaller budgets to the largest one."}
-    )
-    eval_token_budgets: list[int] | None = field(
-        default=None, metadata={"help": "Budgets of evaluation during training. Default: those of token_budgets."}
-    )
-
-    motion_symmetries: bool = field(
-        default=False,
-        metadata={"help": "Turn, mirror and reverse clips and their labels (labels of the motion clips only)."},
-    )
-    mixup_alpha: float = field(default=0.0, metadata={"help": "Parameter of mixup on batches; 0 is off."})
-    cutmix_alpha: float = field(default=0.0, metadata={"help": "Parameter of cutmix on batches; 0 is off."})
-
-    ema_decay: float | None = field(
-        default=None, metadata={"help": "Evaluate and save a moving average of the weights with this decay."}
-    )
-    freeze: str = field(
-        default="nothing",
-        metadata={"help": "backbone: train pooling heads and classifiers only.", "choices": ["nothing", "backbone"]},
-    )
 
     def __post_init__(self):
         super().__post_init__()
@@ -153,6 +69,19 @@ class FluxTrainingArguments(ClipTrainingArguments):
         check_budgets(self, "eval_token_budgets")
         if self.freeze not in ("nothing", "backbone"):
             raise ValueError(f"freeze must be nothing or backbone, got {self.freeze!r}")
+
+    @classmethod
+    def from_recipe(cls, recipe: str, **overrides) -> "FluxTrainingArguments":
+        """The training arguments of a recipe, a name (`flux-hf recipes` lists them) or the path of a YAML file. What it
+        says about data and model (the options of [`FinetuneOptions`]) is left out.
+
+        Args:
+            overrides: training arguments that win over those of the recipe, `bf16=False` for instance.
+
+        Raises:
+            ValueError: there is no such recipe; it has options that fine-tuning does not know, or values that are none.
+        """
+        return arguments_from_recipe(cls, recipe, overrides, beside=FinetuneOptions)
 
 
 def check_limits(args: TrainingArguments, limits: dict[str, tuple[float, float | None]]) -> None:

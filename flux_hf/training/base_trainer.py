@@ -10,16 +10,18 @@ import torch
 from accelerate.data_loader import prepare_data_loader
 from torch.utils.data import DataLoader
 from transformers import Trainer
-from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import logging
 
 from flux_hf.data import CachedClips, clip_source
 from flux_hf.hub.model_card import build_model_card
 from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification
+from flux_hf.processing.grid_fluxvit import Grid, grid_tokens
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
 from flux_hf.training.arguments import recipe_of
 from flux_hf.training.grids import admissible_grids
+from flux_hf.training.heads import heads_to_train
 from flux_hf.training.optimizer import parameter_groups
+from flux_hf.training.output_folder import checkpoint_to_resume
 from flux_hf.training.sampling import EpochOfSampler, GridBatchSampler
 from flux_hf.training.streaming import StreamedBatches
 from flux_hf.training.training_clips import TrainingClips
@@ -50,26 +52,22 @@ class ClipTrainer(Trainer):
         if self.processing_class is None:
             self.processing_class = FluxVideoProcessor(patch_size=config.patch_size)
         self.token_budgets = sorted(self.args.token_budgets or config.head_token_budgets, reverse=True)
-        self.accelerator.unwrap_model(self.model).fluxvit.resolve_heads(self.token_budgets)
+        self.heads = heads_to_train(self.accelerator.unwrap_model(self.model).fluxvit, self.token_budgets)
         self._parts, self._seconds, self._timed_steps = defaultdict(list), defaultdict(float), 0
         self._unreadable, self._unreadable_count = set(), 0
         self._resumed_from, self._restore_random_state = None, False
 
     def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs):
-        """As in `Trainer`. A streamed data set goes on at the batch where the checkpoint was written, without decoding
-        what comes before it."""
-        if resume_from_checkpoint is True:
-            resume_from_checkpoint = get_last_checkpoint(self.args.output_dir)
-            if resume_from_checkpoint is None:
-                raise ValueError(f"resume_from_checkpoint: there is no checkpoint in {self.args.output_dir}")
-        self._resumed_from = resume_from_checkpoint or None
+        """As in `Trainer`; `resume_from_checkpoint` may also be "last". A streamed data set goes on at the batch where
+        the checkpoint was written, without decoding what comes before it."""
+        self._resumed_from = checkpoint_to_resume(resume_from_checkpoint, self.args.output_dir)
         if isinstance(self.train_dataset, datasets.IterableDataset):
             self.args.ignore_data_skip = True
             self._restore_random_state = self._resumed_from is not None
         return super().train(resume_from_checkpoint=self._resumed_from, **kwargs)
 
-    def grids(self) -> list[tuple[int, int]]:
-        """The (frames, size) pairs that training draws from."""
+    def grids(self) -> list[Grid]:
+        """The grids that training draws from."""
         args = self.args
         return admissible_grids(
             (args.min_frames, args.max_frames, args.frames_step),
@@ -96,6 +94,8 @@ class ClipTrainer(Trainer):
         source = None if streamed else clip_source(self.train_dataset, args.decode_short_side, args.snap_to_keyframes)
         if not streamed and source is None:
             return super().get_train_dataloader()
+        largest = max(grid_tokens(grid, self.model.config.patch_size) for grid in self.grids())
+        heads_to_train(self.accelerator.unwrap_model(self.model).fluxvit, self.token_budgets, largest)
         names = self.train_dataset.features["label"].names if streamed else source.label_names
         if args.torch_compile:
             # One graph for every grid and budget; dynamic shapes are slower than that.

@@ -1,125 +1,163 @@
 """Fine-tuning a FluxViT classifier on a labelled video data set, from the options to the saved checkpoint."""
 
-from dataclasses import dataclass, field
+import shlex
+from pathlib import Path
 
-from datasets import IterableDataset
 from transformers import set_seed
+from transformers.trainer_utils import IntervalStrategy
+from transformers.utils import logging
 
-from flux_hf.data import cache_clips, load_video_dataset
+from flux_hf.checkpoints import checkpoint_path
+from flux_hf.data import CachedClips, MissingSplitError, cache_clips, clip_source, load_video_dataset
+from flux_hf.options.training import FinetuneOptions
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
+from flux_hf.progress_bars import no_bars_for_folders
 from flux_hf.training.arguments import FluxTrainingArguments
+from flux_hf.training.output_folder import checkpoint_to_resume, prepare_output_dir
+from flux_hf.training.progress import accuracy_text, show_progress_lines
+from flux_hf.training.splits import check_classes, clip_table, keep_share
 from flux_hf.training.starting_model import ModelChanges, starting_model
 from flux_hf.training.trainer import FluxTrainer
 
-
-@dataclass
-class FinetuneOptions:
-    """What to train on what. How to train is in [`FluxTrainingArguments`]."""
-
-    dataset: str = field(
-        metadata={
-            "help": "Id of a data set on the Hub, or folder: list files of Kinetics, SSv2 or COIN, webdataset shards, "
-            "parquet, or videofolder layout."
-        }
-    )
-    model: str | None = field(default=None, metadata={"help": "Checkpoint to start from: folder or Hub id."})
-    model_config: str | None = field(default=None, metadata={"help": "Without model: JSON config, random weights."})
-    train_split: str = field(default="train", metadata={"help": "Split to train on."})
-    eval_split: str | None = field(
-        default="validation", metadata={"help": "Split to evaluate on; an empty word for no evaluation."}
-    )
-    video_root: str | None = field(
-        default=None, metadata={"help": "Folder of the videos of a list file. Default: the folder of the list."}
-    )
-    labels_file: str | None = field(
-        default=None, metadata={"help": "File with the names of the labels, where the data set has numbers only."}
-    )
-    streaming: bool = field(
-        default=False,
-        metadata={"help": "Read training (not evaluation) videos as they come; needs max_steps."},
-    )
-    cache_dir: str | None = field(
-        default=None,
-        metadata={"help": "Decode all videos once and keep their clips here (uint8, frames x side^2 x 3 bytes each)."},
-    )
-    cached_frames: int = field(default=16, metadata={"help": "Frames kept of each video; training draws from them."})
-    cached_size: int = field(default=256, metadata={"help": "Side of cached clips in pixels."})
-    drop_path_rate: float | None = field(default=None, metadata={"help": "Stochastic depth. Default: the model's."})
-    head_token_budgets: list[int] | None = field(
-        default=None, metadata={"help": "Budgets of the heads of the model, descending. Default: the model's."}
-    )
-    token_budget: int | None = field(
-        default=None, metadata={"help": "Default budget of the trained model. Default: the largest of token_budgets."}
-    )
-    num_frames: int | None = field(
-        default=None, metadata={"help": "With size: grid of evaluation and of the saved processor, at every budget."}
-    )
-    size: int | None = field(default=None, metadata={"help": "Side of that grid in pixels. Default: the processor's."})
+logger = logging.get_logger(__name__)
 
 
 def finetune(options: FinetuneOptions, training_args: FluxTrainingArguments) -> dict[str, float]:
     """Train, evaluate, save model and processor to `training_args.output_dir` and return the last evaluation's metrics
-    (without an evaluation split: those of training).
+    (without clips to evaluate on: those of training). Prints how many clips there are, how training goes on, how
+    accurate the model is and which commands come next.
 
     Raises:
         ValueError: naming the option that makes no sense.
     """
-    if (options.num_frames is None) != (options.size is None):
-        raise ValueError("num_frames and size make one grid: give both or neither")
-    if options.streaming and options.cache_dir:
-        raise ValueError("streaming reads videos as they come and cannot be combined with cache_dir")
-    if training_args.snap_to_keyframes and options.cache_dir:
-        raise ValueError("snap_to_keyframes needs video files and cannot be combined with cache_dir")
+    _check(options, training_args)
+    prepare_output_dir(training_args, options.overwrite, options.model)
     set_seed(training_args.seed)
-    train, label_names = _load(options, options.train_split, options.streaming)
-    validation = None
-    if options.eval_split:
-        validation, eval_names = _load(options, options.eval_split, False)
-        if eval_names != label_names:
-            raise ValueError(
-                f"the splits {options.train_split} and {options.eval_split} have different labels: "
-                f"{sorted(set(label_names) ^ set(eval_names))[:10]}; give labels_file"
-            )
-    elif training_args.eval_strategy != "no":
-        raise ValueError("eval_strategy needs an eval_split")
-    model = starting_model(
-        label_names,
-        checkpoint=options.model,
-        config_file=options.model_config,
-        changes=ModelChanges(options.drop_path_rate, options.head_token_budgets),
-    )
-    budgets = training_args.token_budgets or model.config.head_token_budgets
-    model.config.token_budget = options.token_budget or max(budgets)
-    trainer = FluxTrainer(
-        model=model,
-        args=training_args,
-        train_dataset=train,
-        eval_dataset=validation,
-        processing_class=_processor(options, training_args, model.config),
-    )
-    metrics = trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint).metrics
-    if validation is not None:
-        metrics = trainer.evaluate()
-    trainer.save_model()
-    trainer.save_state()
-    if training_args.push_to_hub:
-        trainer.push_to_hub(dataset=options.dataset, finetuned_from=options.model)
+    say = print if training_args.process_index == 0 else lambda *_: None
+    with no_bars_for_folders(options.dataset, checkpoint_path(options.model)):
+        train, validation = load_splits(options, training_args.seed)
+        _show_clips(options, train, validation, say)
+        if validation is None:
+            training_args.eval_strategy = IntervalStrategy.NO
+        model = starting_model(
+            _label_names(train),
+            checkpoint=options.model,
+            config_file=options.model_config,
+            changes=ModelChanges(options.drop_path_rate, options.head_token_budgets),
+        )
+        budgets = training_args.token_budgets or model.config.head_token_budgets
+        model.config.token_budget = options.token_budget or max(budgets)
+        trainer = FluxTrainer(
+            model=model,
+            args=training_args,
+            train_dataset=train,
+            eval_dataset=validation,
+            processing_class=_processor(options, training_args, model.config),
+        )
+        show_progress_lines(trainer)
+        metrics = trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint).metrics
+        if validation is not None:
+            metrics = trainer.evaluate()
+        trainer.save_model()
+        trainer.save_state()
+        if training_args.push_to_hub:
+            trainer.push_to_hub(dataset=options.dataset, finetuned_from=options.model)
+    say(_end(options, training_args.output_dir, metrics, train if validation is None else validation))
     return metrics
 
 
-def _load(options: FinetuneOptions, split: str, streaming: bool):
-    """The split as the trainer takes it, and the names of its labels."""
-    dataset = load_video_dataset(
+def load_splits(options: FinetuneOptions, seed: int):
+    """The clips to train on and those to evaluate on (None: there are none), as the trainer takes them.
+
+    Raises:
+        ValueError: the labels of the two do not fit, or `validation_share` does not.
+        MissingSplitError: a split that was asked for is not there.
+    """
+    train, validation = _load(options, options.train_split, options.streaming), None
+    names = _label_names(train)
+    if options.validation_share is not None:
+        train, validation = keep_share(train, options.validation_share, seed)
+    elif options.eval_split:
+        try:
+            validation = _load(options, options.eval_split)
+        except MissingSplitError as error:
+            if options.eval_split != FinetuneOptions.eval_split:
+                raise
+            logger.warning(f"warning: {error}; validation_share 0.1 would evaluate on a tenth of the training clips")
+    if validation is not None and (other := _label_names(validation)) != names:
+        if unknown := sorted(set(other) - set(names)):
+            raise ValueError(
+                f"only the split {options.eval_split} has the labels {', '.join(unknown[:10])}: no training clip shows "
+                "them, or labels_file has to name them"
+            )
+        # Labels that only have names where they occur: without one of them the others have other numbers.
+        validation = _load(options, options.eval_split, label_names=names)
+    if options.cache_dir is not None:
+        settings = {"num_frames": options.cached_frames, "size": options.cached_size}
+        train, validation = (
+            split if split is None else cache_clips(split, options.cache_dir, **settings)
+            for split in (train, validation)
+        )
+    return train, validation
+
+
+def _show_clips(options: FinetuneOptions, train, validation, say) -> None:
+    names = _label_names(train)
+    trained = None if options.streaming else list(clip_source(train).labels)
+    evaluated = None if validation is None else list(clip_source(validation).labels)
+    kept = "kept back" if options.validation_share is not None else options.eval_split
+    say(clip_table(names, {options.train_split: trained} | ({} if validation is None else {kept: evaluated})))
+    if trained is not None:
+        check_classes(names, trained, evaluated)
+    if validation is None:
+        say("There is no evaluation.")
+
+
+def _check(options: FinetuneOptions, args: FluxTrainingArguments) -> None:
+    if (options.num_frames is None) != (options.size is None):
+        raise ValueError("num_frames and size make one grid: give both or neither")
+    if options.streaming:
+        for name in ("cache_dir", "validation_share"):
+            if getattr(options, name) is not None:
+                raise ValueError(f"streaming reads videos as they come and cannot be combined with {name}")
+    if args.snap_to_keyframes and options.cache_dir:
+        raise ValueError("snap_to_keyframes needs video files and cannot be combined with cache_dir")
+    args.resume_from_checkpoint = checkpoint_to_resume(args.resume_from_checkpoint, args.output_dir)
+
+
+def _load(options: FinetuneOptions, split: str, streaming: bool = False, label_names: list[str] | None = None):
+    return load_video_dataset(
         options.dataset,
         split,
         streaming=streaming,
         video_root=options.video_root,
-        label_names=options.labels_file,
+        label_names=label_names or options.labels_file,
     )
-    names = dataset.features["label"].names
-    if options.cache_dir is None or isinstance(dataset, IterableDataset):
-        return dataset, names
-    return cache_clips(dataset, options.cache_dir, num_frames=options.cached_frames, size=options.cached_size), names
+
+
+def _label_names(clips) -> list[str]:
+    return clips.label_names if isinstance(clips, CachedClips) else clips.features["label"].names
+
+
+def _end(options: FinetuneOptions, folder: str, metrics: dict, clips) -> str:
+    """Accuracy, folder and the next two commands; `clips` are those from which an example for `classify` is taken."""
+    lines, split = [], "SPLIT"
+    if accuracy := accuracy_text(metrics):
+        unreadable = metrics.get("eval_unreadable", 0)
+        rest = f" ({unreadable} more unreadable)" if unreadable else ""
+        lines.append(f"Right in evaluation, {len(clips) - unreadable} clips{rest}: {accuracy}")
+        split = options.eval_split if options.validation_share is None else split
+    source = None if options.streaming and not accuracy else clip_source(clips)
+    example = source.name(0) if source is not None and Path(source.name(0)).is_file() else "CLIP.mp4"
+    data = ["--dataset", options.dataset, "--split", split]
+    for name in ("video_root", "labels_file"):
+        if getattr(options, name) is not None:
+            data += [f"--{name}", getattr(options, name)]
+    commands = [
+        ["flux-hf", "evaluate", "--checkpoint", folder, *data],
+        ["flux-hf", "classify", example, "--checkpoint", folder],
+    ]
+    return "\n".join([*lines, f"Saved in {folder}. Next:", *(f"  {shlex.join(command)}" for command in commands)])
 
 
 def _processor(options: FinetuneOptions, args: FluxTrainingArguments, config) -> FluxVideoProcessor:
@@ -127,7 +165,8 @@ def _processor(options: FinetuneOptions, args: FluxTrainingArguments, config) ->
     if options.num_frames is not None:
         budgets = {*(args.token_budgets or config.head_token_budgets), *(args.eval_token_budgets or ())}
         grid = (options.num_frames, options.size)
+        settings |= dict.fromkeys(("num_frames", "fps", "size", "crop_size"))  # which would win over the grid
         settings["grids"] = dict.fromkeys(sorted({*budgets, config.token_budget}, reverse=True), grid)
     if options.model is None:
         return FluxVideoProcessor(**settings)
-    return FluxVideoProcessor.from_pretrained(options.model, **settings)
+    return FluxVideoProcessor.from_pretrained(checkpoint_path(options.model), **settings)

@@ -8,16 +8,17 @@ import torch
 from torch.utils.data import Sampler
 from transformers import TrainerCallback
 
+from flux_hf.processing.grid_fluxvit import Grid
 from flux_hf.training.grids import grid_of_step
 
 
 class ClipRequest(NamedTuple):
-    """One training clip to make: which video, in which epoch, on which grid (frames, size in pixels), and how often it
+    """One training clip to make: which video, in which epoch, on which grid of squares, and how often it
     came before in that epoch."""
 
     index: int
     epoch: int
-    grid: tuple[int, int]
+    grid: Grid
     repeat: int = 0
 
 
@@ -50,7 +51,7 @@ class GridBatchSampler(Sampler[list[ClipRequest]]):
         self,
         num_videos: int,
         batch_size: int,
-        grids: list[tuple[int, int]],
+        grids: list[Grid],
         *,
         batches_per_step: int = 1,
         seed: int = 0,

@@ -5,8 +5,11 @@ from dataclasses import dataclass
 import torch
 from transformers.utils import logging
 
+from flux_hf.checkpoints import checkpoint_path
 from flux_hf.modeling.configuration_fluxvit import FluxViTConfig
 from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification
+from flux_hf.modeling.modeling_fluxvit_pretraining import FluxViTForPreTraining
+from flux_hf.options.recipes import model_config_path
 
 logger = logging.get_logger(__name__)
 
@@ -33,51 +36,61 @@ def starting_model(
 
     A checkpoint keeps its classifiers when it has the same labels. When its labels include all of ours (Kinetics-710 to
     Kinetics-400), each of our classes takes the weights of the class of the same name; otherwise the classifiers start
-    at random. Which of it happened is logged.
+    at random. Which of it happened is logged. A pre-trained checkpoint has no classifiers yet.
 
     Args:
-        checkpoint: folder or Hub id.
-        config_file: JSON configuration, to start from random weights when there is no checkpoint.
+        checkpoint: folder, Hub id, or `default` for the one in the package.
+        config_file: JSON configuration or the name of one in the package (`fluxvit_nano`), to start from random weights
+            when there is no checkpoint.
 
     Raises:
-        ValueError: when neither is given.
+        ValueError: when neither is given, or no configuration has that name.
     """
     if checkpoint is None and config_file is None:
-        raise ValueError("give model (a checkpoint) or model_config (a JSON file, random weights)")
+        raise ValueError("give model (a checkpoint) or model_config (a name or JSON file, random weights)")
     names = {
         "id2label": dict(enumerate(label_names)),
         "label2id": {name: index for index, name in enumerate(label_names)},
     }
     if checkpoint is None:
-        config = FluxViTConfig.from_json_file(config_file)
+        config = FluxViTConfig.from_json_file(model_config_path(config_file))
         config.update(names | changes.as_dict())
         return FluxViTForVideoClassification(config)
 
-    known = FluxViTConfig.from_pretrained(checkpoint).label2id
-    model = FluxViTForVideoClassification.from_pretrained(
-        checkpoint, ignore_mismatched_sizes=True, **names, **changes.as_dict()
-    )
-    if not set(label_names) <= known.keys():
-        if [known.get(name) for name in label_names] != list(range(len(known))):
-            _new_classifiers(model)
-            logger.warning(f"{checkpoint} does not have all {len(label_names)} labels: the classifiers start at random")
+    checkpoint = checkpoint_path(checkpoint)
+    if FluxViTConfig.from_pretrained(checkpoint).architectures == [FluxViTForPreTraining.__name__]:
+        encoder = FluxViTForPreTraining.from_pretrained(checkpoint, **changes.as_dict()).fluxvit
+        encoder.config.update(names)
+        model = FluxViTForVideoClassification(encoder.config)
+        model.fluxvit = encoder
         return model
-    if [known[name] for name in label_names] != list(range(len(known))):
-        _take_classes(model, checkpoint, [known[name] for name in label_names])
+    model = FluxViTForVideoClassification.from_pretrained(checkpoint, **changes.as_dict())
+    known = model.config.label2id
+    taken = [known.get(name) for name in label_names]
+    model.config.update(names)
+    model.num_labels = model.config.num_labels
+    if taken == list(range(len(known))):
+        return model
+    if None not in taken:
+        _new_classifiers(model, taken)
         logger.info(f"classifiers of {len(label_names)} of the {len(known)} labels of {checkpoint} taken by name")
+    else:
+        _new_classifiers(model, None)
+        logger.warning(
+            f"{checkpoint} does not know all {len(label_names)} labels of the data set: the classifiers start at random"
+        )
     return model
 
 
 @torch.no_grad()
-def _take_classes(model: FluxViTForVideoClassification, checkpoint: str, classes: list[int]) -> None:
-    larger = FluxViTForVideoClassification.from_pretrained(checkpoint)
-    for mine, theirs in zip(model.classifiers, larger.classifiers, strict=True):
-        mine.weight.copy_(theirs.weight[classes])
-        mine.bias.copy_(theirs.bias[classes])
-
-
-@torch.no_grad()
-def _new_classifiers(model: FluxViTForVideoClassification) -> None:
-    for classifier in model.classifiers:
-        torch.nn.init.trunc_normal_(classifier.weight, std=model.config.initializer_range)
-        classifier.bias.zero_()
+def _new_classifiers(model: FluxViTForVideoClassification, taken: list[int] | None) -> None:
+    """Classifiers for the labels of the configuration: with the weights of the classes `taken`, or random ones."""
+    for place, old in enumerate(model.classifiers):
+        new = torch.nn.Linear(old.in_features, model.config.num_labels, dtype=old.weight.dtype)
+        if taken is None:
+            torch.nn.init.trunc_normal_(new.weight, std=model.config.initializer_range)
+            new.bias.zero_()
+        else:
+            new.weight.copy_(old.weight[taken])
+            new.bias.copy_(old.bias[taken])
+        model.classifiers[place] = new.train(old.training)

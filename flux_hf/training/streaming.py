@@ -9,6 +9,7 @@ from torch.utils.data import IterableDataset as TorchIterableDataset
 from torch.utils.data import get_worker_info
 
 from flux_hf.data.reading import read_clip
+from flux_hf.processing.grid_fluxvit import Grid
 from flux_hf.processing.video_source_fluxvit import VideoDecodeError
 from flux_hf.training.grids import grid_of_step
 from flux_hf.training.training_clips import TrainingItem, ViewMaker, too_many_unreadable
@@ -46,7 +47,7 @@ class StreamedBatches(TorchIterableDataset):
         make_views: ViewMaker,
         *,
         batch_size: int,
-        grids: list[tuple[int, int]],
+        grids: list[Grid],
         accumulation: int = 1,
         rank: int = 0,
         world_size: int = 1,
@@ -111,7 +112,7 @@ class StreamedBatches(TorchIterableDataset):
         items[0].unreadable.extend(new)
         return items
 
-    def _item(self, row: dict, grid: tuple[int, int], key: tuple[int, ...]) -> TrainingItem:
+    def _item(self, row: dict, grid: Grid, key: tuple[int, ...]) -> TrainingItem:
         views, labels = self.make_views(lambda choose: read_clip(row, choose, **self.reading), row["label"], grid, key)
         return TrainingItem(views, labels, _name(row, key), key, [])
 

@@ -1,7 +1,6 @@
 """The HF Trainer with Flux sampling, the Flux objective and evaluation at several budgets."""
 
 import random
-from collections import defaultdict
 
 import torch
 from torch import nn
@@ -11,10 +10,10 @@ from transformers.utils import logging
 
 from flux_hf.data import clip_source
 from flux_hf.evaluation.metrics import UNREADABLE, accuracy_at_budgets
-from flux_hf.scripts.experiments.motion_clips import LABELS
 from flux_hf.training.augmentation import ClipAugmentation
 from flux_hf.training.base_trainer import ClipTrainer
 from flux_hf.training.evaluation_clips import EvaluationClips, collate_evaluation
+from flux_hf.training.label_symmetries import load_label_symmetries
 from flux_hf.training.moving_average import MovingAverage
 from flux_hf.training.objective import flux_loss_parts
 from flux_hf.training.optimizer import freeze_backbone
@@ -31,9 +30,9 @@ class FluxTrainer(ClipTrainer):
     its items holding `pixel_values_videos` and `labels`; a batch that also holds `token_budget` is trained at that
     budget alone.
 
-    `evaluate` gives `eval_top1_{budget}` and `eval_top5_{budget}` for every budget in one pass over the videos, each on
-    the grid that the processor (`processing_class`) has for it. The loss in the log is the sum of its parts, which are
-    logged beside it.
+    `evaluate` gives `eval_top1_{budget}` and `eval_top5_{budget}` for every budget in one pass over the videos. Pixels
+    are those of the processor (`processing_class`), as in `flux_hf.evaluation` with one clip and one crop. The loss in
+    the log is the sum of its parts, which are logged beside it.
 
     Raises:
         FloatingPointError: during training, when the loss is not finite; names step, grid and videos.
@@ -56,12 +55,15 @@ class FluxTrainer(ClipTrainer):
     def view_maker(self, label_names: list[str]) -> ViewMaker:
         self._name_labels(label_names)
         augmentation = ClipAugmentation(self.args, self.processing_class.image_mean, self.processing_class.image_std)
-        if self.args.motion_symmetries and (unknown := [name for name in label_names if name not in LABELS]):
-            raise ValueError(
-                f"motion_symmetries knows what becomes of {', '.join(LABELS)} when a clip is turned, mirrored or "
-                f"played backwards, not of {', '.join(unknown[:5])}: set it to false"
-            )
-        return ViewMaker(augmentation, self.args.views_per_video, label_names if self.args.motion_symmetries else None)
+        symmetries = None
+        if self.args.label_symmetries is not None:
+            symmetries = load_label_symmetries(self.args.label_symmetries, label_names)
+            if symmetries.mirrors and self.args.flip:
+                raise ValueError(
+                    f"flip mirrors clips and keeps their labels, label_symmetries {self.args.label_symmetries} changes "
+                    "them: set flip to false"
+                )
+        return ViewMaker(augmentation, self.args.views_per_video, symmetries)
 
     def collator(self, label_names: list[str]) -> TrainingCollator:
         return TrainingCollator(self.args, len(label_names))
@@ -82,17 +84,11 @@ class FluxTrainer(ClipTrainer):
         source = clip_source(dataset)
         if source is None:
             return super().get_eval_dataloader(eval_dataset)
-        clips = EvaluationClips(source, self.processing_class, list(self._budgets_by_grid()))
+        clips = EvaluationClips(source, self.processing_class, self.eval_token_budgets)
         loader = DataLoader(
             clips, self.args.eval_batch_size, collate_fn=collate_evaluation, **self._loader_options(persistent=False)
         )
         return self.accelerator.prepare(loader)
-
-    def _budgets_by_grid(self) -> dict[tuple[int, int], list[int]]:
-        by_grid = defaultdict(list)
-        for budget in self.eval_token_budgets:
-            by_grid[self.processing_class.choose_grid(budget)].append(budget)
-        return by_grid
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         self._note_unreadable(inputs.get("unreadable", ()))
@@ -119,20 +115,30 @@ class FluxTrainer(ClipTrainer):
         for _, reason in inputs.pop("unreadable", ()):
             logger.warning(f"left out of the evaluation: {reason}")
         inputs = self._prepare_inputs(inputs)
-        grids, labels = inputs["pixel_values_videos"], inputs["labels"]
-        if isinstance(grids, torch.Tensor):
-            answers = [(grids, self.eval_token_budgets)]
+        pixels, labels = inputs["pixel_values_videos"], inputs["labels"]
+        if isinstance(pixels, torch.Tensor):
+            forwards = [(pixels, list(range(len(pixels))), budget) for budget in self.eval_token_budgets]
         else:
-            answers = zip(grids, self._budgets_by_grid().values(), strict=True)
-        by_budget = {}
+            forwards = [(pixels[group], rows, budget) for group, rows, budget in inputs["forwards"]]
+        shape = len(labels), len(self.eval_token_budgets), self.model.config.num_labels
+        logits = torch.zeros(shape, device=labels.device)
         with torch.no_grad(), self.compute_loss_context_manager():
-            for pixels, budgets in answers:
-                for budget in budgets:
-                    by_budget[budget] = model(pixel_values_videos=pixels, token_budget=budget).logits.float()
-        logits = torch.stack([by_budget[budget] for budget in self.eval_token_budgets], dim=1)
+            for clips, rows, budget in forwards:
+                answer = model(pixel_values_videos=clips, token_budget=budget).logits
+                logits[rows, self.eval_token_budgets.index(budget)] = answer.to(logits)
+            self._make_up_forwards(model, len(forwards))
         targets = labels[:, None].expand(-1, logits.shape[1])
         loss = nn.functional.cross_entropy(logits.transpose(1, 2), targets, ignore_index=UNREADABLE)
         return (loss, None, None) if prediction_loss_only else (loss, logits, labels)
+
+    def _make_up_forwards(self, model, count: int) -> None:
+        """Run as many forwards as the process with the most: where weights are in shards, each needs all processes."""
+        if self.accelerator.num_processes > 1:
+            most = int(self.accelerator.gather(torch.tensor([count], device=self.args.device)).max())
+            config = self.model.config
+            patch = torch.zeros(1, 1, config.num_channels, config.patch_size, config.patch_size)
+            for _ in range(most - count):
+                model(pixel_values_videos=patch.to(self.args.device), token_budget=1)
 
     def _accuracy(self, prediction: EvalPrediction) -> dict[str, float]:
         return accuracy_at_budgets(prediction.predictions, prediction.label_ids, self.eval_token_budgets)

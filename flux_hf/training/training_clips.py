@@ -8,10 +8,11 @@ import torch
 from torch.utils.data import Dataset
 
 from flux_hf.processing.frame_sampling_fluxvit import random_in_segments
+from flux_hf.processing.grid_fluxvit import Grid
 from flux_hf.processing.video_source_fluxvit import VideoDecodeError
-from flux_hf.scripts.experiments.motion_clips.symmetries import symmetric_view
 from flux_hf.training.arguments import FluxTrainingArguments
 from flux_hf.training.augmentation import ClipAugmentation, mix_batch, random_state
+from flux_hf.training.label_symmetries import LabelSymmetries
 from flux_hf.training.sampling import ClipRequest
 
 
@@ -40,37 +41,23 @@ class ViewMaker:
     Args:
         augmentation: of every view.
         views: views of one decoding.
-        label_names: given, views are also turned, mirrored and played backwards, and their labels with them (only for
-            the labels of the motion clips).
+        symmetries: given, views are also turned, mirrored and played backwards, as it says, and labels with them.
     """
 
-    def __init__(self, augmentation: ClipAugmentation, views: int = 1, label_names: list[str] | None = None):
-        self.augmentation, self.views, self.label_names = augmentation, views, label_names
+    def __init__(self, augmentation: ClipAugmentation, views: int = 1, symmetries: LabelSymmetries | None = None):
+        self.augmentation, self.views, self.symmetries = augmentation, views, symmetries
 
-    def __call__(self, read, label: int, grid: tuple[int, int], key: tuple) -> tuple[list[torch.Tensor], list[int]]:
-        """Views and their labels, a function of the video, `grid` (frames, size in pixels) and `key`. `read` takes a
+    def __call__(self, read, label: int, grid: Grid, key: tuple) -> tuple[list[torch.Tensor], list[int]]:
+        """Views and their labels, a function of the video, `grid` (of squares) and `key`. `read` takes a
         function total -> frame numbers and gives uint8 frames (frames, height, width, 3)."""
         num_frames, size = grid
         with random_state(*key) as generator:
             frames = read(lambda total: random_in_segments(total, num_frames, generator))
-            views = [self._symmetric(frames, label, generator) for _ in range(self.views)]
+            views = [self._view(frames, label, generator) for _ in range(self.views)]
             return [self.augmentation(view, size) for view, _ in views], [label for _, label in views]
 
-    def _symmetric(self, frames: np.ndarray, label: int, generator: np.random.Generator) -> tuple[np.ndarray, int]:
-        if self.label_names is None:
-            return frames, label
-        frames, name = symmetric_view(
-            frames,
-            self.label_names[label],
-            quarter_turns=int(generator.integers(4)),
-            mirror=generator.random() < 0.5,
-            backwards=generator.random() < 0.5,
-        )
-        if name not in self.label_names:
-            raise ValueError(
-                f"motion_symmetries turned {self.label_names[label]} into {name}, which is not a label here"
-            )
-        return frames, self.label_names.index(name)
+    def _view(self, frames: np.ndarray, label: int, generator: np.random.Generator) -> tuple[np.ndarray, int]:
+        return (frames, label) if self.symmetries is None else self.symmetries.view(frames, label, generator)
 
 
 class TrainingClips(Dataset):

@@ -62,25 +62,27 @@ def _measured(model, budget: int, batch: int, options: ModelOptions) -> dict:
     import torch
 
     from flux_hf.costs import forward_macs
-    from flux_hf.processing.grid_fluxvit import choose_grid
+    from flux_hf.processing.grid_fluxvit import choose_grid, grid_tokens
     from flux_hf.scripts.benchmarks.measuring.floor import matmuls_and_attention, selection_and_positions, shares
     from flux_hf.scripts.benchmarks.measuring.inference_options import compiled, has_bfloat16, in_bfloat16
     from flux_hf.scripts.benchmarks.measuring.naive import NaiveForward
     from flux_hf.scripts.benchmarks.measuring.timing import alternating
 
     patch = model.config.patch_size
-    frames, side = choose_grid(budget, patch)
-    grid = (frames, side // patch, side // patch)
-    tokens = frames * (side // patch) ** 2
+    grid = choose_grid(budget, patch)
+    tokens = grid_tokens(grid, patch)
     kept = min(budget, tokens)
-    pixels, naive = torch.randn(batch, frames, model.config.num_channels, side, side), NaiveForward(model)
+    pixels = torch.randn(batch, grid.frames, model.config.num_channels, *grid.pixels())
+    naive = NaiveForward(model)
     with torch.inference_mode():
         difference = (model(pixels, token_budget=budget).logits - naive(pixels, budget)).abs().max().item()
         runs = {
             "forward": lambda: model(pixels, token_budget=budget),
             "floor": matmuls_and_attention(model, batch, tokens, kept),
             "naive": lambda: naive(pixels, budget),
-            "selection and positions": selection_and_positions(model, batch, grid, budget),
+            "selection and positions": selection_and_positions(
+                model, batch, (grid.frames, *grid.patch_grid(patch)), budget
+            ),
         }
         if options.compile:
             torch.compiler.reset()
@@ -93,7 +95,7 @@ def _measured(model, budget: int, batch: int, options: ModelOptions) -> dict:
         timed = alternating(runs, options.repeats, options.most_seconds)
         parts = shares(runs["forward"])
     return {
-        "grid": [frames, side],
+        "grid": list(grid),
         "gmacs": batch * forward_macs(model.config, kept, tokens) / 1e9,
         "runs": timed,
         "shares": parts,

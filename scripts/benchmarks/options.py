@@ -83,13 +83,12 @@ def main(argv: list[str] | None = None) -> None:
     print(json.dumps(result["inference_options"], indent=1))
 
 
-def _timed(runs: dict, grid: tuple[int, int], batch: int, repeats: int) -> dict:
+def _timed(runs: dict, grid, batch: int, repeats: int) -> dict:
     import torch
 
     from flux_hf.scripts.benchmarks.measuring.timing import alternating
 
-    frames, side = grid
-    pixels = torch.randn(batch, frames, 3, side, side)
+    pixels = torch.randn(batch, grid.frames, 3, *grid.pixels())
     with torch.inference_mode():
         # Compiling takes longer than all turns together: before the clock starts.
         runs["compiled"](pixels)

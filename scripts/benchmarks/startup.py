@@ -27,14 +27,14 @@ class StartupOptions:
 
 def main(argv: list[str] | None = None) -> None:
     (options,) = parse_options(StartupOptions, argv, __doc__)
-    from flux_hf.cli import command_files
+    from flux_hf.cli import COMMANDS
     from flux_hf.provenance import provenance
     from flux_hf.scripts.benchmarks.measuring.processes import cpu_seconds
     from flux_hf.scripts.benchmarks.measuring.timing import spread
 
     runs = {("import", name): [sys.executable, "-c", code] for name, code in STATEMENTS.items()}
     flux_hf = [sys.executable, "-m", "flux_hf.cli"]
-    runs |= {("help", name): [*flux_hf, name, "--help"] for name in command_files()}
+    runs |= {("help", name): [*flux_hf, name, "--help"] for name in COMMANDS}
     runs["help", "flux-hf"] = [*flux_hf, "--help"]
     seconds = {name: [] for name in runs}
     for turn in range(options.repeats + 1):

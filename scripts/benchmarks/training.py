@@ -105,6 +105,7 @@ def _training(options: BenchmarkOptions, data, folder: Path) -> dict:
     import torch
 
     from flux_hf.costs import forward_macs_at_budgets
+    from flux_hf.processing.grid_fluxvit import Grid, grid_tokens
     from flux_hf.scripts.benchmarks.measuring.matrix_products import matmul_rate
     from flux_hf.scripts.benchmarks.measuring.timing import alternating
 
@@ -125,8 +126,8 @@ def _training(options: BenchmarkOptions, data, folder: Path) -> dict:
     }
     timed = alternating(runs, options.steps, most_seconds=600)
     rate = matmul_rate(dtype=torch.bfloat16 if options.bf16 else torch.float32)
-    grid_tokens = options.num_frames * (options.size // model.config.patch_size) ** 2
-    macs = forward_macs_at_budgets(model.config, budgets, grid_tokens)
+    tokens = grid_tokens(Grid(options.num_frames, options.size), model.config.patch_size)
+    macs = forward_macs_at_budgets(model.config, budgets, tokens)
     return {
         "token_budgets": budgets,
         "runs": timed,

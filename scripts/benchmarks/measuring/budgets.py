@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification
-from flux_hf.processing.grid_fluxvit import choose_grid
+from flux_hf.processing.grid_fluxvit import Grid, choose_grid
 from flux_hf.scripts.benchmarks.measuring.memory import added_kilobytes
 
 BEFORE = """
@@ -28,25 +28,25 @@ with torch.inference_mode():
 """
 
 
-def forward_kilobytes(config_file: Path, batch: int, token_budget: int, grid: tuple[int, int]) -> int:
-    """How far a forward of `batch` clips on `grid` (frames, side in pixels) raises the memory of a fresh process over
+def forward_kilobytes(config_file: Path, batch: int, token_budget: int, grid: Grid) -> int:
+    """How far a forward of `batch` clips on `grid`, of squares, raises the memory of a fresh process over
     that of model and clips; a forward of two patches comes before it."""
     return added_kilobytes(BEFORE, FORWARD, str(config_file), *map(str, (batch, *grid, token_budget)))
 
 
-def patches_kilobytes(config_file: Path, batch: int, grid: tuple[int, int]) -> int:
+def patches_kilobytes(config_file: Path, batch: int, grid: Grid) -> int:
     """The same of the patch embedding alone, which all tokens of the grid pass."""
     return added_kilobytes(BEFORE, PATCHES, str(config_file), *map(str, (batch, *grid, 1)))
 
 
-def grids_of_budget(token_budget: int, patch_size: int) -> list[tuple[int, int]]:
+def grids_of_budget(token_budget: int, patch_size: int) -> list[Grid]:
     """The default (frames, side) of the budget, and with twice and three times as many frames."""
     frames, side = choose_grid(token_budget, patch_size)
-    return [(frames * times, side) for times in (1, 2, 3)]
+    return [Grid(frames * times, side) for times in (1, 2, 3)]
 
 
 def runs_on_grids(
-    model: FluxViTForVideoClassification, token_budget: int, batch: int, grids: list[tuple[int, int]]
+    model: FluxViTForVideoClassification, token_budget: int, batch: int, grids: list[Grid]
 ) -> dict[str, Callable[[], object]]:
     """For every grid two runs: "FRAMESxSIDE", a forward, and "FRAMESxSIDE patches", its patch embedding alone."""
     runs = {}

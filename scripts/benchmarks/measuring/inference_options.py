@@ -8,11 +8,11 @@ import torch
 from datasets import Dataset
 
 from flux_hf.evaluation.figures import wilson_interval
-from flux_hf.evaluation.views import Views, read_views
 from flux_hf.export import ExportOptions, export, load_onnx
 from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
 from flux_hf.processing.video_source_fluxvit import VideoDecodeError
+from flux_hf.processing.views_fluxvit import Views, read_views
 
 Run = Callable[[torch.Tensor], torch.Tensor]
 """Pixels (clips, frames, channels, height, width) -> float32 logits (clips, labels)"""
@@ -87,15 +87,13 @@ def accuracy_of_options(
     for row in dataset:
         try:
             part = {name: row.get(name) for name in ("start", "end")}
-            grids, pixels = read_views(
-                row["video"], processor, lambda _: map(processor.choose_grid, runs), Views(), **part
-            )
+            framings, pixels = read_views(row["video"], processor, [(budget, None) for budget in runs], Views(), **part)
         except VideoDecodeError:
             continue
         labels.append(label_ids[row["label"]])
-        for (budget, named), grid in zip(runs.items(), grids, strict=True):
+        for (budget, named), framing in zip(runs.items(), framings, strict=True):
             for name, run in named.items():
-                answers[budget][name].append(int(run(pixels[grid]).argmax()))
+                answers[budget][name].append(int(run(pixels[framing]).argmax()))
     if not labels:
         raise ValueError("no video of the data set can be read")
     return {

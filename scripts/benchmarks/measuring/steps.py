@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from flux_hf.processing.grid_fluxvit import Grid, grid_tokens
 from flux_hf.scripts.benchmarks.measuring.memory import added_kilobytes
 
 CONFIGS = "scripts/configs/models"
@@ -40,7 +41,7 @@ class StepOptions:
 def step_arguments(options: StepOptions, folder: Path, patch_size: int) -> dict:
     """Training arguments for `steps` steps, after two that are not timed, on the one grid of `options`; every step is
     logged, nothing saved."""
-    tokens = options.num_frames * (options.size // patch_size) ** 2
+    tokens = grid_tokens(Grid(options.num_frames, options.size), patch_size)
     return {
         "output_dir": str(folder / "run"),
         "per_device_train_batch_size": options.batch_size,

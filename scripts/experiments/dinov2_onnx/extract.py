@@ -1,10 +1,9 @@
-"""Write the DINOv2 encoder inside an ONNX file as a teacher for pretrain: extract.py FILE.onnx FOLDER."""
+"""Write the DINOv2 encoder inside an ONNX file as a teacher for pretrain."""
 
-import sys
 from dataclasses import dataclass, field
 
 from flux_hf.cli import run_command
-from flux_hf.options import leading_values, parse_options
+from flux_hf.options import parse_options
 
 
 @dataclass
@@ -19,8 +18,7 @@ class ExtractOptions:
 
 
 def main(argv: list[str] | None = None) -> None:
-    argv = leading_values(sys.argv[1:] if argv is None else argv, "onnx_file", "folder")
-    (options,) = parse_options(ExtractOptions, argv, __doc__)
+    (options,) = parse_options(ExtractOptions, argv, __doc__, {"onnx_file": "FILE", "folder": "FOLDER"})
     from flux_hf.scripts.experiments.dinov2_onnx.extraction import extract_dinov2
 
     config = extract_dinov2(**vars(options))

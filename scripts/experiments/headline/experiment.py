@@ -11,14 +11,15 @@ import torch
 from datasets import Dataset
 from tqdm import tqdm
 
-from flux_hf.costs import forward_macs
+from flux_hf.costs import forward_macs, view_gmacs
 from flux_hf.data import cache_clips, load_video_dataset
-from flux_hf.evaluation.accuracy import model_labels, view_gmacs
+from flux_hf.evaluation.accuracy import model_labels
 from flux_hf.evaluation.scoring import Arm, logits_at_budget, score_videos
-from flux_hf.evaluation.views import Grid, Views
 from flux_hf.files import read_json, write_json, write_text
 from flux_hf.modeling.configuration_fluxvit import FluxViTConfig
+from flux_hf.processing.grid_fluxvit import Grid, as_grid, grid_tokens
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
+from flux_hf.processing.views_fluxvit import Views
 from flux_hf.scripts.experiments.headline.models import METHODS, build_model, load_model
 from flux_hf.scripts.experiments.headline.selection import SELECTIONS
 from flux_hf.token_optimization import search_grids
@@ -127,7 +128,7 @@ def planned_runs(options: HeadlineOptions) -> list[Run]:
 
 def budgets_of(options: HeadlineOptions, config: FluxViTConfig) -> list[int]:
     """All tokens of the fixed grid, a half, a quarter and an eighth."""
-    tokens = options.num_frames * (options.size // config.patch_size) ** 2
+    tokens = grid_tokens(Grid(options.num_frames, options.size), config.patch_size)
     return [tokens // share for share in SHARES]
 
 
@@ -240,8 +241,8 @@ def measure(
     shared = {"batch_size": options.eval_batch_size, "num_workers": options.eval_workers}
     axes = default_axes(model.config)
     found = search_grids(validation, model, processor, budgets, *axes, records_dir=folder / "search", **shared)
-    grids = {budget: tuple(found["budgets"][budget]["grid"]) for budget in budgets}
-    arms = planned_arms((options.num_frames, options.size), grids, model.config.patch_size)
+    grids = {budget: as_grid(found["budgets"][budget]["grid"]) for budget in budgets}
+    arms = planned_arms(Grid(options.num_frames, options.size), grids, model.config.patch_size)
     rows, label_ids = list(range(len(test))), model_labels(test, model)
     records = score_videos(test, rows, model, processor, [*arms.values()], Views(), label_ids=label_ids, **shared)
     answers = [[answer["top"][0] == r["label"] for answer in r["arms"]] for r in records if "reason" not in r]
@@ -252,7 +253,7 @@ def measure(
             "budget": budget,
             "grid": list(arm.grid),
             "top1": statistics.mean(right),
-            "gmacs": view_gmacs(model.config, processor, budget, arm.grid),
+            "gmacs": view_gmacs(model.config, budget, arm.grid),
             "videos": len(answers),
         }
         for ((saving, budget), arm), right in zip(arms.items(), zip(*answers, strict=True), strict=True)
@@ -275,10 +276,10 @@ def planned_arms(fixed: Grid, optimised: dict[int, Grid], patch_size: int) -> di
 def smaller_grids(grid: Grid, budget: int, patch_size: int) -> tuple[Grid, Grid]:
     """The grid with fewer frames, and with a smaller size: as large as fits into the budget, at least one frame and one
     patch."""
-    frames, patches = grid[0], grid[1] // patch_size
-    fewer = max(1, min(frames, budget // patches**2))
-    side = max([1, *(p for p in range(1, patches + 1) if frames * p * p <= budget)])
-    return (fewer, grid[1]), (frames, side * patch_size)
+    fewer = max(1, min(grid.frames, budget // grid_tokens(Grid(1, grid.size), patch_size)))
+    sizes = (Grid(grid.frames, size) for size in range(grid.size, 0, -patch_size))
+    fits = (smaller for smaller in sizes if grid_tokens(smaller, patch_size) <= budget)
+    return Grid(fewer, grid.size), next(fits, Grid(grid.frames, patch_size))
 
 
 @torch.inference_mode()

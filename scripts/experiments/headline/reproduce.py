@@ -3,17 +3,17 @@
 import sys
 from pathlib import Path
 
-from flux_hf import training
 from flux_hf.cli import run_command
 from flux_hf.files import write_json, write_text
 from flux_hf.options import parse_options
+from flux_hf.options.training import FluxTrainingOptions
 from flux_hf.provenance import provenance
 from flux_hf.scripts.experiments.headline import HeadlineOptions, reproduce_headline
 from flux_hf.scripts.experiments.headline.report import over_seeds, plot, table_of_budgets, verdict
 
 
 def main(argv: list[str] | None = None) -> None:
-    options, training_args = parse_options((HeadlineOptions, training.FluxTrainingArguments), argv, __doc__)
+    options, training_args = parse_options((HeadlineOptions, FluxTrainingOptions), argv, __doc__)
     result = reproduce_headline(options, training_args)
     result |= provenance("python scripts/experiments/headline/reproduce.py", argv)
     output = Path(training_args.output_dir)

@@ -3,6 +3,7 @@
 import torch
 
 from flux_hf.modeling.token_selection_fluxvit import select_tokens
+from flux_hf.processing.grid_fluxvit import as_grid, grid_tokens
 
 SEED = 0
 
@@ -59,6 +60,5 @@ SELECTIONS = {"random": with_mask(random_mask), "tube": with_mask(tube_mask), "d
 
 
 def _shape(model, pixels: torch.Tensor) -> tuple[int, int]:
-    batch, frames, _, height, width = pixels.shape
-    patch = model.config.patch_size
-    return batch, frames * (height // patch) * (width // patch)
+    batch, frames, _, *size = pixels.shape
+    return batch, grid_tokens(as_grid((frames, size)), model.config.patch_size)

@@ -3,7 +3,6 @@
 import concurrent.futures
 import dataclasses
 import json
-import multiprocessing
 import os
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from flux_hf.files import claim_folder, write_text
+from flux_hf.processes import worker_processes
 from flux_hf.scripts.experiments.motion_clips.encoding import write_video
 from flux_hf.scripts.experiments.motion_clips.photos import load_photos
 from flux_hf.scripts.experiments.motion_clips.rendering import render_frames
@@ -18,7 +18,7 @@ from flux_hf.scripts.experiments.motion_clips.specification import SOURCES, draw
 from flux_hf.scripts.experiments.motion_clips.trajectories import LABELS
 
 SPLITS = ("train", "validation", "test")
-_GENERATOR_VERSION = 1
+_GENERATOR_VERSION = 2
 _CLIPS_PER_TASK = 16
 
 
@@ -136,8 +136,7 @@ def _run(tasks, num_workers):
     if num_workers == 1:
         yield from map(_render_task, tasks)
         return
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(num_workers, mp_context=context) as pool:
+    with worker_processes(num_workers) as pool:
         futures = [pool.submit(_render_task, task) for task in tasks]
         try:
             for future in concurrent.futures.as_completed(futures):

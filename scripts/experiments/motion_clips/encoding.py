@@ -33,6 +33,7 @@ def _encoder_options(codec, quality):
     if codec == "h264":
         return {"preset": "ultrafast" if quality < 0.7 else "superfast", "crf": str(round(32 - 14 * quality))}
     if codec in ("vp8", "vp9"):
-        return {"deadline": "realtime", "cpu-used": "8"}
+        # A positive speed lets VP8 choose its search by the clock; a negative one is the same speed, held.
+        return {"deadline": "realtime", "cpu-used": "-8"}
     step = round(8 - 5 * quality)
     return {"qmin": str(step), "qmax": str(step)}

@@ -1,13 +1,12 @@
 """Render a data set of motion clips in videofolder layout: make.py --output_dir clips."""
 
 from flux_hf.cli import run_command
+from flux_hf.options import parse_options
 from flux_hf.scripts.experiments.motion_clips import MotionClipOptions, make_dataset
 
 
 def main(arguments=None):
-    from transformers import HfArgumentParser  # here, so that the rendering processes start without it
-
-    (options,) = HfArgumentParser(MotionClipOptions, description=__doc__).parse_args_into_dataclasses(arguments)
+    (options,) = parse_options(MotionClipOptions, arguments, __doc__)
     print(make_dataset(options))
 
 

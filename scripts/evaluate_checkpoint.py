@@ -1,21 +1,13 @@
-"""Measure accuracy of a checkpoint on a data set at several token budgets; writes JSON, a table and a plot."""
+"""Measure accuracy of a checkpoint on a data set at several token budgets."""
 
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from transformers import AutoModelForVideoClassification, AutoVideoProcessor
-
-from flux_hf import default_checkpoint
+from flux_hf.checkpoints import checkpoint_name, checkpoint_path
 from flux_hf.cli import run_command
-from flux_hf.data import load_video_dataset
-from flux_hf.evaluation import evaluate, markdown_table, plot_accuracy
-from flux_hf.evaluation.processes import process_state
-from flux_hf.evaluation.views import CLIP_SAMPLINGS
 from flux_hf.files import write_json, write_text
 from flux_hf.options import naming_option, naming_split, parse_options
-from flux_hf.processing.frame_sampling_fluxvit import DECODING_MODES
-from flux_hf.provenance import provenance
 
 
 @dataclass
@@ -33,9 +25,7 @@ class EvaluateOptions:
     labels_file: str | None = field(
         default=None, metadata={"help": "File with the names of the labels, where the data set has numbers only."}
     )
-    checkpoint: str = field(
-        default_factory=default_checkpoint, metadata={"help": "Folder or Hub id. Default: the one in the package."}
-    )
+    checkpoint: str = field(default="default", metadata={"help": "Folder, Hub id, or default: the one in the package."})
     token_budgets: list[int] | None = field(
         default=None, metadata={"help": "Default: the budgets of the model's heads."}
     )
@@ -43,14 +33,14 @@ class EvaluateOptions:
     num_crops: int = field(default=1, metadata={"help": "Crops along the longer side; the paper: 3."})
     clip_sampling: str = field(
         default="middles",
-        metadata={"help": "Frames of a clip: middles (as on Kinetics), ticks (SSv2).", "choices": CLIP_SAMPLINGS},
+        metadata={"help": "Frames of a clip: middles (as on Kinetics), ticks (SSv2).", "choices": ("middles", "ticks")},
     )
     decoding: str = field(
         default="fast",
         metadata={
             "help": "Frames of one clip: fast takes from each segment the cheapest to decode, exact the middle one. "
             "Several clips are exact.",
-            "choices": DECODING_MODES,
+            "choices": ("fast", "exact"),
         },
     )
     batch_size: int = field(default=32, metadata={"help": "Views per forward."})
@@ -66,14 +56,23 @@ class EvaluateOptions:
 
 def main(argv: list[str] | None = None) -> None:
     (options,) = parse_options(EvaluateOptions, argv, __doc__)
+    from transformers import AutoModelForVideoClassification, AutoVideoProcessor
+
+    from flux_hf.data import load_video_dataset
+    from flux_hf.evaluation import evaluate
+    from flux_hf.evaluation.processes import process_state
+    from flux_hf.progress_bars import no_bars_for_folders
+    from flux_hf.provenance import provenance
+
     output = Path(options.output) if options.output else None
     if output and output.suffix != ".json":
         raise ValueError(f"--output must be a .json file, got {options.output}")
     state = process_state()
-    with naming_option("checkpoint", options.checkpoint):
-        model = AutoModelForVideoClassification.from_pretrained(options.checkpoint).eval().to(state.device)
-        processor = AutoVideoProcessor.from_pretrained(options.checkpoint, decoding=options.decoding)
-    with naming_split(options, "split"):
+    with no_bars_for_folders(checkpoint_path(options.checkpoint)), naming_option("checkpoint", options.checkpoint):
+        checkpoint = checkpoint_path(options.checkpoint)
+        model = AutoModelForVideoClassification.from_pretrained(checkpoint).eval().to(state.device)
+        processor = AutoVideoProcessor.from_pretrained(checkpoint, decoding=options.decoding)
+    with no_bars_for_folders(options.dataset), naming_split(options, "split"):
         dataset = load_video_dataset(
             options.dataset, options.split, video_root=options.video_root, label_names=options.labels_file
         )
@@ -90,16 +89,18 @@ def main(argv: list[str] | None = None) -> None:
         records_dir=output.with_suffix(".videos") if output else None,
     )
     if state.is_main_process:
-        result |= {"dataset": options.dataset, "split": options.split, "checkpoint": _name(options.checkpoint)}
+        result |= {
+            "dataset": options.dataset,
+            "split": options.split,
+            "checkpoint": checkpoint_name(options.checkpoint),
+        }
         _write(result | provenance("flux-hf evaluate", argv), output)
     state.wait_for_everyone()
 
 
-def _name(checkpoint: str) -> str:
-    return Path(checkpoint).name if checkpoint == default_checkpoint() else checkpoint
-
-
 def _write(result: dict, output: Path | None):
+    from flux_hf.evaluation import markdown_table, plot_accuracy
+
     print(markdown_table(result))
     for entry in result["unreadable"]:
         print(f"unreadable: {entry['reason']}", file=sys.stderr)
@@ -114,4 +115,4 @@ def _write(result: dict, output: Path | None):
 
 
 if __name__ == "__main__":
-    run_command("evaluate", main)
+    run_command("flux-hf evaluate", main)

@@ -1,21 +1,16 @@
-"""The views of a video that an evaluation averages: temporal clips x spatial crops, all from one decoding."""
+"""The views of a video whose scores are averaged: temporal clips x spatial crops, all from one decoding."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from transformers.image_utils import SizeDict
 
-from flux_hf.data.reading import cut
-from flux_hf.processing.cropping_fluxvit import crops_along_longer_side
-from flux_hf.processing.frame_sampling_fluxvit import sample_segments, segment_middles
-from flux_hf.processing.video_decoding_fluxvit import read_video
-from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
+from .cropping_fluxvit import crops_along_longer_side
+from .frame_sampling_fluxvit import cut, sample_segments, segment_middles
+from .grid_fluxvit import Framing, Grid
+from .video_batch_fluxvit import flat_videos
 
 CLIP_SAMPLINGS = ("middles", "ticks")
-
-Grid = tuple[int, int]
-"""(frames, size in pixels)"""
 
 
 @dataclass(frozen=True)
@@ -24,7 +19,7 @@ class Views:
 
     Attributes:
         num_clips: temporal clips. Kinetics: 4, Something-Something: 2.
-        num_crops: spatial crops, squares evenly along the longer side; 1 is the central one. The paper takes 3.
+        num_crops: spatial crops, evenly along the longer side; 1 is the central one. The paper takes 3.
         clip_sampling: "middles" takes the same place in each segment (`segment_middles`; the official evaluation on
             Kinetics; one clip is what the processor takes), "ticks" takes every S-th of frames * S even steps, from
             the first frame on (the official evaluation on Something-Something).
@@ -46,7 +41,7 @@ class Views:
 
 
 def clip_frames(total: int, num_frames: int, views: Views) -> np.ndarray:
-    """Frame numbers (clips, num_frames) of a video of `total` frames.
+    """Frame numbers (clips, num_frames) of a video of `total` frames, as the official protocol takes them.
 
     "ticks": clip c of S takes frame int(c * t / S + t * i) with t = total / num_frames; a video that is shorter than
     `num_frames` repeats frames.
@@ -66,13 +61,13 @@ def frames_to_decode(metadata, num_frames: int, views: Views, decoding: str) -> 
     return clip_frames(metadata.total_num_frames, num_frames, views)
 
 
-def check_processor(processor: FluxVideoProcessor, views: Views):
+def check_processor(processor, views: Views):
     """Raises ValueError, naming the option, for a processor whose settings leave nothing to make views of."""
     for name in ("do_sample_frames", "do_resize", "do_center_crop"):
         if not getattr(processor, name):
-            raise ValueError(f"evaluation samples, resizes and crops; the processor has {name}=False")
+            raise ValueError(f"views are sampled, resized and cropped, the processor has {name}=False")
     if processor.fps is not None:
-        raise ValueError(f"evaluation takes a fixed number of frames; the processor has fps={processor.fps}")
+        raise ValueError(f"views have a fixed number of frames, the processor has fps={processor.fps}")
     if views.num_crops > 1 and processor.size is not None and processor.size.height:
         raise ValueError(
             "num_crops > 1 needs frames that keep their aspect ratio; the processor has "
@@ -81,58 +76,66 @@ def check_processor(processor: FluxVideoProcessor, views: Views):
 
 
 def read_views(
-    source,
-    processor: FluxVideoProcessor,
-    choose_grids,
+    video,
+    processor,
+    wanted: list[tuple[int | None, Grid | None]],
     views: Views,
     *,
     start: float | None = None,
     end: float | None = None,
-) -> tuple[list[Grid], dict[Grid, torch.Tensor]]:
-    """Decode a video once and make all its views on all grids that are wanted of it.
+    num_frames: int | None = None,
+) -> tuple[list[Framing], dict[Framing, torch.Tensor]]:
+    """Decode a video once and make all its views in all framings that are wanted of it.
 
     Args:
-        source: anything `read_video` takes.
-        choose_grids: function ((frames, short side of the video)) -> list of grids, which may repeat.
+        video: anything a `FluxVideoProcessor` takes, one of it.
+        processor: the `FluxVideoProcessor` whose pixels the views are; `check_processor` says which.
+        wanted: pairs of a token budget (None: the processor's) and the grid for it (None: the processor's choice). Both
+            are cut down to the video where the processor says so (`fit_source`).
         start, end: seconds; all views are of the part between them, as if it were the whole video. Default: no cut.
+        num_frames: in place of the grids' number of frames.
 
     Returns:
-        the grids as chosen, and grid -> pixels (clips * crops, frames, channels, height, width), clip by clip.
+        the framing of each that is wanted, and framing -> pixels (clips * crops, frames, channels, height, width), clip
+        by clip.
 
     Raises:
         VideoDecodeError: the video cannot be read, or has no frame between the times.
     """
-    grids, numbers = [], {}
+    (video,) = flat_videos(video)
+    framings, numbers = [], {}
 
-    def wanted(metadata) -> np.ndarray:
-        first, part = cut(metadata, source, start, end)
-        grids[:] = choose_grids((part.total_num_frames, min(part.height, part.width)))
+    def choose(metadata) -> np.ndarray:
+        first, part = cut(metadata, video, start, end)
+        source = (part.total_num_frames, min(part.height, part.width)) if processor.fit_source else None
+        framings[:] = [
+            processor.framing(budget, grid=grid, source=source, num_frames=num_frames) for budget, grid in wanted
+        ]
         numbers.clear()
-        for grid in set(grids):
-            numbers[grid] = first + frames_to_decode(part, grid[0], views, processor.decoding)
+        for framing in set(framings):
+            numbers[framing] = first + frames_to_decode(part, framing.frames, views, processor.decoding)
         return np.unique(np.concatenate([clips.ravel() for clips in numbers.values()]))
 
-    frames, metadata = read_video(source, wanted)
+    frames, metadata = processor.take_frames(video, choose)
     decoded = np.asarray(metadata.frames_indices)
     pixels = {}
-    for grid, clips in numbers.items():
+    for framing, clips in numbers.items():
         needed = np.unique(clips)
-        resized = _resized(frames[np.searchsorted(decoded, needed)], processor, grid)
-        crops = _crops(resized, processor, grid, views.num_crops)
+        crops = _crops(frames[np.searchsorted(decoded, needed)], processor, framing, views.num_crops)
         places = np.searchsorted(needed, clips)
-        pixels[grid] = torch.stack([crop[place] for place in places for crop in crops])
-    return list(grids), pixels
+        pixels[framing] = torch.stack([crop[place] for place in places for crop in crops])
+    return framings, pixels
 
 
-def _resized(frames: np.ndarray, processor: FluxVideoProcessor, grid: Grid) -> torch.Tensor:
-    size = {} if processor.size is not None else {"size": grid[1]}
-    options = {"do_sample_frames": False, "do_center_crop": False, "return_tensors": "pt"} | size
-    return processor(frames, **options)["pixel_values_videos"][0]
-
-
-def _crops(video: torch.Tensor, processor: FluxVideoProcessor, grid: Grid, num_crops: int) -> list[torch.Tensor]:
-    size = processor.crop_size or processor.size or SizeDict(shortest_edge=grid[1])
-    height, width = (size.height or size.shortest_edge), (size.width or size.shortest_edge)
+def _crops(frames, processor, framing: Framing, num_crops: int) -> list[torch.Tensor]:
+    height, width = framing.crop
+    options = {"do_sample_frames": False, "size": dict(framing.resize), "return_tensors": "pt"}
     if num_crops == 1:
-        return [processor.center_crop(video, SizeDict(height=height, width=width))]
-    return crops_along_longer_side(video, height, width, num_crops)
+        options["crop_size"] = {"height": height, "width": width}
+    else:
+        options["do_center_crop"] = False
+    (video,) = processor(frames, **options)["pixel_values_videos"]
+    return [video] if num_crops == 1 else crops_along_longer_side(video, height, width, num_crops)
+
+
+__all__ = ["Views", "check_processor", "clip_frames", "frames_to_decode", "read_views"]

@@ -1,0 +1,167 @@
+"""Options of fine-tuning: what to train on what, and how."""
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+
+@dataclass
+class FinetuneOptions:
+    """What to train on what. How to train is in [`FluxTrainingArguments`]."""
+
+    dataset: str = field(
+        metadata={
+            "help": "Id of a data set on the Hub, or folder: list files of Kinetics, SSv2 or COIN, webdataset shards, "
+            "parquet, or videofolder layout."
+        }
+    )
+    model: str | None = field(
+        default=None, metadata={"help": "Checkpoint to start from: folder, Hub id, or default: the one in the package."}
+    )
+    model_config: str | None = field(
+        default=None,
+        metadata={"help": "Without model: random weights of this configuration, a name (fluxvit_small) or JSON file."},
+    )
+    train_split: str = field(default="train", metadata={"help": "Split to train on."})
+    eval_split: str | None = field(
+        default="validation",
+        metadata={"help": "Split to evaluate on; an empty word, or no split validation: no evaluation."},
+    )
+    validation_share: float | None = field(
+        default=None,
+        metadata={"help": "In place of eval_split: evaluate on this share of the training clips of every class."},
+    )
+    video_root: str | None = field(
+        default=None, metadata={"help": "Folder of the videos of a list file. Default: the folder of the list."}
+    )
+    labels_file: str | None = field(
+        default=None, metadata={"help": "File with the names of the labels, where the data set has numbers only."}
+    )
+    streaming: bool = field(
+        default=False,
+        metadata={"help": "Read training (not evaluation) videos as they come; needs max_steps."},
+    )
+    cache_dir: str | None = field(
+        default=None,
+        metadata={"help": "Decode all videos once and keep their clips here (uint8, frames x side^2 x 3 bytes each)."},
+    )
+    cached_frames: int = field(default=16, metadata={"help": "Frames kept of each video; training draws from them."})
+    cached_size: int = field(default=256, metadata={"help": "Side of cached clips in pixels."})
+    drop_path_rate: float | None = field(default=None, metadata={"help": "Stochastic depth. Default: the model's."})
+    head_token_budgets: list[int] | None = field(
+        default=None, metadata={"help": "Budgets of the heads of the model, descending. Default: the model's."}
+    )
+    token_budget: int | None = field(
+        default=None, metadata={"help": "Default budget of the trained model. Default: the largest of token_budgets."}
+    )
+    num_frames: int | None = field(
+        default=None, metadata={"help": "With size: grid of evaluation and of the saved processor, at every budget."}
+    )
+    size: int | None = field(default=None, metadata={"help": "Side of that grid in pixels. Default: the processor's."})
+    overwrite: bool = field(
+        default=False, metadata={"help": "Begin anew where output_dir holds another run; deletes its checkpoints."}
+    )
+
+
+@dataclass
+class ClipTrainingOptions:
+    """What fine-tuning and pre-training share: grids, loading, augmentation."""
+
+    weight_decay: float = field(
+        default=0.05, metadata={"help": "Not of norms, biases, positions, cls and per-channel affine maps."}
+    )
+    layer_decay: float = field(default=1.0, metadata={"help": "Learning rate of a layer over that of the next one."})
+
+    token_budgets: list[int] | None = field(
+        default=None,
+        metadata={
+            "help": "Budgets trained in one step: one is Flux-Single, several are Flux-Multi. Default: the heads'."
+        },
+    )
+
+    min_frames: int = field(default=4, metadata={"help": "Fewest frames of a grid."})
+    max_frames: int = field(default=24, metadata={"help": "Most frames of a grid."})
+    frames_step: int = field(default=2, metadata={"help": "Step between numbers of frames."})
+    min_size: int = field(default=168, metadata={"help": "Smallest side of a grid in pixels."})
+    max_size: int = field(default=252, metadata={"help": "Largest side of a grid in pixels."})
+    size_step: int = field(default=28, metadata={"help": "Step between sides in pixels."})
+    min_pool_tokens: int = field(default=2048, metadata={"help": "Fewest tokens of a grid before selection."})
+    max_pool_tokens: int = field(default=4096, metadata={"help": "Most tokens of a grid before selection."})
+
+    views_per_video: int = field(
+        default=1, metadata={"help": "Clips made of one decoded video; batches grow by it (repeated augmentation)."}
+    )
+    decode_short_side: int = field(
+        default=320, metadata={"help": "Larger training videos are scaled down to this short side when decoded."}
+    )
+    snap_to_keyframes: bool = field(
+        default=False,
+        metadata={
+            "help": "Move the frame drawn from a segment to the nearest key frame of that segment, where it has one: "
+            "faster, with less variety. Video files only, not for clips of a cache."
+        },
+    )
+    max_unreadable_in_a_row: int = field(
+        default=10, metadata={"help": "Training stops after this many unreadable videos in a row."}
+    )
+    shuffle_buffer: int = field(default=1000, metadata={"help": "Videos among which a streamed data set is shuffled."})
+
+    multi_scale_crop: list[float] | None = field(
+        default=None,
+        metadata={
+            "help": "Crop with sides drawn from these shares of the short side, at one of 13 places (MultiScaleCrop), "
+            "instead of a random crop by area and aspect."
+        },
+    )
+    min_crop_area: float = field(
+        default=0.08, metadata={"help": "Smallest share of the frame's area that a random crop takes; 1 takes all."}
+    )
+    max_crop_aspect: float = field(
+        default=4 / 3, metadata={"help": "Width over height, or height over width, of a random crop is at most this."}
+    )
+    flip: bool = field(default=True, metadata={"help": "Mirror half of the clips; off where labels name directions."})
+    rand_augment_ops: int = field(default=2, metadata={"help": "Operations of RandAugment, each done with p = 0.5."})
+    rand_augment_magnitude: float = field(default=9.0, metadata={"help": "Mean strength of RandAugment, 0 to 10."})
+    rand_augment_std: float = field(default=0.5, metadata={"help": "Standard deviation of that strength."})
+    random_erasing: float = field(default=0.0, metadata={"help": "Probability that a box of a clip is erased."})
+    random_colors: bool = field(
+        default=False, metadata={"help": "Random order of the colour channels, inversion, brightness and contrast."}
+    )
+
+
+@dataclass
+class FluxTrainingOptions(ClipTrainingOptions):
+    """How to fine-tune: what [`FluxTrainingArguments`] adds to those of the HF Trainer."""
+
+    completed_by: ClassVar[str] = "flux_hf.training.arguments:FluxTrainingArguments"
+
+    learning_rate: float = field(default=2e-4, metadata={"help": "Peak learning rate, that of the heads."})
+    warmup_steps: float = field(default=0.125, metadata={"help": "Steps of linear warm-up; below 1 a share of all."})
+
+    one_budget_per_step: bool = field(
+        default=False,
+        metadata={"help": "Train one of token_budgets in each step, drawn at random: cheaper, without alignment."},
+    )
+    alignment_weight: float = field(
+        default=1.0, metadata={"help": "Weight of the alignment of smaller budgets to the largest one."}
+    )
+    eval_token_budgets: list[int] | None = field(
+        default=None, metadata={"help": "Budgets of evaluation during training. Default: those of token_budgets."}
+    )
+
+    label_symmetries: str | None = field(
+        default=None,
+        metadata={
+            "help": "YAML table, or name of a shipped one (ssv2), that says what each label becomes when a clip is "
+            "mirrored, turned or played backwards; half of the clips are then."
+        },
+    )
+    mixup_alpha: float = field(default=0.0, metadata={"help": "Parameter of mixup on batches; 0 is off."})
+    cutmix_alpha: float = field(default=0.0, metadata={"help": "Parameter of cutmix on batches; 0 is off."})
+
+    ema_decay: float | None = field(
+        default=None, metadata={"help": "Evaluate and save a moving average of the weights with this decay."}
+    )
+    freeze: str = field(
+        default="nothing",
+        metadata={"help": "backbone: train pooling heads and classifiers only.", "choices": ["nothing", "backbone"]},
+    )

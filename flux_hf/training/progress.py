@@ -1,0 +1,46 @@
+"""What a training run prints while it goes on: one bar, and one line for every entry of the log."""
+
+from tqdm.auto import tqdm
+from transformers import PrinterCallback, ProgressCallback, Trainer
+
+
+class ProgressLines(ProgressCallback):
+    """In place of the dictionaries of Transformers. Without a terminal there is no bar."""
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        if state.is_world_process_zero:
+            disable = True if args.disable_tqdm else None
+            self.training_bar = tqdm(total=state.max_steps, desc="training", dynamic_ncols=True, disable=disable)
+        self.current_step = 0
+
+    def on_prediction_step(self, *args, **kwargs):
+        pass
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if self.training_bar is not None and (line := log_line(logs, state)):
+            self.training_bar.write(line)
+
+
+def show_progress_lines(trainer: Trainer) -> None:
+    """Replace the callback that prints dictionaries. That of a notebook stays."""
+    replaced = [trainer.pop_callback(callback) for callback in (PrinterCallback, ProgressCallback)]
+    if any(replaced):
+        trainer.add_callback(ProgressLines)
+
+
+def log_line(logs: dict, state) -> str | None:
+    """One entry of the log in words; None for the summary at the end of training."""
+    where = f"step {state.global_step} of {state.max_steps} (epoch {logs.get('epoch', 0):.4g})"
+    if accuracy := accuracy_text(logs):
+        return f"{where}: {accuracy} right in evaluation"
+    if "loss" not in logs:
+        return None
+    skipped = f", {logs['unreadable_videos']} unreadable videos skipped" if "unreadable_videos" in logs else ""
+    return f"{where}: loss {logs['loss']:.4g}, learning rate {logs['learning_rate']:.2g}{skipped}"
+
+
+def accuracy_text(metrics: dict, prefix: str = "eval_top1_") -> str | None:
+    """`62.5 % at 256 tokens, 58.3 % at 128`, the largest budget first; None where `metrics` has no accuracy."""
+    found = {int(name.removeprefix(prefix)): top1 for name, top1 in metrics.items() if name.startswith(prefix)}
+    parts = [f"{100 * found[budget]:.1f} % at {budget}" for budget in sorted(found, reverse=True)]
+    return ", ".join([f"{parts[0]} tokens", *parts[1:]]) if parts else None

@@ -1,0 +1,43 @@
+"""The Python of docs/finetuning.md runs as it stands, on a few small clips."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from flux_hf import FluxVideoProcessor, FluxViTForVideoClassification
+from flux_hf.training.label_symmetries import LabelSymmetries
+from tests import video_datasets
+
+PAGE = Path(__file__).parent.parent / "docs" / "finetuning.md"
+TABLE = re.search(r"```yaml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)[1]
+EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+SHORTER = {
+    '"runs/mine")': '"runs/mine", max_steps=1, per_device_train_batch_size=6, dataloader_num_workers=0, '
+    "dataloader_persistent_workers=False, use_cpu=True)",
+    "num_train_epochs=10": "max_steps=1, use_cpu=True",
+}
+
+
+@pytest.mark.parametrize(("number", "folder", "heads"), [(0, "runs/mine", [256, 128, 64]), (1, "runs/plain", [128])])
+def test_the_examples_train_the_default_checkpoint(tmp_path, monkeypatch, number, folder, heads):
+    video_datasets.videofolder(tmp_path / "my" / "videos", {"train": 6, "validation": 3})
+    monkeypatch.chdir(tmp_path)
+    assert len(EXAMPLES) == 2
+    example = EXAMPLES[number]
+    ((long, short),) = [pair for pair in SHORTER.items() if pair[0] in example]
+    exec(compile(example.replace(long, short), str(PAGE), "exec"), {"__name__": "example"})
+
+    model = FluxViTForVideoClassification.from_pretrained(folder)
+    processor = FluxVideoProcessor.from_pretrained(folder)
+    assert list(model.config.id2label.values()) == video_datasets.CLASSES
+    assert model.config.head_token_budgets == heads
+    assert processor.patch_size == model.config.patch_size and processor.grids[128] == (8, 96)
+
+
+def test_the_table_of_the_page_is_one():
+    labels = ["wave left", "wave right", "read a word", "open", "close", "stir"]
+    assert LabelSymmetries(yaml.safe_load(TABLE), labels).mirrors
+    with pytest.raises(ValueError, match="names open"):
+        LabelSymmetries(yaml.safe_load(TABLE), [label for label in labels if label != "open"])
