@@ -25,7 +25,7 @@ test: $(VENV)/.installed-test ## run the tests except the slow ones in parallel 
 	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q -m "not slow" $(PARALLEL) $(PYTEST_ARGS)
 
 test-oldest: $(OLDEST_VENV)/.installed ## run the tests with the oldest versions that setup.py allows, in an environment of its own
-	@HF_HUB_OFFLINE=1 $(OLDEST_VENV)/bin/python -m pytest -q -m "not slow" $(PYTEST_ARGS)
+	@HF_HUB_OFFLINE=1 $(OLDEST_VENV)/bin/python -m pytest -q -m "not slow" $(PARALLEL) $(PYTEST_ARGS)
 
 test-slow: $(VENV)/.installed-test ## run the slow tests: real installs, training, compilation
 	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q -m slow $(PYTEST_ARGS)
