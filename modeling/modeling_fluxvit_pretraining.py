@@ -10,7 +10,6 @@ import torch
 from torch import nn
 from transformers.processing_utils import Unpack
 from transformers.utils import ModelOutput, TransformersKwargs
-from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_fluxvit import FluxViTConfig
@@ -66,13 +65,11 @@ class FluxViTForPreTraining(FluxViTPreTrainedModel):
     def get_input_embeddings(self) -> nn.Module:
         return self.fluxvit.get_input_embeddings()
 
-    @merge_with_config_defaults
     @capture_outputs(tie_last_hidden_states=False)
     def forward(
         self,
         pixel_values_videos: torch.FloatTensor,
         keep_masks: list[torch.BoolTensor] | None = None,
-        head_indices: list[int] | None = None,
         target_features: list[torch.FloatTensor] | None = None,
         target_pooled: torch.FloatTensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
@@ -82,8 +79,8 @@ class FluxViTForPreTraining(FluxViTPreTrainedModel):
             pixel_values_videos: see [`FluxViTModel.forward`].
             keep_masks: bool (batch, frames * rows * columns) each, True = kept, the same count in every row; each keeps
                 a part of what the one before keeps. Patches are embedded once, and masks of the same count in a row
-                share one pass through the encoder. Default: what the selector keeps at `config.token_budget`.
-            head_indices: pooling head of every mask, default the one whose budget is nearest to the tokens kept.
+                share one pass through the encoder. Default: what the selector keeps at `config.token_budget`. Each is
+                pooled by the head whose budget is nearest to the tokens kept.
             target_features: for every aligned layer the teacher's features (batch, tokens kept by the first mask,
                 teacher_hidden_size) in the order of the tokens; smaller sets take their part of them.
             target_pooled: the teacher's pooled feature (batch, teacher_projection_dim). With both, the output has a
@@ -96,13 +93,12 @@ class FluxViTForPreTraining(FluxViTPreTrainedModel):
             raise ValueError("give target_features and target_pooled together, or neither")
         masks = None if keep_masks is None else tuple(keep_masks)
         sequences, masks = self.fluxvit.embeddings(pixel_values_videos, (self.config.token_budget,), masks)
-        heads = [None] * len(sequences) if head_indices is None else head_indices
         layer_features, pooled_features, first, hidden_states = [], [], None, None
-        for sequence, head in zip(sequences, heads, strict=True):
+        for sequence in sequences:
             if hidden_states is None or sequence.shape != hidden_states.shape:
                 hidden_states, features = self._encode(sequence, **kwargs)
             first = hidden_states if first is None else first
-            pooler = self.fluxvit.poolers[self.fluxvit.resolve_head(sequence.shape[1] - 1, head)]
+            pooler = self.fluxvit.poolers[self.fluxvit.resolve_head(sequence.shape[1] - 1)]
             layer_features.append(features)
             pooled_features.append(self.pooled_decoder(pooler(hidden_states)))
         output = FluxViTForPreTrainingOutput(

@@ -22,7 +22,7 @@ class OptimizeTokensOptions:
             "parquet, or videofolder layout."
         }
     )
-    checkpoint: str = field(metadata={"help": "Checkpoint: folder or Hub id."})
+    checkpoint: str = field(metadata={"help": "Folder, Hub id, or default: the one in the package."})
     output_dir: str = field(
         metadata={"help": "Folder for result.json, table, plots and records; an interrupted search goes on from it."}
     )

@@ -142,6 +142,15 @@ def test_commands_import_nothing_heavy():
     assert set(modules) <= loaded and not loaded & HEAVY
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["classify", "--help"]])
+def test_a_reader_that_has_gone_is_no_error(arguments):
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run([sys.executable, "-m", "flux_hf.cli", *arguments], stdout=write, stderr=subprocess.PIPE)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
 def test_version(capsys):
     cli.main(["--version"])
     assert capsys.readouterr().out == f"{flux_hf.__version__}\n"
@@ -171,6 +180,13 @@ def test_no_script_hides_a_library():
     """A script started as a file has its folder first on the path: an `evaluate.py` there would be that library."""
     assert find_spec("evaluate") is not None
     assert [path.stem for path in SCRIPTS.glob("[!_]*.py") if find_spec(path.stem) is not None] == []
+
+
+def test_ctrl_c_ends_a_command_without_a_traceback(say_hello):
+    say_hello.write_text("def main(argv=None):\n    raise KeyboardInterrupt\n")
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["say-hello"])
+    assert stop.value.code == 130
 
 
 @pytest.mark.parametrize(

@@ -98,6 +98,28 @@ def test_the_saved_processor_makes_the_input(exported, tiny_checkpoint, model, m
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "settings, size",
+    [
+        ({"size": {"height": 42, "width": 70}}, [42, 70]),
+        ({"size": 64, "crop_size": {"height": 42, "width": 56}, "fit_source": True}, [42, 56]),
+    ],
+)
+def test_frames_that_are_no_squares(tiny_checkpoint, tmp_path, make_video, settings, size):
+    FluxViTForVideoClassification.from_pretrained(tiny_checkpoint).save_pretrained(tmp_path / "checkpoint")
+    AutoVideoProcessor.from_pretrained(tiny_checkpoint, **settings).save_pretrained(tmp_path / "checkpoint")
+    main([str(tmp_path / "checkpoint"), str(tmp_path / "out"), "--token_budget", str(BUDGET)])
+    frames = AutoVideoProcessor.from_pretrained(tiny_checkpoint).choose_grid(BUDGET).frames
+    shape = json.loads((tmp_path / "out" / "export.json").read_text())["input_shape"]
+    assert shape == [1, frames, 3, *size]
+    for name, count in (("long.mp4", 40), ("short.mp4", 2)):
+        inputs = AutoVideoProcessor.from_pretrained(tmp_path / "out")(
+            make_video(name, frames=count), return_tensors="pt"
+        )
+        assert list(inputs["pixel_values_videos"].shape) == shape
+
+
+@pytest.mark.slow
 def test_an_export_that_differs_is_an_error(tiny_checkpoint, tmp_path, monkeypatch):
     monkeypatch.setattr(export_module, "TOLERANCE", -1.0)
     with pytest.raises(RuntimeError, match="differs from PyTorch by"):

@@ -199,7 +199,7 @@ def test_a_table_of_many_classes_shows_those_with_the_fewest_clips():
 def test_another_run_is_not_written_over(command, tmp_path):
     command(save_strategy="steps", save_steps=1, seed=1)
     before = weights(tmp_path / "run")
-    with pytest.raises(ValueError, match=r"output_dir .*run holds checkpoint-2 of another run: resume_from_checkpoint"):
+    with pytest.raises(ValueError, match=r"output_dir .*run holds checkpoints of another run: resume_from_checkpoint"):
         command()
     with pytest.raises(ValueError, match="give one of them"):
         command("--overwrite", resume_from_checkpoint="last")
@@ -239,8 +239,10 @@ def test_what_resuming_takes(tmp_path):
     for value in (True, "last", "True"):
         with pytest.raises(ValueError, match="there is no checkpoint in .*nowhere"):
             checkpoint_to_resume(value, str(tmp_path / "nowhere"))
-    for number in (9, 10):
+    for number in (9, 10, 11):
         (tmp_path / f"checkpoint-{number}").mkdir()
+    for number in (9, 10):  # the writing of 11 was cut off
+        (tmp_path / f"checkpoint-{number}" / "trainer_state.json").write_text("{}")
     for value in (True, "true", "last"):
         assert checkpoint_to_resume(value, str(tmp_path)) == str(tmp_path / "checkpoint-10")
     with pytest.raises(ValueError, match="is no checkpoint of a training run .no trainer_state.json in it.*`last`"):

@@ -8,9 +8,9 @@ import pytest
 
 from flux_hf import default_checkpoint
 from flux_hf.data import MissingSplitError
-from flux_hf.evaluation.views import CLIP_SAMPLINGS
 from flux_hf.options import check_checkpoints, naming_split, parse_options
 from flux_hf.processing.frame_sampling_fluxvit import DECODING_MODES
+from flux_hf.processing.views_fluxvit import CLIP_SAMPLINGS
 from flux_hf.scripts.evaluate_checkpoint import EvaluateOptions
 from flux_hf.scripts.optimize_tokens import OptimizeTokensOptions
 from flux_hf.token_optimization import OBJECTIVES

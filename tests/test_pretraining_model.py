@@ -37,7 +37,7 @@ def nested_masks(*counts: int, batch: int = 2) -> list[torch.Tensor]:
 
 
 def test_features_of_every_set_and_layer():
-    output = student()(clips(), keep_masks=nested_masks(24, 16, 8), head_indices=[0, 1, 2])
+    output = student()(clips(), keep_masks=nested_masks(24, 16, 8))
     assert [[tuple(layer.shape) for layer in features] for features in output.layer_features] == [
         [(2, 24, 20)] * 2,
         [(2, 16, 20)] * 2,
@@ -51,12 +51,14 @@ def test_features_of_every_set_and_layer():
 def test_several_sets_at_once_equal_one_by_one():
     model = student().eval()
     masks = nested_masks(24, 16, 8)
-    together = model(clips(), keep_masks=masks, head_indices=[0, 1, 2])
+    together = model(clips(), keep_masks=masks)
     for index, mask in enumerate(masks):
-        alone = model(clips(), keep_masks=[mask], head_indices=[index])
+        alone = model(clips(), keep_masks=[mask])
         for one, other in zip(together.layer_features[index], alone.layer_features[0], strict=True):
             torch.testing.assert_close(one, other)
         torch.testing.assert_close(together.pooled_features[index], alone.pooled_features[0])
+        pooled = model.fluxvit(clips(), keep_mask=mask, head_index=index).pooler_output
+        torch.testing.assert_close(together.pooled_features[index], model.pooled_decoder(pooled))
 
 
 def test_features_are_those_of_the_encoder():
@@ -74,7 +76,7 @@ def test_the_loss_by_hand():
     masks = nested_masks(24, 8)
     targets = [torch.randn(2, 24, 20), 5 * torch.randn(2, 24, 20)]
     pooled = torch.randn(2, 12)
-    output = model(clips(), masks, [0, 2], targets, pooled)
+    output = model(clips(), masks, targets, pooled)
     expected = []
     for mask, features, mine in zip(masks, output.layer_features, output.pooled_features, strict=True):
         by_layer = []
@@ -99,15 +101,15 @@ def test_the_loss_by_hand():
 def test_targets_of_its_own_features_give_no_loss():
     model = student().eval()
     masks = nested_masks(24, 16)
-    output = model(clips(), masks[:1], [0])
-    again = model(clips(), masks[:1], [0], list(output.layer_features[0]), output.pooled_features[0])
+    output = model(clips(), masks[:1])
+    again = model(clips(), masks[:1], list(output.layer_features[0]), output.pooled_features[0])
     assert again.loss.item() == pytest.approx(0, abs=1e-5)
 
 
 def test_every_parameter_in_use_gets_a_gradient():
     model = student().train()
     targets = [torch.randn(2, 24, 20) for _ in range(2)]
-    model(clips(), nested_masks(24, 16, 8), [0, 1, 2], targets, torch.randn(2, 12)).loss.backward()
+    model(clips(), nested_masks(24, 16, 8), targets, torch.randn(2, 12)).loss.backward()
     assert [name for name, parameter in model.named_parameters() if parameter.grad is None] == []
 
 

@@ -236,6 +236,9 @@ def test_round_trip(tmp_path, mp4):
     changed = FluxVideoProcessor.from_pretrained(tmp_path, token_budget=400, num_frames=2)
     assert (changed.token_budget, changed.num_frames, changed.choose_grid()) == (400, 2, (2, 84))
     assert FluxVideoProcessor.from_dict(processor.to_dict(), grids=None, token_budget=512).token_budget == 512
+    FluxVideoProcessor(num_frames=3, size=70, crop_size=42).save_pretrained(tmp_path)
+    own = dict.fromkeys(("num_frames", "size", "crop_size"))
+    assert FluxVideoProcessor.from_pretrained(tmp_path, **own, grids={512: (5, 56)}).choose_grid(512) == (5, 56)
 
 
 BAD_OPTIONS = [

@@ -7,8 +7,12 @@ import pytest
 import torch
 
 from flux_hf import FluxVideoClassificationPipeline, FluxVideoProcessor, FluxViTForVideoClassification
+from flux_hf.classification import classify
+from flux_hf.costs import forward_macs
 from flux_hf.data import CachedClips, load_video_dataset
-from flux_hf.evaluation import evaluate
+from flux_hf.evaluation import evaluate, markdown_table
+from flux_hf.hub.model_card import build_model_card
+from flux_hf.latency import forward_latency
 from flux_hf.processing.cropping_fluxvit import crops_along_longer_side
 from flux_hf.processing.grid_fluxvit import Grid
 from flux_hf.processing.video_decoding_fluxvit import read_video
@@ -106,13 +110,13 @@ def test_scores_of_pipeline_and_evaluation_are_the_same(dataset, model, processo
     if views.num_crops > 1 and processor.size is not None and processor.size.height:
         pytest.skip("refused: crops need frames that keep their aspect ratio")
     counts = {"num_clips": views.num_clips, "num_crops": views.num_crops}
-    classify = FluxVideoClassificationPipeline(model=model, video_processor=processor)
+    pipeline = FluxVideoClassificationPipeline(model=model, video_processor=processor)
     evaluate(dataset, model, processor, list(BUDGETS), records_dir=tmp_path, **counts)
     scored = records_of(tmp_path)
     assert scored.keys() == set(range(len(dataset)))
     for row, entry in enumerate(dataset):
         for arm, budget in zip(scored[row]["arms"], BUDGETS, strict=True):
-            answer = classify(entry["video"], token_budget=budget, top_k=4, **counts)
+            answer = pipeline(entry["video"], token_budget=budget, top_k=4, **counts)
             expected = {model.config.id2label[c]: s for c, s in zip(arm["top"], arm["scores"], strict=True)}
             assert {e["label"]: e["score"] for e in answer} == pytest.approx(expected, abs=2e-6)
 
@@ -124,10 +128,10 @@ def records_of(folder) -> dict[int, dict]:
 
 def test_the_pipeline_takes_the_frames_of_the_protocol(model):
     processor, seen = FluxVideoProcessor(num_frames=8, size=56), []
-    classify = FluxVideoClassificationPipeline(model=model, video_processor=processor)
+    pipeline = FluxVideoClassificationPipeline(model=model, video_processor=processor)
     model.register_forward_pre_hook(lambda module, arguments, options: seen.append(arguments[0]), with_kwargs=True)
     data = encode_video(300, height=56, width=56, options={"g": "10", "sc_threshold": "0"})
-    classify(data, num_clips=4)
+    pipeline(data, num_clips=4)
     mean, std = (torch.tensor(value)[:, None, None] for value in (processor.image_mean, processor.image_std))
     numbers = [read_numbers(clip.permute(0, 2, 3, 1).numpy()) for clip in (seen[0] * std + mean) * 255]
     assert [clip[0] for clip in numbers] == [7, 14, 22, 29]
@@ -218,3 +222,27 @@ def test_what_one_budget_and_crop_are_scored_on(dataset, model, tiny_processor):
     assert [framing.grid for framing in framings] == [Grid(4, 42)] * 3
     assert len(pixels) == 2 and framings[1] == framings[2]
     assert not torch.equal(pixels[framings[0]], pixels[framings[1]])
+
+
+def test_costs_are_of_the_grid_that_comes_out(dataset, model, processor, setting):
+    if processor.fit_source:
+        pytest.skip("every video has a grid of its own")
+    result, shapes = evaluate(dataset, model, processor, list(BUDGETS)), []
+    for budget, (frames, size) in zip(BUDGETS, GRIDS_OF[setting], strict=True):
+        height, width = (size, size) if isinstance(size, int) else size
+        tokens = frames * (height // 14) * (width // 14)
+        figures = result["budgets"][budget]
+        assert figures["grid"] == [frames, size]
+        assert figures["gmacs"] == forward_macs(model.config, min(budget, tokens), tokens) / 1e9
+        short = f"{frames}x{size}" if isinstance(size, int) else f"{frames}x{height}x{width}"
+        assert figures["grids_used"] == {short: 4}
+        assert f"{frames} x {height} x {width}" in markdown_table(result)
+        answer = classify(dataset[0]["video"], model, processor, budget)
+        assert answer.grid == (frames, size) and answer.gmacs == figures["gmacs"]
+        shapes.append((1, frames, 3, height, width))
+    seen = []
+    model.register_forward_pre_hook(lambda module, arguments: seen.append(tuple(arguments[0].shape)))
+    forward_latency(model, processor, list(BUDGETS))
+    assert list(dict.fromkeys(seen)) == list(dict.fromkeys(shapes))
+    card = str(build_model_card("nowhere", "me/model", model, processor))
+    assert all(f"{frames} x {height} x {width}" in card for _, frames, _, height, width in shapes)

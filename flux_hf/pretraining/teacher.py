@@ -1,6 +1,8 @@
 """Frozen teachers: models of Transformers that give tokens of chosen layers, a pooled feature and a saliency."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -84,10 +86,11 @@ class FluxTeacher(Teacher):
     def look(self, pixels, seen, layers, grid):
         model, size = self.model, self.model.config.patch_size
         pixels = resize_frames(pixels, grid[0] * size, grid[1] * size)
-        output = model(pixels.to(model.dtype), keep_mask=seen, output_hidden_states=layers)
+        with _outputs_of(model.encoder.layers, layers) as found:
+            output = model(pixels.to(model.dtype), keep_mask=seen)
         pooler = model.poolers[model.resolve_head(output.last_hidden_state.shape[1] - 1)]
         saliency = pooler.attention(output.last_hidden_state)[:, 1:].log()
-        return [output.hidden_states[layer][:, 1:] for layer in layers], output.pooler_output, saliency
+        return [found[layer][:, 1:] for layer in layers], output.pooler_output, saliency
 
 
 class ImageTeacher(Teacher):
@@ -100,9 +103,11 @@ class ImageTeacher(Teacher):
         model, size = self.model, self.model.config.patch_size
         pixels = resize_frames(pixels, grid[0] * size, grid[1] * size).flatten(0, 1).to(model.dtype)
         options = {"interpolate_pos_encoding": True} if model.config.model_type not in SELF_INTERPOLATING else {}
-        output = model(pixel_values=pixels, output_hidden_states=layers, output_attentions=True, **options)
+        blocks = model.encoder.layer if model.config.model_type in SELF_INTERPOLATING else model.encoder.layers
+        with _outputs_of(blocks, layers) as states:
+            output = model(pixel_values=pixels, output_attentions=True, **options)
         others = output.last_hidden_state.shape[1] - grid[0] * grid[1]
-        found = [output.hidden_states[layer][:, others:].reshape(batch, -1, self.width) for layer in layers]
+        found = [states[layer][:, others:].reshape(batch, -1, self.width) for layer in layers]
         pooled = output.pooler_output
         if pooled is None:
             pooled = output.last_hidden_state.mean(1)
@@ -152,9 +157,10 @@ class VJEPA2Teacher(Teacher):
         config, frames = self.model.config, pixels.shape[1]
         times, side = -(-frames // config.tubelet_size), config.crop_size
         pixels = resize_frames(resample_frames(pixels, times * config.tubelet_size), side, side).to(self.model.dtype)
-        output = self.model(pixels, output_hidden_states=layers, skip_predictor=True)
+        with _outputs_of(self.model.encoder.layer, layers) as states:
+            output = self.model(pixels, skip_predictor=True)
         own_grid = (times, side // config.patch_size, side // config.patch_size)
-        found = [output.hidden_states[layer] for layer in layers]
+        found = [states[layer] for layer in layers]
         return _on_students_grid(found, output.last_hidden_state, own_grid, seen, grid)
 
 
@@ -295,6 +301,26 @@ def cls_attention_forward(module, query, key, value, attention_mask, scaling=Non
     with torch.autocast(query.device.type, enabled=False):
         scores = query[:, :, :1].float() @ key.float().transpose(-2, -1) * scale
     return output, scores.softmax(-1)
+
+
+@contextmanager
+def _outputs_of(blocks: nn.ModuleList, layers: list[int]) -> Iterator[dict[int, torch.Tensor]]:
+    """A dictionary of what these layers, counted from 1, give in the forward passes of the block. Transformers' own
+    `output_hidden_states` keeps all layers, or counts from 0 or 1, with its version."""
+    outputs = {}
+
+    def hook_of(layer: int):
+        def hook(module, args, output):
+            outputs[layer] = output[0] if isinstance(output, tuple) else output
+
+        return hook
+
+    handles = [blocks[layer - 1].register_forward_hook(hook_of(layer)) for layer in layers]
+    try:
+        yield outputs
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def _on_students_grid(found: list[torch.Tensor], last: torch.Tensor, own_grid: tuple, seen: torch.Tensor, grid: tuple):

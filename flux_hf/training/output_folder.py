@@ -8,9 +8,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from transformers import TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
+from transformers.trainer import TRAINER_STATE_NAME
 
 INTERRUPTED = 130
+
+
+def last_checkpoint(output_dir: str | Path) -> str | None:
+    """The checkpoint of the most steps; one whose writing was cut off is none (its trainer_state.json comes last)."""
+    whole = [path.parent for path in Path(output_dir).glob(f"checkpoint-*/{TRAINER_STATE_NAME}")]
+    return str(max(whole, key=lambda path: int(path.name.rpartition("-")[2]))) if whole else None
 
 
 def checkpoint_to_resume(value: str | bool | None, output_dir: str) -> str | None:
@@ -24,13 +30,13 @@ def checkpoint_to_resume(value: str | bool | None, output_dir: str) -> str | Non
     if word == "false":
         return None
     if word not in ("true", "last"):
-        if not (Path(value) / "trainer_state.json").is_file():
+        if not (Path(value) / TRAINER_STATE_NAME).is_file():
             raise ValueError(
-                f"resume_from_checkpoint: {value} is no checkpoint of a training run (no trainer_state.json in it); "
+                f"resume_from_checkpoint: {value} is no checkpoint of a training run (no {TRAINER_STATE_NAME} in it); "
                 f"accepted are such a folder and `last`, the last one in {output_dir}"
             )
         return value
-    last = get_last_checkpoint(output_dir) if Path(output_dir).is_dir() else None
+    last = last_checkpoint(output_dir)
     if last is None:
         raise ValueError(f"resume_from_checkpoint: there is no checkpoint in {output_dir}")
     return last
@@ -59,10 +65,11 @@ def prepare_output_dir(args: TrainingArguments, overwrite: bool, start: str | No
             for path in checkpoints:
                 shutil.rmtree(path)
     elif checkpoints or (folder / "config.json").exists():
-        found = f"{checkpoints[-1].name} of" if checkpoints else "the model of"
-        go_on = "resume_from_checkpoint last goes on with it, " if checkpoints else ""
+        found = "checkpoints" if checkpoints else "the model"
+        go_on = "resume_from_checkpoint last goes on with them, " if last_checkpoint(folder) else ""
         raise ValueError(
-            f"output_dir {folder} holds {found} another run: {go_on}overwrite begins anew, a new output_dir keeps both"
+            f"output_dir {folder} holds {found} of another run: {go_on}overwrite begins anew, a new output_dir keeps "
+            "both"
         )
 
 
@@ -82,7 +89,7 @@ def interruptible(command: str, argv: list[str] | None, args: TrainingArguments)
 
 
 def _way_on(command: str, argv: list[str], args: TrainingArguments) -> str:
-    last = get_last_checkpoint(args.output_dir) if Path(args.output_dir).is_dir() else None
+    last = last_checkpoint(args.output_dir)
     if last is None:
         return (
             f"stopped before the first checkpoint (save_strategy: {args.save_strategy}); the same command begins anew"

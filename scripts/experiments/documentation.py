@@ -13,6 +13,7 @@ from flux_hf.files import write_text
 from flux_hf.scripts.benchmarks import report as benchmarks
 from flux_hf.scripts.experiments.default_checkpoint import report as default_checkpoint
 from flux_hf.scripts.experiments.headline import report as headline
+from flux_hf.scripts.experiments.own_clips import report as own_clips
 from flux_hf.scripts.experiments.pretraining import comparison as pretraining
 
 COMMAND = "scripts/experiments/documentation.py"
@@ -29,7 +30,7 @@ def pages() -> list[Path]:
 
 def tables() -> dict[str, str]:
     """Every table there is, Markdown by name."""
-    sources = (benchmarks, default_checkpoint, headline, pretraining)
+    sources = (benchmarks, default_checkpoint, headline, own_clips, pretraining)
     return {name: text for source in sources for name, text in source.tables().items()}
 
 

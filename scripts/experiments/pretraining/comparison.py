@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 from transformers import set_seed
-from transformers.trainer_utils import get_last_checkpoint
 
 from flux_hf.data import CachedClips
 from flux_hf.files import claim_folder, read_json
@@ -18,6 +17,7 @@ from flux_hf.provenance import result_origin
 from flux_hf.tables import table as markdown
 from flux_hf.training.arguments import FluxTrainingArguments
 from flux_hf.training.finetuning import FinetuneOptions
+from flux_hf.training.output_folder import last_checkpoint
 from flux_hf.training.starting_model import ModelChanges, starting_model
 from flux_hf.training.trainer import FluxTrainer
 
@@ -55,7 +55,8 @@ def pretrained_student(
     if (home / "trainer_state.json").exists():
         return home
     args.seed, args.output_dir = seed, str(home)
-    args.resume_from_checkpoint = get_last_checkpoint(home) if home.exists() else None
+    args.resume_from_checkpoint = last_checkpoint(home)
+    options.overwrite = args.resume_from_checkpoint is None  # the folder is ours, and what it holds is unfinished
     if start == "Flux-Single":
         budgets = sorted(args.token_budgets, reverse=True)
         args.token_budgets = [budgets[len(budgets) // 2]]

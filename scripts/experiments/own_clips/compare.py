@@ -1,0 +1,192 @@
+"""What to expect on a few clips of one's own: the recipe own_clips beside simple classifiers, on the same clips.
+
+From every class the seed draws clips for a test, and from the others those to train on. For each seed and number of
+clips FluxViT is trained and tested at its budgets, then a small 3D CNN is trained on the same clips for the same CPU
+seconds, then a logistic regression on three thumbnails. Rows that are in the JSON file are not computed again.
+
+python scripts/experiments/own_clips/compare.py --data DIR --clips 5 20
+python scripts/experiments/own_clips/compare.py --data DIR --clips 5 --epochs 40
+"""
+
+import json
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from datasets import Dataset
+from transformers import set_seed
+
+import flux_hf.scripts
+from flux_hf import FluxVideoProcessor, default_checkpoint
+from flux_hf.cli import run_command
+from flux_hf.data import load_video_dataset
+from flux_hf.evaluation import evaluate
+from flux_hf.files import read_json, write_json
+from flux_hf.options import parse_options
+from flux_hf.processing.frame_sampling_fluxvit import DECODING_MODES
+from flux_hf.provenance import file_list_hash, provenance, video_names
+from flux_hf.scripts.experiments.own_clips.baselines import fit_cnn, fit_thumbnails, predict_cnn, thumbnails
+from flux_hf.training import FinetuneOptions, FluxTrainer, FluxTrainingArguments
+from flux_hf.training.arguments import recipe_of
+from flux_hf.training.starting_model import starting_model
+
+COMMAND = "scripts/experiments/own_clips/compare.py"
+RESULTS = Path(__file__).parent / "results.json"
+RECIPE = next((Path(flux_hf.scripts.__file__).parent / "configs" / "recipes").glob("own_clips*.yaml"))
+KEY = ("method", "clips", "seed", "epochs", "tokens", "decoding")
+"""What tells rows apart: "flux", "cnn", "thumbnails" or "majority"; clips a class; epochs of FluxViT ("cnn": of the
+training whose CPU seconds it got); tokens kept and way of reading. What a method does not have is None."""
+FREE = ("seed", "num_train_epochs")
+"""Options of the recipe in which rows of one file may differ."""
+
+
+@dataclass
+class OwnClipsOptions:
+    data: str = field(metadata={"help": "Folder of a video data set, as of flux-hf finetune --dataset."})
+    split: str = field(default="train", metadata={"help": "Split that test and training clips are drawn from."})
+    clips: list[int] = field(default_factory=lambda: [5, 20], metadata={"help": "Clips a class to train on."})
+    held_out: int = field(default=20, metadata={"help": "Clips a class to test on."})
+    seeds: list[int] = field(default_factory=lambda: [0, 1, 2], metadata={"help": "Each draws its own clips."})
+    epochs: int = field(default=10, metadata={"help": "Of FluxViT; the CNN gets the CPU seconds that they take."})
+    output: str = field(default=str(RESULTS), metadata={"help": "JSON file to write and to go on from."})
+
+
+def main(argv: list[str] | None = None) -> None:
+    (options,) = parse_options(OwnClipsOptions, argv, __doc__)
+    torch.set_num_threads(1)
+    dataset = load_video_dataset(options.data, options.split)
+    output = Path(options.output)
+    recipe = recipe_of(arguments(options, seed=0, batch=len(dataset), folder="."))
+    settings = {
+        "files": file_list_hash(dataset),
+        "label_names": dataset.features["label"].names,
+        "held_out": options.held_out,
+        "recipe": {name: value for name, value in recipe.items() if name not in FREE},
+    }
+    for seed in options.seeds:
+        for clips in options.clips:
+            train, test = split(dataset, options.held_out, clips, seed)
+            for row in missing_rows(train, test, options, clips, seed, finished_rows(output, settings)):
+                print(json.dumps(row), flush=True)
+                write(output, settings, [*finished_rows(output, settings), row], argv)
+
+
+def arguments(options: OwnClipsOptions, seed: int, batch: int, folder: str) -> FluxTrainingArguments:
+    """Those of the recipe, `batch` clips at most a step. Clips are decoded in this process, so that its CPU seconds are
+    all there are."""
+    changes = {"flip": False, "num_train_epochs": options.epochs, "seed": seed, "output_dir": folder, "use_cpu": True}
+    changes |= {"dataloader_num_workers": 0, "dataloader_persistent_workers": False}
+    changes |= {"eval_strategy": "no", "save_strategy": "no", "report_to": "none", "disable_tqdm": True}
+    named = [part for name, value in changes.items() for part in (f"--{name}", str(value))]
+    recipe = [str(RECIPE), "--dataset", options.data]
+    args = parse_options((FinetuneOptions, FluxTrainingArguments), [*recipe, *named], __doc__)[1]
+    args.per_device_train_batch_size = min(args.per_device_train_batch_size, batch)
+    return args
+
+
+def split(dataset: Dataset, held_out: int, clips: int, seed: int) -> tuple[Dataset, Dataset]:
+    """`clips` of every class to train on and `held_out` others to test on. One seed has the same test clips for every
+    number of training clips, and the clips of a smaller number are among those of a larger one.
+
+    Raises:
+        ValueError: a class has too few clips.
+    """
+    generator, labels = np.random.default_rng(seed), np.asarray(dataset["label"][:])
+    by_name = np.argsort(video_names(dataset))
+    train, test = [], []
+    for label, name in enumerate(dataset.features["label"].names):
+        members = generator.permutation(by_name[labels[by_name] == label])
+        if len(members) < held_out + clips:
+            raise ValueError(f"{name} has {len(members)} clips, --held_out {held_out} and --clips {clips} need more")
+        test += members[:held_out].tolist()
+        train += members[held_out : held_out + clips].tolist()
+    return dataset.select(train), dataset.select(test)
+
+
+def missing_rows(
+    train: Dataset, test: Dataset, options: OwnClipsOptions, clips: int, seed: int, done: list[dict]
+) -> Iterator[dict]:
+    """The rows of one draw that are not in `done`, one by one. `cpu_seconds` is the training of the row's classifier
+    with all decoding of its training clips."""
+    there = {tuple(row[name] for name in KEY): row for row in done}
+    labels = np.asarray(test["label"][:])
+
+    def row(method: str, top1: float, seconds: float, epochs=None, tokens=None, decoding=None) -> dict:
+        values = (method, clips, seed, epochs, tokens, decoding)
+        rest = {"top1": float(top1), "test_clips": len(test), "cpu_seconds": round(seconds, 2)}
+        return dict(zip(KEY, values, strict=True)) | rest
+
+    def is_there(method: str, epochs=None, tokens=None, decoding=None) -> bool:
+        return (method, clips, seed, epochs, tokens, decoding) in there
+
+    ours = [one for key, one in there.items() if key[:4] == ("flux", clips, seed, options.epochs)]
+    budgets = FluxVideoProcessor.from_pretrained(default_checkpoint()).grids
+    if len(ours) < len(budgets) * len(DECODING_MODES):
+        ours = []
+        for one in flux_rows(train, test, options, seed):
+            ours.append(row("flux", epochs=options.epochs, **one))
+            if tuple(ours[-1][name] for name in KEY) not in there:
+                yield ours[-1]
+    if not is_there("cnn", options.epochs):
+        exact = FluxVideoProcessor.from_pretrained(default_checkpoint(), decoding="exact")
+        began = time.process_time()
+        model = fit_cnn(train, exact, ours[0]["cpu_seconds"], seed)
+        seconds = time.process_time() - began
+        yield row("cnn", (predict_cnn(model, test, exact) == labels).mean(), seconds, options.epochs)
+    if not is_there("thumbnails"):
+        began = time.process_time()
+        model = fit_thumbnails(train)
+        seconds = time.process_time() - began
+        yield row("thumbnails", (model.predict(thumbnails(test)) == labels).mean(), seconds)
+    if not is_there("majority"):
+        ((most, _),) = Counter(train["label"][:]).most_common(1)
+        yield row("majority", (labels == most).mean(), 0.0)
+
+
+def flux_rows(train: Dataset, test: Dataset, options: OwnClipsOptions, seed: int) -> Iterator[dict]:
+    """Train once, then test with every way of reading and at every budget."""
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.process_time()
+        set_seed(seed)
+        model = starting_model(train.features["label"].names, checkpoint=default_checkpoint())
+        processor = FluxVideoProcessor.from_pretrained(default_checkpoint())
+        args = arguments(options, seed, len(train), folder)
+        FluxTrainer(model=model, args=args, train_dataset=train, processing_class=processor).train()
+        seconds = time.process_time() - began
+    for decoding in DECODING_MODES:
+        processor = FluxVideoProcessor.from_pretrained(default_checkpoint(), decoding=decoding)
+        found = evaluate(test, model.eval(), processor, model.config.head_token_budgets)
+        for tokens, figures in found["budgets"].items():
+            yield {"tokens": tokens, "decoding": decoding, "top1": figures["top1"], "seconds": seconds}
+
+
+def finished_rows(output: Path, settings: dict) -> list[dict]:
+    """Those in the file.
+
+    Raises:
+        ValueError: they are of other clips or another recipe.
+    """
+    if not output.exists():
+        return []
+    found = read_json(output)
+    if found["settings"] != settings:
+        raise ValueError(f"{output} has rows of other clips or another recipe; name another --output")
+    return found["rows"]
+
+
+def write(output: Path, settings: dict, rows: list[dict], argv: list[str] | None) -> None:
+    """Sorted rows, and every command that added some."""
+    head = provenance(f"python {COMMAND}", argv, "scikit-learn")
+    before = read_json(output)["command"].split(" && ") if output.exists() else []
+    head["command"] = " && ".join(dict.fromkeys([*before, head["command"]]))
+    rows = sorted(rows, key=lambda row: (row["clips"], row["seed"], row["epochs"] or 0, *map(str, row.values())))
+    write_json(output, head | {"settings": settings, "rows": rows})
+
+
+if __name__ == "__main__":
+    run_command(COMMAND, main)

@@ -1,0 +1,113 @@
+"""The experiment on one's own clips, on clips so few and small that it takes seconds."""
+
+import json
+
+import pytest
+
+from flux_hf.data import load_video_dataset
+from flux_hf.provenance import video_names
+from flux_hf.scripts.experiments.own_clips import compare, report
+from tests.video_datasets import CLASSES, videofolder
+
+CLIPS = 8
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Eight clips of each of three classes."""
+    return videofolder(tmp_path_factory.mktemp("clips"), {"train": CLIPS * len(CLASSES)})
+
+
+@pytest.fixture
+def used(monkeypatch):
+    """The names of the clips that each classifier was trained on and tested on, in order."""
+    calls = []
+
+    def watch(name: str, dataset_at):
+        real = getattr(compare, name)
+
+        def call(*args, **kwargs):
+            calls.append((name, set(video_names(dataset_at(args, kwargs)))))
+            return real(*args, **kwargs)
+
+        monkeypatch.setattr(compare, name, call)
+
+    watch("FluxTrainer", lambda args, kwargs: kwargs["train_dataset"])
+    for name in ("fit_cnn", "fit_thumbnails", "thumbnails", "evaluate"):
+        watch(name, lambda args, kwargs: args[0])
+    watch("predict_cnn", lambda args, kwargs: args[1])
+    return calls
+
+
+@pytest.fixture
+def run(folder, tmp_path):
+    """Runs the command and returns the rows of its file."""
+    output = tmp_path / "results.json"
+
+    def command(*more: str) -> list[dict]:
+        options = ["--data", str(folder), "--held_out", "2", "--epochs", "1", "--output", str(output)]
+        compare.main([*options, "--clips", "2", "--seeds", "0", *more])
+        return json.loads(output.read_text())["rows"]
+
+    command.output = output
+    return command
+
+
+def test_rows_and_resumption(run, used, tmp_path):
+    rows = run()
+    flux = [(row["decoding"], row["tokens"]) for row in rows if row["method"] == "flux"]
+    assert sorted(flux) == [(decoding, tokens) for decoding in ("exact", "fast") for tokens in (64, 128, 256)]
+    by_method = {row["method"]: row for row in rows}
+    assert by_method.keys() == {"flux", "cnn", "thumbnails", "majority"} and len(rows) == 9
+    assert {(row["test_clips"], row["clips"], row["seed"]) for row in rows} == {(6, 2, 0)}
+    assert by_method["majority"]["top1"] == pytest.approx(1 / 3)
+    given, taken = by_method["flux"]["cpu_seconds"], by_method["cnn"]["cpu_seconds"]
+    assert given <= taken < given + 2, "the CNN stops with the first step after the time of FluxViT"
+
+    trained = {name for kind, names in used if kind in ("FluxTrainer", "fit_cnn", "fit_thumbnails") for name in names}
+    tested = {name for kind, names in used if kind in ("evaluate", "predict_cnn", "thumbnails") for name in names}
+    assert len(trained) == len(tested) == 6 and not trained & tested
+
+    kinds = [kind for kind, _ in used]
+    assert run() == rows and len(used) == len(kinds), "nothing is computed again"
+
+    found = json.loads(run.output.read_text())
+    found["rows"] = [row for row in rows if row["method"] != "thumbnails"]
+    run.output.write_text(json.dumps(found))
+    again = {row["method"]: row for row in run()}
+    assert [kind for kind, _ in used][len(kinds) :] == ["fit_thumbnails", "thumbnails"]
+    assert again["thumbnails"]["top1"] == by_method["thumbnails"]["top1"]
+
+    with pytest.raises(ValueError, match="rows of other clips or another recipe"):
+        run("--held_out", "3")
+    with pytest.raises(ValueError, match="has 8 clips, --held_out 2 and --clips 7 need more"):
+        run("--clips", "7")
+
+
+def test_a_seed_has_one_test_set_and_fewer_clips_are_among_more(folder):
+    dataset = load_video_dataset(str(folder), "train")
+    tests = []
+    for seed in range(3):
+        parts = [compare.split(dataset, 3, clips, seed) for clips in (2, 5)]
+        few, many = (set(video_names(train)) for train, _ in parts)
+        test, same = (set(video_names(test)) for _, test in parts)
+        assert few < many and test == same and not many & test
+        assert [parts[1][0]["label"][:].count(label) for label in range(3)] == [5, 5, 5]
+        tests.append(test)
+    assert len(set(map(frozenset, tests))) > 1
+
+
+def test_tables_show_means_over_seeds(tmp_path):
+    def row(method, seed, top1, seconds, epochs=None, tokens=None, decoding=None):
+        names = ("method", "clips", "seed", "epochs", "tokens", "decoding", "top1", "test_clips", "cpu_seconds")
+        return dict(zip(names, (method, 5, seed, epochs, tokens, decoding, top1, 160, seconds), strict=True))
+
+    rows = [row("flux", seed, 0.5 + 0.2 * seed, 60.0, 10, 64, "exact") for seed in (0, 1)]
+    rows += [row("flux", seed, 0.4, 60.0, 10, 64, "fast") for seed in (0, 1)]
+    rows += [row("cnn", 0, 0.9, 60.5, 10), row("majority", 0, 0.125, 0.0)]
+    head = {"command": "go", "date": "today", "machine": {}, "versions": {}}
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps(head | {"settings": {"label_names": ["a", "b"]}, "rows": rows}))
+    tables = report.tables(path)
+    assert tables["own_clips.accuracy"].splitlines()[2] == "| 5 | 10 | 2 | 1.0 | 60.0 ± 14.1 | 90.0 | – | 12.5 |"
+    assert tables["own_clips.decoding"].splitlines()[3] == "| 5 | 10 | fast | 40.0 ± 0.0 |"
