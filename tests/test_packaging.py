@@ -223,7 +223,7 @@ def test_wheel_install(wheel, checkout, expected, tmp_path):
     environment.install(wheel)
     check(environment.report(tmp_path), expected, environment.site)
     check(environment.report(checkout), expected, checkout)
-    check(environment.report(checkout, "-P"), expected, environment.site)
+    check(environment.report(checkout, "-I"), expected, environment.site)
     check_command(environment, expected, tmp_path)
 
 
@@ -262,6 +262,6 @@ def test_checkout_without_install(checkout, expected, tmp_path):
     environment = Environment(tmp_path / "venv")
     check(environment.report(checkout), expected, checkout)
     outcome = run(
-        environment.python, "-P", "-m", "pytest", "-q", "tests/test_registration.py", "-k", "public", cwd=checkout
+        environment.python, "-I", "-m", "pytest", "-q", "tests/test_registration.py", "-k", "public", cwd=checkout
     )
     assert " passed" in outcome
