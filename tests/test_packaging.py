@@ -21,6 +21,7 @@ import flux_hf
 from flux_hf.checkpoints import example_clips
 from flux_hf.cli import COMMANDS
 from tests.requirements import requirements, setup_arguments
+from tests.transformers_suite import REGISTRY_SILENT
 
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = sorted(path for folder in ("modeling", "processing") for path in (ROOT / folder).glob("[!_]*.py"))
@@ -227,7 +228,7 @@ def test_wheel_install(wheel, checkout, expected, tmp_path):
     environment.install(wheel)
     check(environment.report(tmp_path), expected, environment.site)
     check(environment.report(checkout), expected, checkout)
-    check(environment.report(checkout, "-P"), expected, environment.site)
+    check(environment.report(checkout, "-I"), expected, environment.site)
     check_command(environment, expected, tmp_path)
 
 
@@ -267,6 +268,21 @@ def test_checkout_without_install(checkout, expected, tmp_path):
     environment = Environment(tmp_path / "venv")
     check(environment.report(checkout), expected, checkout)
     outcome = run(
-        environment.python, "-P", "-m", "pytest", "-q", "tests/test_registration.py", "-k", "public", cwd=checkout
+        environment.python, "-I", "-m", "pytest", "-q", "tests/test_registration.py", "-k", "public", cwd=checkout
     )
     assert " passed" in outcome
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("other", ["gradio", "sentence-transformers"])
+def test_resolves_beside(other, wheel, tmp_path):
+    """pip finds versions of everything for the package and for one that is often installed beside it."""
+    options = ["--dry-run", "--ignore-installed", "--quiet", "--report", tmp_path / "report.json"]
+    command = [sys.executable, "-m", "pip", "install", *options, wheel, other]
+    process = subprocess.run(list(map(str, command)), cwd=tmp_path, capture_output=True, text=True)
+    if process.returncode and REGISTRY_SILENT.search(process.stderr) and "conflict" not in process.stderr:
+        pytest.skip(f"no registry: {process.stderr.splitlines()[-1]}")
+    assert process.returncode == 0, process.stderr
+    found = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["install"]
+    names = {package["metadata"]["name"].lower().replace("_", "-") for package in found}
+    assert {"flux-hf", other, "torch", "transformers"} <= names

@@ -21,7 +21,6 @@ import torch
 from datasets import Dataset
 from transformers import set_seed
 
-import flux_hf.scripts
 from flux_hf import FluxVideoProcessor, default_checkpoint
 from flux_hf.cli import run_command
 from flux_hf.data import load_video_dataset
@@ -31,13 +30,12 @@ from flux_hf.options import parse_options
 from flux_hf.processing.frame_sampling_fluxvit import DECODING_MODES
 from flux_hf.provenance import file_list_hash, provenance, video_names
 from flux_hf.scripts.experiments.own_clips.baselines import fit_cnn, fit_thumbnails, predict_cnn, thumbnails
-from flux_hf.training import FinetuneOptions, FluxTrainer, FluxTrainingArguments
+from flux_hf.training import FluxTrainer, FluxTrainingArguments
 from flux_hf.training.arguments import recipe_of
 from flux_hf.training.starting_model import starting_model
 
 COMMAND = "scripts/experiments/own_clips/compare.py"
 RESULTS = Path(__file__).parent / "results.json"
-RECIPE = next((Path(flux_hf.scripts.__file__).parent / "configs" / "recipes").glob("own_clips*.yaml"))
 KEY = ("method", "clips", "seed", "epochs", "tokens", "decoding")
 """What tells rows apart: "flux", "cnn", "thumbnails" or "majority"; clips a class; epochs of FluxViT ("cnn": of the
 training whose CPU seconds it got); tokens kept and way of reading. What a method does not have is None."""
@@ -79,12 +77,19 @@ def main(argv: list[str] | None = None) -> None:
 def arguments(options: OwnClipsOptions, seed: int, batch: int, folder: str) -> FluxTrainingArguments:
     """Those of the recipe, `batch` clips at most a step. Clips are decoded in this process, so that its CPU seconds are
     all there are."""
-    changes = {"flip": False, "num_train_epochs": options.epochs, "seed": seed, "output_dir": folder, "use_cpu": True}
-    changes |= {"dataloader_num_workers": 0, "dataloader_persistent_workers": False}
-    changes |= {"eval_strategy": "no", "save_strategy": "no", "report_to": "none", "disable_tqdm": True}
-    named = [part for name, value in changes.items() for part in (f"--{name}", str(value))]
-    recipe = [str(RECIPE), "--dataset", options.data]
-    args = parse_options((FinetuneOptions, FluxTrainingArguments), [*recipe, *named], __doc__)[1]
+    args = FluxTrainingArguments.from_recipe(
+        "own_clips",
+        num_train_epochs=options.epochs,
+        seed=seed,
+        output_dir=folder,
+        use_cpu=True,
+        dataloader_num_workers=0,
+        dataloader_persistent_workers=False,
+        eval_strategy="no",
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+    )
     args.per_device_train_batch_size = min(args.per_device_train_batch_size, batch)
     return args
 
