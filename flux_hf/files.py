@@ -44,7 +44,7 @@ def _entry(value) -> str:
     return json.dumps(value)
 
 
-def read_json(path: str | Path) -> dict:
+def read_json(path: str | Path) -> dict | list:
     """What a JSON file holds.
 
     Raises:

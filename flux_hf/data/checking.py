@@ -10,6 +10,7 @@ from datasets import Dataset
 from tqdm import tqdm
 
 from flux_hf.data.reading import read_clip, row_name
+from flux_hf.files import whole_file
 from flux_hf.processes import worker_processes
 from flux_hf.processing.frame_sampling_fluxvit import segment_middles
 from flux_hf.processing.video_source_fluxvit import VideoDecodeError
@@ -49,7 +50,7 @@ def check_videos(dataset: Dataset, *, num_frames: int | None = 16, num_workers: 
 
 def write_bad_videos(bad: list[BadVideo], path: str | Path) -> None:
     """A csv file with a header and a line for each."""
-    with open(path, "w", newline="", encoding="utf-8") as file:
+    with whole_file(path) as unfinished, open(unfinished, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, [field.name for field in fields(BadVideo)])
         writer.writeheader()
         writer.writerows(asdict(video) for video in bad)

@@ -1,6 +1,5 @@
 """The model card of a checkpoint, from its files and from what was measured."""
 
-import json
 import re
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 import flux_hf
 from flux_hf.conversion.convert import REPORT_FILE
 from flux_hf.costs import view_gmacs
+from flux_hf.files import read_json
 from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification
 from flux_hf.processing.grid_fluxvit import Grid, as_grid, grid_tokens
 
@@ -160,4 +160,4 @@ def _training(path: Path) -> dict | None:
 
 
 def _json(path: Path) -> dict | None:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    return read_json(path) if path.is_file() else None

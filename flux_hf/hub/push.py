@@ -1,6 +1,5 @@
 """Uploading a checkpoint folder to the Hub, with its model card."""
 
-import json
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -11,6 +10,7 @@ from huggingface_hub.utils import httpx
 from transformers import AutoConfig, AutoModel, AutoModelForVideoClassification, AutoVideoProcessor
 
 from flux_hf.checkpoints import checkpoint_path
+from flux_hf.files import read_json
 from flux_hf.hub.model_card import build_model_card
 from flux_hf.latency import forward_latency
 from flux_hf.options.checkpoints import PushOptions
@@ -100,7 +100,7 @@ def _card(folder: Path, options: PushOptions) -> str:
         options.repo_id,
         model,
         processor,
-        evaluations=[json.loads(Path(path).read_text(encoding="utf-8")) for path in options.evaluations],
+        evaluations=[read_json(path) for path in options.evaluations],
         recipe=read_recipe(options.recipe) if options.recipe else None,
         latency=forward_latency(model, processor, sorted(budgets)) if options.measure_latency else None,
     )

@@ -21,7 +21,7 @@ from datasets import Dataset
 from flux_hf.evaluation.accuracy import model_labels
 from flux_hf.evaluation.processes import complete_records, open_records, process_state
 from flux_hf.evaluation.scoring import Arm, Forward, logits_at_budget, score_videos
-from flux_hf.files import write_text
+from flux_hf.files import read_json, write_text
 from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification
 from flux_hf.processing.grid_fluxvit import grid_tokens
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
@@ -190,7 +190,7 @@ def _costs(arms: list[Arm], objective: str, model, processor, calibration, folde
     count in all, and a search that goes on takes those it began with."""
     file = folder.folder / "costs.json" if folder else None
     if file and file.exists():
-        costs = json.loads(file.read_text())
+        costs = read_json(file)
     else:
         costs = [grid_cost(objective, model, processor, arm.token_budget, arm.grid, calibration) for arm in arms]
     costs = gather_object([costs])[0]

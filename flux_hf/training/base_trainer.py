@@ -1,6 +1,5 @@
 """The HF Trainer on video data: grids, clips, streams, resumed runs, skipped videos, parts of the loss in the log."""
 
-import json
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -10,9 +9,11 @@ import torch
 from accelerate.data_loader import prepare_data_loader
 from torch.utils.data import DataLoader
 from transformers import Trainer
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.utils import logging
 
 from flux_hf.data import CachedClips, clip_source
+from flux_hf.files import read_json
 from flux_hf.hub.model_card import build_model_card
 from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification
 from flux_hf.processing.grid_fluxvit import Grid, grid_tokens
@@ -126,7 +127,7 @@ class ClipTrainer(Trainer):
     def _streamed_loader(self, make_views, collate) -> DataLoader:
         args, start = self.args, 0
         if self._resumed_from:
-            state = json.loads((Path(self._resumed_from) / "trainer_state.json").read_text())
+            state = read_json(Path(self._resumed_from) / TRAINER_STATE_NAME)
             start = state["global_step"] * args.gradient_accumulation_steps
         batches = StreamedBatches(
             self.train_dataset,

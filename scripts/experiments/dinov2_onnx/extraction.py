@@ -5,12 +5,13 @@ position table in two, and keep one of several equal parameters. Matrices are fo
 named after.
 """
 
-import json
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 from transformers import Dinov2Config, Dinov2Model
+
+from flux_hf.files import write_json
 
 CLS = "embeddings.cls_token"
 POSITIONS = "embeddings.position_embeddings"
@@ -66,7 +67,7 @@ def extract_dinov2(
     normalization = {"image_mean": image_mean, "image_std": image_std}
     sizes = {"size": {"shortest_edge": config.image_size}, "do_center_crop": False}
     processor = {"image_processor_type": "BitImageProcessor", **sizes, **normalization}
-    (home / "preprocessor_config.json").write_text(json.dumps(processor, indent=1) + "\n")
+    write_json(home / "preprocessor_config.json", processor)
     return config
 
 
