@@ -10,6 +10,7 @@ from datasets import Dataset
 from flux_hf.classification import MODEL_RUNS
 from flux_hf.costs import view_gmacs
 from flux_hf.evaluation.scoring import Arm
+from flux_hf.latency import median_ms
 from flux_hf.modeling.configuration_fluxvit import FluxViTConfig
 from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification
 from flux_hf.processing.grid_fluxvit import Grid, grid_tokens, normalize_grids
@@ -106,9 +107,5 @@ def clip_milliseconds(
         end=row.get("end"),
     )
     decoding = time.perf_counter() - started
-    runs = []
-    for _ in range(1 + MODEL_RUNS):
-        started = time.perf_counter()
-        arm.forward(model, pixels[framing].to(model.device, model.dtype), arm.token_budget).cpu()
-        runs.append(time.perf_counter() - started)
-    return 1000 * (decoding + statistics.median(runs[1:]))
+    clip = pixels[framing].to(model.device, model.dtype)
+    return 1000 * decoding + median_ms(lambda: arm.forward(model, clip, arm.token_budget).cpu(), MODEL_RUNS)

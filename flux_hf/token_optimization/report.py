@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from flux_hf.evaluation.report import pyplot
+from flux_hf.evaluation.report import pyplot, top1_in_percent
 from flux_hf.tables import table
 from flux_hf.token_optimization.search import SIGNIFICANCE, alone_right, sign_test
 
@@ -133,7 +133,7 @@ def plot_front(result: dict, path: str | Path):
     )
     for place, point in enumerate(front):
         axes.annotate(
-            f"{point['grid'][0]} x {point['grid'][1]}²",
+            _grid(point["grid"]),
             (point["cost"], 100 * point["accuracy"]),
             (-4, 7) if place % 2 else (6, -11),
             textcoords="offset points",
@@ -154,7 +154,7 @@ def markdown_table(result: dict) -> str:
     rows = []
     for budget in result["budgets"]:
         before, after = result["test"]["before"]["budgets"][budget], result["test"]["after"]["budgets"][budget]
-        cells = [[f"{e['grid'][0]} x {e['grid'][1]}²", _percent(e), f"{e['gmacs']:.3f}"] for e in (before, after)]
+        cells = [[_grid(e["grid"]), top1_in_percent(e), f"{e['gmacs']:.3f}"] for e in (before, after)]
         rows.append([budget, *cells[0], *cells[1]])
     return (
         f"{table(head, rows, 'rlrrlrr')}\n\n"
@@ -210,10 +210,3 @@ def what_it_tells(result: dict) -> str:
 
 def _grid(grid: list[int]) -> str:
     return f"{grid[0]} x {grid[1]}²"
-
-
-def _percent(figures: dict) -> str:
-    if figures["top1"] is None:
-        return "–"
-    low, high = figures["top1_interval"]
-    return f"{100 * figures['top1']:.1f} ({100 * low:.1f}–{100 * high:.1f})"
