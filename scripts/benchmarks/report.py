@@ -1,5 +1,5 @@
-"""The tables of README and the benchmarks page from what the benchmarks measured. A cell is the median, in brackets the
-fastest and the slowest run."""
+"""The tables of the benchmarks page, made of what was measured. A cell is the median, in brackets the fastest and the
+slowest run."""
 
 from pathlib import Path
 
@@ -10,7 +10,6 @@ from flux_hf.provenance import result_origin
 from flux_hf.tables import table
 
 RESULTS = Path(__file__).parent / "results"
-FILM = "60 s 1280x720 H.264, key frame every 250"
 
 
 def tables(results: Path = RESULTS) -> dict[str, str]:
@@ -30,20 +29,7 @@ def tables(results: Path = RESULTS) -> dict[str, str]:
     made = {f"benchmarks.{name}": result_origin(result) for name, result in found.items()}
     for name, result in found.items():
         made |= {f"benchmarks.{name}.{part}": text for part, text in makers[name](result).items()}
-    if {"decoding", "end_to_end"} <= found.keys():
-        made["benchmarks.speed"] = speed_table(found["decoding"], found["end_to_end"])
     return made
-
-
-def speed_table(decoding: dict, end_to_end: dict) -> str:
-    """What reading and classifying one film takes, ours beside others."""
-    row = next(row for row in decoding["decoding"] if (row["file"], row["num_frames"]) == (FILM, 8))
-    (labels,) = (row["models"] for row in end_to_end["end_to_end"] if row["file"] == FILM)
-    read = {"flux_hf": row["readers"]["fast"], "flux_hf, exact middle frames": row["readers"]["exact"]}
-    read |= {name: entry for name, entry in row["readers"].items() if name not in row["libav_alone"]}
-    lines = [["8 frames", name, milliseconds(entry)] for name, entry in read.items()]
-    lines += [["labels", name, milliseconds(entry)] for name, entry in labels.items()]
-    return table(["from the file to", "with", "milliseconds"], lines, "llr")
 
 
 def best_peer(row: dict) -> float | None:

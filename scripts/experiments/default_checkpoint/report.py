@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from flux_hf.evaluation.report import top1_in_percent
 from flux_hf.files import read_json
-from flux_hf.provenance import result_origin
 from flux_hf.tables import table
 
 RESULTS = Path(__file__).parent / "results"
@@ -17,12 +17,11 @@ def tables(folder: Path = RESULTS) -> dict[str, str]:
     rendered, photos = found["motion_test"], found["motion_photos"]
     search = read_json(folder / "token_optimization.json")
     return {
-        "default_checkpoint": f"{result_origin(rendered)}\n{result_origin(photos)}",
         "default_checkpoint.accuracy": table(
             ["tokens kept", "GMACs", f"rendered ({rendered['num_videos']})", f"photographs ({photos['num_videos']})"],
             [
                 [f"{budget} of 1152", f"{rendered['budgets'][budget]['gmacs']:.3f}"]
-                + [accuracy(result["budgets"][budget]) for result in (rendered, photos)]
+                + [top1_in_percent(result["budgets"][budget]) for result in (rendered, photos)]
                 for budget in BUDGETS
             ],
             "rrrr",
@@ -32,7 +31,7 @@ def tables(folder: Path = RESULTS) -> dict[str, str]:
         "default_checkpoint.decoding": table(
             ["frames", "clips", *(f"{budget} tokens" for budget in BUDGETS)],
             [
-                [result["decoding"], clips, *(accuracy(result["budgets"][budget]) for budget in BUDGETS)]
+                [result["decoding"], clips, *(top1_in_percent(result["budgets"][budget]) for budget in BUDGETS)]
                 for name, clips in (("motion_test", "rendered"), ("motion_photos", "photographs"))
                 for result in (found[name], found[f"{name}_exact"])
             ],
@@ -41,7 +40,7 @@ def tables(folder: Path = RESULTS) -> dict[str, str]:
         "default_checkpoint.flux_multi": table(
             ["checkpoint", *(f"{budget} tokens" for budget in BUDGETS)],
             [
-                [name, *(accuracy(result["budgets"][budget]) for budget in BUDGETS)]
+                [name, *(top1_in_percent(result["budgets"][budget]) for budget in BUDGETS)]
                 for name, result in (
                     ("the default one", rendered),
                     ("after Flux-Multi", found["motion_test_flux_multi"]),
@@ -49,25 +48,12 @@ def tables(folder: Path = RESULTS) -> dict[str, str]:
             ],
             "lrrr",
         ),
-        "default_checkpoint.per_class": table(
-            ["label", *(f"{clips}, {budget}" for clips in ("rendered", "photographs") for budget in BUDGETS)],
-            [
-                [label]
-                + [
-                    f"{100 * result['budgets'][budget]['per_class'][label]:.0f}"
-                    for result in (rendered, photos)
-                    for budget in BUDGETS
-                ]
-                for label in rendered["label_names"]
-            ],
-            "lrrrrrr",
-        ),
         "default_checkpoint.token_optimization": table(
             ["tokens", "top-1 before", "grid found", "top-1 with it"],
             [
-                [budget, accuracy(search["test"]["before"]["budgets"][budget])]
+                [budget, top1_in_percent(search["test"]["before"]["budgets"][budget])]
                 + ["{} x {}²".format(*search["budgets"][budget]["grid"])]
-                + [accuracy(search["test"]["after"]["budgets"][budget])]
+                + [top1_in_percent(search["test"]["after"]["budgets"][budget])]
                 for budget in BUDGETS
             ],
             "rrlr",
@@ -85,9 +71,3 @@ def confusion(result: dict, budget: str = "256") -> str:
     rows = zip(names, result["budgets"][budget]["confusion"], strict=True)
     lines = [[name, *(count or "·" for count in counts)] for name, counts in rows]
     return table(["true", *names], lines, "l" + "r" * len(names))
-
-
-def accuracy(figures: dict) -> str:
-    """Top-1 in % with its 95 % interval."""
-    low, high = figures["top1_interval"]
-    return f"{100 * figures['top1']:.1f} ({100 * low:.1f}–{100 * high:.1f})"
