@@ -16,6 +16,7 @@ from flux_hf.checkpoints import checkpoint_path
 from flux_hf.modeling.modeling_fluxvit import FluxViTModel
 from flux_hf.modeling.token_selection_fluxvit import kept_positions
 from flux_hf.pretraining.resampling import renormalize, resample_frames, resample_tokens, resize_frames
+from flux_hf.processing.grid_fluxvit import as_grid
 
 CLS_ATTENTION = "flux_hf_cls_attention"
 
@@ -63,9 +64,10 @@ class Teacher:
             layers: numbers of layers, from 1; the outputs of others are not kept in memory.
         """
         self.model.eval()
-        rows, columns = (side // self.patch_size for side in pixel_values_videos.shape[-2:])
+        _, frames, _, *size = pixel_values_videos.shape
+        patch_grid = as_grid((frames, size)).patch_grid(self.patch_size)
         pixels = renormalize(pixel_values_videos, *self.normalization)
-        found, pooled, saliency = self.look(pixels, seen, layers, (rows, columns))
+        found, pooled, saliency = self.look(pixels, seen, layers, patch_grid)
         unit = [nn.functional.normalize(tokens.float(), dim=-1) for tokens in found]
         return TeacherOutput(unit, nn.functional.normalize(pooled.float(), dim=-1), saliency.float())
 
