@@ -1,4 +1,4 @@
-"""What is packaged and what it depends on; everything else about the project stands in pyproject.toml."""
+"""What is packaged and what it depends on; everything else about the project is in pyproject.toml."""
 
 from setuptools import find_packages, setup
 
@@ -19,7 +19,6 @@ DEPENDENCIES = [
     "huggingface-hub>=1.31.0",
     "jinja2>=3.1.0",
     "evaluate>=0.4.0",
-    "filelock",
     "numpy>=1.26.0",
     "pillow>=10.1.0",
     "pyyaml>=6.0",
@@ -36,6 +35,7 @@ TEST = [
     *EXPORT,
     "pytest>=7.4.4",
     "pytest-xdist>=3.5.0",
+    "filelock",
     "packaging",
     "parameterized>=0.9.0",
     "psutil>=5.9.5",

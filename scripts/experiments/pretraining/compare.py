@@ -17,7 +17,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import yaml
-from filelock import FileLock
 
 from flux_hf.cli import run_command
 from flux_hf.files import read_json, write_json
@@ -61,6 +60,8 @@ class ComparisonOptions:
 
 def main(argv: list[str] | None = None) -> None:
     (comparison,) = parse_options(ComparisonOptions, argv, __doc__)
+    from filelock import FileLock
+
     from flux_hf.data import cache_clips, load_video_dataset
     from flux_hf.pretraining import FluxPreTrainingArguments, PretrainOptions
     from flux_hf.provenance import provenance
@@ -177,7 +178,7 @@ def _speed(students: Path, names: set[str]) -> dict:
     teacher."""
     found = {}
     for name in sorted(names):
-        history = json.loads((students / name / "trainer_state.json").read_text())["log_history"]
+        history = read_json(students / name / "trainer_state.json")["log_history"]
         if entries := [entry for entry in history if "loss" in entry]:
             found[name] = {"loss": entries[-1]["loss"]} | {
                 part: sum(entry[part] for entry in entries) / len(entries)
