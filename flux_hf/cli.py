@@ -43,9 +43,11 @@ def overview() -> str:
 
 
 def run_command(program: str, main: Callable[[list[str] | None], None], argv: list[str] | None = None) -> None:
-    """Call the `main` of a command. What its user can put right, ValueError, OSError and ImportError, ends the program
-    with one line, `PROGRAM: error: ...`, and exit code 1; Ctrl-C ends it with 130, a reader of its output that has gone
-    (`| head`) with 141, as the shell calls it; other exceptions are bugs and keep their traceback.
+    """Call the `main` of a command, and end the program with an exit code where it fails.
+
+    ValueError, OSError and ImportError, which the user can put right, give one line, `PROGRAM: error: ...`, and code 1.
+    Ctrl-C gives 130. Output that nobody reads any more (`| head`) gives 141, as in a shell. Other exceptions are bugs
+    and keep their traceback.
 
     Args:
         program: what is typed to run it, as `flux-hf finetune`; usage and errors start with it.

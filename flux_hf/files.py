@@ -57,8 +57,8 @@ def read_json(path: str | Path) -> dict | list:
 
 
 def claim_folder(folder: str | Path, settings: Mapping, name: str = "settings.json", *, write: bool = True) -> Path:
-    """A folder for results that depend on `settings`: made, with the settings in the file `name`, or found with the
-    same ones.
+    """A folder for results that depend on `settings`. A new one is made, with the settings in the file `name`; one that
+    is there must hold the same settings.
 
     Args:
         settings: what the results depend on, as JSON.

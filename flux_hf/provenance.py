@@ -17,8 +17,8 @@ PACKAGES = ("flux_hf", "torch", "torchvision", "transformers", "accelerate", "da
 
 
 def provenance(command: str, argv: list[str] | None, *packages: str) -> dict:
-    """`command` (the line to type: how the command starts, and `argv`, None is that of this process), `date`, `machine`
-    (architecture, cpu, cores, threads, accelerator) and `versions`, also of further `packages`."""
+    """`command` (the line to type: the given `command` and `argv`, default the arguments of this process), `date`,
+    `machine` (architecture, cpu, cores, threads, accelerator) and `versions`, also of further `packages`."""
     versions = {"python": platform.python_version()}
     for package in (*PACKAGES, *packages):
         try:

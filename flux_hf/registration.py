@@ -9,8 +9,8 @@ def register() -> None:
 
     Besides the lookup by model type, every class is marked for saving: ``save_pretrained`` then puts its source file
     beside the weights, and the saved folder also loads with ``trust_remote_code=True`` where flux_hf is not installed.
-    The mark has to be there in every process, for a checkpoint that is loaded and saved again without it keeps its
-    ``auto_map`` but loses the files this points to.
+    Every process needs the mark: a checkpoint that is loaded and saved again without it keeps its ``auto_map`` but
+    loses the files that this points to.
     """
     from transformers import (
         AutoConfig,

@@ -68,8 +68,9 @@ class FluxViTMultiBudgetOutput(ModelOutput):
     Args:
         logits: one tensor (batch, num_labels) per budget.
         pooler_output: one tensor (batch, projection_dim) per budget.
-        aligned: for every budget but the largest its pooled feature mapped onto that of the largest by the decoder of
-            its head, unit vectors (batch, projection_dim); of the largest one's head as it is.
+        aligned: for every budget but the largest a tensor of unit vectors (batch, projection_dim): its pooled feature,
+            which the decoder of its head maps onto that of the largest. A feature of the largest one's head stays as it
+            is.
         keep_mask: per budget as in [`FluxViTModelOutput`].
     """
 
@@ -80,7 +81,8 @@ class FluxViTMultiBudgetOutput(ModelOutput):
 
 
 class FluxViTRMSNorm(nn.RMSNorm):
-    """RMS norm in the type of its input: under autocast the weight follows it, for mixed types have no fused kernel."""
+    """RMS norm in the type of its input: under autocast the weight takes it, too, because mixed types have no
+    fused kernel."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return nn.functional.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
@@ -162,12 +164,12 @@ class FluxViTEmbeddings(nn.Module):
         keep_masks: tuple[torch.Tensor, ...] | None = None,
     ) -> tuple[list[torch.Tensor], list[torch.Tensor | None]]:
         """For each of the descending budgets the tokens that enter the encoder, cls first (batch, 1 + kept,
-        hidden_size), and the mask of those kept (None when all are). `keep_masks`, each part of the one before, take
-        the place of budgets and selector.
+        hidden_size), and the mask of those kept (None when all are). `keep_masks`, each a part of the one before,
+        replace budgets and selector.
 
         Patches are embedded and scored once for all budgets: what is kept for a smaller budget is part of what is kept
         for a larger one. With gradients the kept patches of the largest are embedded once more, which is cheaper than
-        a backward pass through all patches; with masks given they alone are embedded."""
+        a backward pass through all patches; with masks given, only those are embedded."""
         patches = self.patch_embedding.patchify(pixel_values_videos)
         batch, frames, rows, columns, _ = patches.shape
         total = frames * rows * columns

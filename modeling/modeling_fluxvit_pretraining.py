@@ -1,7 +1,7 @@
 """FluxViT as the student of a frozen teacher: Flux-UMT pre-training (arXiv 2503.14237, Table 14).
 
-Where the paper's text is silent, as in UMT and InternVideo2, whose distillation Flux-UMT extends: the outputs of the
-student's later layers and its pooled feature are mapped to the teacher's width and compared as unit vectors.
+The outputs of the student's later layers and its pooled feature are mapped to the teacher's width and compared as unit
+vectors. Where the paper's text is silent this follows UMT and InternVideo2, whose distillation Flux-UMT extends.
 """
 
 from dataclasses import dataclass
@@ -87,7 +87,7 @@ class FluxViTForPreTraining(FluxViTPreTrainedModel):
                 loss.
 
         Raises:
-            ValueError: on masks that are not nested or differ in count, or targets given by half.
+            ValueError: on masks that are not nested or differ in count, or only one of the two targets.
         """
         if (target_features is None) != (target_pooled is None):
             raise ValueError("give target_features and target_pooled together, or neither")

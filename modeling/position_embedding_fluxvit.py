@@ -9,9 +9,10 @@ CACHED_GRIDS = 8
 
 
 class PositionEmbedding(nn.Module):
-    """A learned (frames, rows, columns) table, initialised with sines and cosines, that is interpolated to the grid at
-    hand: linearly in time, then bicubically in space (`expand_pos_embed` of the official code). A scale and a shift per
-    channel, the paper's GPE convolution, act on the table; being affine they commute with the interpolation.
+    """A learned (frames, rows, columns) table, initialised with sines and cosines, that is interpolated to the grid of
+    the clips: linearly in time, then bicubically in space (`expand_pos_embed` of the official code). A scale and a
+    shift per channel, the paper's GPE convolution, act on the table. They are affine, so they may come before or after
+    the interpolation.
 
     Outside training, without gradients, interpolated tables are kept for the last few grids.
     """

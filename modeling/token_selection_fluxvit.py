@@ -20,7 +20,7 @@ def token_importance(tokens: torch.Tensor) -> torch.Tensor:
     """L2 distance of every token to the same position in the previous frame of its group.
 
     The first frame of a group copies the values of its second. A single frame has no motion: its tokens get the values
-    of a low-discrepancy pattern, so that any number of best ones covers the image evenly.
+    of a low-discrepancy pattern, so that the best ones cover the image evenly, however many are kept.
 
     Args:
         tokens: patch embeddings before positions, (batch, frames, height, width, channels).

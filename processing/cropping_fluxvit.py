@@ -5,8 +5,8 @@ import torch
 
 def crops_along_longer_side(video: torch.Tensor, height: int, width: int, num_crops: int) -> list[torch.Tensor]:
     """`num_crops` views (..., height, width) of a video (..., rows, columns): the first at the start of its longer
-    side, the last at its end, offsets cut to whole pixels as in the official evaluation; across, and a single one, in
-    the middle.
+    side, the last at its end, offsets cut to whole pixels as in the official evaluation. Along the shorter side they
+    lie in the middle, and so does a single one.
 
     Raises:
         ValueError: the crop is larger than the video.

@@ -134,7 +134,8 @@ def cut(metadata, source, start: float | None = None, end: float | None = None) 
     Args:
         metadata: of the whole video, `VideoMetadata` or `SeekableMetadata`.
         source: the video, for messages.
-        start, end: seconds; None is the beginning and the end of the video, and so is an `end` behind it.
+        start, end: seconds; None means the beginning or the end of the video. An `end` beyond the video counts as
+            its end.
 
     Returns:
         number of the first frame of the part, and the metadata of the part alone: its frames and key frames, counted

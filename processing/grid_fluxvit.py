@@ -1,8 +1,8 @@
 """The grid of a token budget: how many frames, at which size.
 
-At a fixed number of kept tokens a larger grid to select from is more accurate than one that is kept whole, up to a
-point ("Token Optimization" in the FluxViT paper, arXiv 2503.14237): more frames help up to about 16, and size may
-shrink for them. The best grid depends on the data; `grids` is where a search puts its result.
+For a fixed number of kept tokens it is more accurate to select them from a larger grid than to keep a smaller one
+whole, up to a point ("Token Optimization" in the FluxViT paper, arXiv 2503.14237): more frames help up to about 16, and
+size may shrink for them. The best grid depends on the data; a search puts its result into `grids`.
 """
 
 import math
@@ -99,7 +99,7 @@ def choose_grid(
     Args:
         token_budget: number of tokens to keep, >= 1; None for `UNLIMITED_GRID`.
         patch_size: side of a patch in pixels. The default table is scaled so that tokens per frame stay the same.
-        grids: table to use in place of `DEFAULT_GRIDS`, in pixels at this `patch_size`, as `normalize_grids` gives it.
+        grids: table to use instead of `DEFAULT_GRIDS`, in pixels at this `patch_size`, as `normalize_grids` gives it.
 
     Returns:
         A grid of squares whose size is a multiple of `patch_size`. It has at least as many tokens as the budget, unless

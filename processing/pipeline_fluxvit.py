@@ -21,9 +21,9 @@ checkpoint without `trust_remote_code=True`."""
 class FluxVideoClassificationPipeline(VideoClassificationPipeline):
     """Classifies videos at a token budget that each call may choose, over several views of each video.
 
-    Made as `FluxVideoClassificationPipeline(model=model, video_processor=processor)`, or
-    `pipeline("video-classification", model=..., pipeline_class=FluxVideoClassificationPipeline)`; from what its
-    `save_pretrained` wrote also as `pipeline("flux-video-classification", model=..., trust_remote_code=True)`.
+    Make one with `FluxVideoClassificationPipeline(model=model, video_processor=processor)` or with
+    `pipeline("video-classification", model=..., pipeline_class=FluxVideoClassificationPipeline)`. What its
+    `save_pretrained` wrote also loads with `pipeline("flux-video-classification", model=..., trust_remote_code=True)`.
 
     A call takes whatever the video processor takes: path, URL, bytes, binary file object, `{"path", "bytes"}`, array of
     frames; or a list, generator or data set of them, with `batch_size` in batches of videos of any length and size. It

@@ -42,7 +42,8 @@ def flat_videos(videos) -> list:
 
 
 def batched_metadata(videos: list, video_metadata) -> list[VideoMetadata]:
-    """One `VideoMetadata` per video, from whatever nesting of them or of dictionaries; made up for arrays without one.
+    """One `VideoMetadata` per video, from whatever nesting of them or of dictionaries. Without one an array gets
+    what its shape tells.
 
     Raises:
         ValueError: there are not as many entries as videos.

@@ -37,8 +37,8 @@ def read_video(source, indices=None, *, short_side: int | None = None, threads: 
     Args:
         source: path, http(s) URL, bytes, binary file object, or a dictionary with "path" and/or "bytes".
         indices: frame numbers in presentation order, in any order and with repeats, or a function that is called with
-            `metadata=SeekableMetadata` and returns them (again, if the number of frames or the key frames turn out to
-            be others than the file says). Default: all frames.
+            `metadata=SeekableMetadata` and returns them (it is called again if the number of frames or the key frames
+            turn out to differ from what the file says). Default: all frames.
         short_side: scale frames down (bilinear, antialiased) before they are converted to RGB so that the shorter side
             has this many pixels; smaller frames are left as they are. Default: native size.
         threads: decoder threads; 0 lets libav choose. Default: 1 inside DataLoader and other worker processes, else 0.

@@ -105,8 +105,8 @@ class FluxVideoProcessorKwargs(VideosKwargs, total=False):
         grids (`dict`, *optional*): token budget -> (num_frames, size in pixels).
         patch_size (`int`, *optional*): side of the model's patches in pixels.
         fit_source (`bool`, *optional*): cut the grid down to the frames and the size of the video.
-        num_frames (`int`, *optional*): number of frames, in place of the grid's.
-        fps (`int` or `float`, *optional*): frames per second of video, in place of a number of frames.
+        num_frames (`int`, *optional*): number of frames, instead of the grid's.
+        fps (`int` or `float`, *optional*): frames per second of video, instead of a number of frames.
         decoding (`str`, *optional*): "fast" or "exact", which frame of each segment to take.
         size, crop_size (`int` or `dict`, *optional*): positive numbers of pixels.
     """
@@ -133,7 +133,7 @@ class FluxVideoProcessor(BaseVideoProcessor):
     Options, given here, in a saved configuration or for one call:
         token_budget: number of tokens the model shall keep; also handed on to the model, as an int. Default None: the
             model's own setting, and a grid of 8 frames of 16 x 16 patches.
-        grids: token budget -> (num_frames, size in pixels), a multiple of `patch_size`; in place of the default table.
+        grids: token budget -> (num_frames, size in pixels), a multiple of `patch_size`; instead of the default table.
         patch_size: side of a patch in pixels, default 14.
         fit_source: cut the grid of a budget down to what the video holds (`fit_grid`), so that no frame is repeated and
             no picture enlarged to fill the budget. The videos of one call share one grid: that of the longest of them
@@ -189,7 +189,8 @@ class FluxVideoProcessor(BaseVideoProcessor):
 
     @classmethod
     def from_dict(cls, video_processor_dict: dict, **kwargs):
-        """As in every processor. Keys this version does not know, in a configuration, are left out with a warning."""
+        """As in every processor. Keys of a configuration that this version does not know are left out with a
+        warning."""
         known = cls.valid_kwargs.__annotations__
         unknown = [name for name in video_processor_dict if name not in known and not _beside_options(name)]
         if unknown:
@@ -228,9 +229,9 @@ class FluxVideoProcessor(BaseVideoProcessor):
 
         Args:
             token_budget, source: as of `choose_grid`.
-            grid: in place of the table's; `num_frames`, `size` and `crop_size` win over it, too.
+            grid: instead of the table's; `num_frames`, `size` and `crop_size` win over it, too.
             grids, patch_size, num_frames, size, crop_size, do_center_crop: default the processor's own.
-            **kwargs: other options of a call have nothing to do with it.
+            **kwargs: other options of a call; they change nothing here.
         """
         budget = self.token_budget if token_budget is None else token_budget
         patch_size = patch_size or self.patch_size

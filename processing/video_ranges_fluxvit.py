@@ -25,7 +25,7 @@ class DownloadError(Exception):
 def open_url(url: str) -> io.RawIOBase | io.BytesIO:
     """A binary file object, seekable, for an http or https address.
 
-    Its first block is asked for as a range. A server that answers with the whole file gets it read into memory.
+    Its first block is asked for as a range. If the server answers with the whole file, that is read into memory.
 
     Raises:
         DownloadError: no answer, an error status, or a transfer that broke off; also from `read` of what is returned.

@@ -93,7 +93,7 @@ def read_views(
         wanted: pairs of a token budget (None: the processor's) and the grid for it (None: the processor's choice). Both
             are cut down to the video where the processor says so (`fit_source`).
         start, end: seconds; all views are of the part between them, as if it were the whole video. Default: no cut.
-        num_frames: in place of the grids' number of frames.
+        num_frames: instead of the grids' number of frames.
 
     Returns:
         the framing of each that is wanted, and framing -> pixels (clips * crops, frames, channels, height, width), clip

@@ -1,4 +1,4 @@
-"""Convert an official checkpoint (FluxViT, or InternVideo2, UMT, VideoMAE as a start)."""
+"""Convert an official checkpoint (FluxViT, or InternVideo2, UMT, VideoMAE to train from)."""
 
 from flux_hf.cli import run_command
 from flux_hf.options import parse_options

@@ -46,13 +46,13 @@ class OptimizeTokensOptions:
     objective: str = field(
         default="tokens",
         metadata={
-            "help": "What equally accurate grids are compared by, and the plot's axis.",
+            "help": "What decides between equally accurate grids; also the axis of the plot.",
             "choices": ("tokens", "gmacs", "latency_ms"),
         },
     )
     max_cost: float | None = field(default=None, metadata={"help": "Leave out grids above this, in the objective."})
     rounds: int = field(default=4, metadata={"help": "Rounds of halving; 1 tries every grid on every video."})
-    seed: int = field(default=0, metadata={"help": "Order of the calibration videos."})
+    seed: int = field(default=0, metadata={"help": "Seed of the order of the calibration videos."})
     batch_size: int = field(default=32, metadata={"help": "Clips per forward."})
     num_workers: int = field(default=0, metadata={"help": "Decoding processes beside each main one."})
     write: bool = field(
@@ -149,7 +149,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _processor_before(processor, output: Path, state):
-    """The processor as the first run found it: the run that wrote its result must be able to go on as well."""
+    """The processor as the first run found it, so that a run after `--write` goes on with the same one."""
     saved = output / "processor_before"
     if state.is_main_process and not saved.exists():
         processor.save_pretrained(saved)

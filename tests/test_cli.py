@@ -77,7 +77,7 @@ def test_takes_its_arguments_from_the_command_line(say_hello, capsys, monkeypatc
         ("convert weights.pth", "missing: FOLDER"),
         ("push", "missing: FOLDER, USER/NAME"),
         ("export a b c", "no option takes c"),
-        ("classify clip.mp4 --top_k 1 other.mp4", "no option takes other.mp4; values without an option stand first"),
+        ("classify clip.mp4 --top_k 1 other.mp4", "no option takes other.mp4; values without an option come first"),
         ("classify clip.mp4 --top_k one", "argument --top_k/--top-k: invalid int value: 'one'"),
         ("recipes own_clips more", "unrecognized arguments: more"),
     ],

@@ -1,4 +1,4 @@
-"""Foreign checkpoints into ours: official FluxViT weights as they are, other ViTs as a start for training."""
+"""Makes our checkpoints of foreign ones: official FluxViT weights as they are, other ViTs as a start for training."""
 
 from flux_hf.conversion.convert import ConvertOptions, convert
 from flux_hf.conversion.files import read_state_dict

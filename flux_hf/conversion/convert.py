@@ -88,7 +88,7 @@ def _build(state_dict: dict, options: ConvertOptions, id2label: dict[int, str] |
         return model, ConversionReport("FluxViT", loaded=list(model.state_dict()))
     config = FluxViTConfig.from_json_file(model_config_path(options.model_config)) if options.model_config else None
     if config is not None and (options.num_attention_heads or options.hidden_act):
-        raise ValueError("num_attention_heads and hidden_act stand in the model_config, change them there")
+        raise ValueError("num_attention_heads and hidden_act are in the model_config, change them there")
     return initialize_from_state_dict(state_dict, config=config, hidden_act=options.hidden_act, **sizes)
 
 

@@ -1,4 +1,5 @@
-"""Official tensor names and layouts into ours. FluxViT, InternVideo2, UMT and VideoMAE share most of them."""
+"""Translates official tensor names and layouts into ours. FluxViT, InternVideo2, UMT and VideoMAE share most of
+them."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Official FluxViT checkpoints into ours, every tensor of them."""
+"""Converts official FluxViT checkpoints, every tensor of them."""
 
 import torch
 
@@ -18,9 +18,9 @@ def convert_official_state_dict(
 ) -> FluxViTForVideoClassification:
     """Build a model from an official FluxViT state dict (OpenGVLab/FluxViT, `single_modality`).
 
-    All sizes are read from the tensors. Of the position table a tensor holds only the number of rows: 24 x 18 x 18 (S)
-    and 32 x 20 x 20 (B) are known by it, of other lengths the frames x side x side is taken whose sine-cosine
-    initialisation is nearest to the table.
+    All sizes are read from the tensors. The tensor of the position table only says how many rows it has: 24 x 18 x 18
+    (S) and 32 x 20 x 20 (B) are known by their length. For another length that frames x side x side is taken whose
+    sine-cosine initialisation is nearest to the table.
 
     Args:
         state_dict: tensors under the official names.

@@ -40,8 +40,7 @@ def load_video_dataset(
         label_names: names of the labels in the order of their numbers, or a file with them (one per line, or SSv2's
             JSON). Needed where the set has none: streamed sets without a ClassLabel. Default: the ClassLabel's names;
             sorted, where labels are strings; the numbers, where they are numbers.
-
-        labelled: whether labels are wanted; without, the set need not have any.
+        labelled: False reads no labels; then the set need not have any.
 
     Returns:
         Data set with the columns `video` ({"path", "bytes"}, not decoded), `label` (ClassLabel, where wanted), `start`

@@ -1,4 +1,4 @@
-"""The column `video`: plain structs of bytes and path in the place of `datasets.Video`.
+"""The column `video`: plain structs of bytes and path instead of `datasets.Video`.
 
 `datasets` imports torchcodec for every row of a Video column that it writes, decoded or not, and a torchcodec that is
 installed may be broken.

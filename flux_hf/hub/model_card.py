@@ -34,8 +34,8 @@ def build_model_card(
         repo_id: name on the Hub.
         model, processor: what the folder holds, loaded: the classifier or, of a pre-training checkpoint, the encoder,
             whose card tells how to fine-tune it and has no accuracy.
-        evaluations: contents of JSON files of `flux-hf evaluate`. With and without Token Optimization are two files, or
-            budgets whose grids have more tokens than are kept, and as many.
+        evaluations: contents of JSON files of `flux-hf evaluate`. To show what Token Optimization does give two files,
+            or one with budgets of both kinds: some whose grids have more tokens than are kept, some with just as many.
         recipe: what the training was started with; its `dataset` and `model` become metadata when they are on the Hub.
         latency: what `flux_hf.latency.forward_latency` returns.
 

@@ -31,7 +31,7 @@ class Pushed:
 
 
 def push(options: PushOptions) -> Pushed:
-    """Upload in one commit. Run again after an interruption it completes: large files that arrived are not sent again.
+    """Upload in one commit. After an interruption call it again: large files that arrived are not sent again.
 
     Raises:
         ValueError: the folder lacks files, or evaluations are given and it holds no classifier; no or a wrong token;

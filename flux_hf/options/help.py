@@ -11,7 +11,7 @@ RECIPE_HELP = "Recipe: a name that `flux-hf recipes` lists, or a YAML file of op
 
 
 def usage(program: str, types: list[type], positionals: dict[str, str]) -> str:
-    """One line: what stands first, and the options that have to be given."""
+    """One line: the values that come first, and the options that have to be given."""
     all_fields = {one.name: one for dataclass_type in types for one in fields(dataclass_type)}
     first = [
         _repeated(shown) if name in all_fields and is_list(all_fields[name]) else shown
@@ -65,7 +65,7 @@ def is_list(option: Field) -> bool:
 
 
 def shown_as(option: Field, positionals: dict[str, str]) -> str:
-    """What a message calls an option: FILE where it stands first, else --name."""
+    """What a message calls an option: FILE where its value comes first, else --name."""
     return positionals.get(option.name, f"--{option.name}")
 
 

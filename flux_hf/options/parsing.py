@@ -24,8 +24,8 @@ def parse_options(
             class: its own fields are what `--help` shows, `--help_all` shows all, and the larger one is filled.
         argv: default `sys.argv[1:]`.
         description: what `--help` says above the options.
-        positionals: options whose values also stand first without their names, by name with what the usage calls them;
-            a list takes all values that are left. `recipe` is no option but a recipe by name or path.
+        positionals: options whose values may also come first, without their names: option -> what the usage calls it.
+            A list takes all values that are left. `recipe` is no option but a recipe by name or path.
     """
     types = [dataclass_types] if isinstance(dataclass_types, type) else list(dataclass_types)
     argv = sys.argv[1:] if argv is None else list(argv)
@@ -109,7 +109,7 @@ class _Command:
             known = [f"--{known}" for known in parser.names()]
             self.fail(f"there is no option {name}{did_you_mean(name.replace('-', '_').replace('__', '--', 1), known)}")
         if unknown:
-            position = "; values without an option stand first" if self.positionals else ""
+            position = "; values without an option come first" if self.positionals else ""
             self.fail(f"no option takes {' '.join(unknown)}{position}")
         if missing := [name for name in self.required if getattr(filled, name) is None]:
             self.fail(f"missing: {', '.join(shown_as(self.fields[name], self.positionals) for name in missing)}")

@@ -14,7 +14,7 @@ class PretrainOptions:
         metadata={"help": "Data sets, as flux-hf finetune takes them; their labels are not read. Several are mixed."}
     )
     teacher: str = field(
-        metadata={"help": "Checkpoint of the teacher: FluxViT, CLIP, SigLIP, DINOv2, VideoMAE, V-JEPA 2, or with code."}
+        metadata={"help": "Teacher: FluxViT, CLIP, SigLIP, DINOv2, VideoMAE, V-JEPA 2, or a model with its own code."}
     )
     trust_remote_code: bool = field(
         default=False, metadata={"help": "Run the code that comes with the teacher's checkpoint."}
@@ -54,7 +54,7 @@ class PretrainOptions:
     )
     teacher_layers: list[int] | None = field(
         default=None,
-        metadata={"help": "The teacher's layer for each of them. Default: the one at the same depth."},
+        metadata={"help": "The teacher's layer for each student layer. Default: the one at the same depth."},
     )
     overwrite: bool = field(
         default=False, metadata={"help": "Begin anew where output_dir holds another run; deletes its checkpoints."}

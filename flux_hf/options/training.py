@@ -24,11 +24,11 @@ class FinetuneOptions:
     train_split: str = field(default="train", metadata={"help": "Split to train on."})
     eval_split: str | None = field(
         default="validation",
-        metadata={"help": "Split to evaluate on; an empty word, or no split validation: no evaluation."},
+        metadata={"help": "Split to evaluate on. Nothing is evaluated if it is empty or there is no split validation."},
     )
     validation_share: float | None = field(
         default=None,
-        metadata={"help": "In place of eval_split: evaluate on this share of the training clips of every class."},
+        metadata={"help": "Evaluate on this share of the training clips of every class, not on eval_split."},
     )
     video_root: str | None = field(
         default=None, metadata={"help": "Folder of the videos of a list file. Default: the folder of the list."}
@@ -67,7 +67,8 @@ class ClipTrainingOptions:
     """What fine-tuning and pre-training share: grids, loading, augmentation."""
 
     weight_decay: float = field(
-        default=0.05, metadata={"help": "Not of norms, biases, positions, cls and per-channel affine maps."}
+        default=0.05,
+        metadata={"help": "Weight decay. Norms, biases, positions, cls and per-channel affine maps have none."},
     )
     layer_decay: float = field(default=1.0, metadata={"help": "Learning rate of a layer over that of the next one."})
 
@@ -152,7 +153,7 @@ class FluxTrainingOptions(ClipTrainingOptions):
         default=None,
         metadata={
             "help": "YAML table, or name of a shipped one (ssv2), that says what each label becomes when a clip is "
-            "mirrored, turned or played backwards; half of the clips are then."
+            "mirrored, turned or played backwards; half of the clips are mirrored, and half played backwards."
         },
     )
     mixup_alpha: float = field(default=0.0, metadata={"help": "Parameter of mixup on batches; 0 is off."})

@@ -27,7 +27,7 @@ def pretrain(options: PretrainOptions, training_args: FluxPreTrainingArguments) 
     clips there are, how training goes on and which command comes next.
 
     `flux-hf finetune --model` starts from that folder: `FluxViTForVideoClassification` takes the encoder and its
-    pooling heads. Heads that no budget trained are saved as copies of the nearest that one did.
+    pooling heads. A head that no budget trained is saved as a copy of the nearest trained one.
 
     Raises:
         ValueError: naming the option that makes no sense.
@@ -111,8 +111,8 @@ def student(options: PretrainOptions, config: FluxViTConfig, teacher: Teacher) -
 
 @torch.no_grad()
 def copy_to_idle_heads(model: FluxViTForPreTraining, trained: list[int]) -> None:
-    """Give every pooling head that is not among the `trained` ones the weights of that of them whose budget is nearest
-    (ties: the larger one)."""
+    """Give every pooling head that is not among the `trained` ones the weights of the trained head whose budget is
+    nearest (ties: the larger one)."""
     budgets = model.config.head_token_budgets
     for index, pooler in enumerate(model.fluxvit.poolers):
         if index not in trained:

@@ -126,8 +126,8 @@ class ImageTeacher(Teacher):
 
 
 class VideoMAETeacher(Teacher):
-    """VideoMAE on the student's patch grid. It computes the chosen tokens alone. To a frame belongs the tube of
-    `tubelet_size` frames that begins with it, at the end of the clip the last one again; the position table is
+    """VideoMAE on the student's patch grid. It computes the chosen tokens alone. A frame's tube is the `tubelet_size`
+    frames that begin with it; at the end of the clip the last frame is repeated. The position table is
     interpolated linearly. The pooled feature is the mean of the last tokens, saliency the likeness to it."""
 
     def look(self, pixels, seen, layers, patch_grid):
@@ -295,8 +295,8 @@ def likeness(tokens: torch.Tensor, pooled: torch.Tensor) -> torch.Tensor:
 
 
 def cls_attention_forward(module, query, key, value, attention_mask, scaling=None, **kwargs):
-    """As transformers' sdpa attention; in the place of all weights it gives those of the first token, float32 (batch,
-    heads, 1, tokens), which is all that saliency takes."""
+    """As transformers' sdpa attention, but of all weights it returns only those of the first token, float32 (batch,
+    heads, 1, tokens): saliency takes no others."""
     kwargs.pop("output_attentions", None)
     output, _ = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling

@@ -20,10 +20,10 @@ class FluxPreTrainer(ClipTrainer):
     """Pre-trains a `FluxViTForPreTraining`; `args` are [`FluxPreTrainingArguments`].
 
     Data sets are what `load_mixture` returns, a cache of its clips, or any torch data set whose items hold
-    `pixel_values_videos`. A step: one grid for all clips, the selector
-    leaves `teacher_tokens` of it, the teacher looks at them, and each student budget sees a part of them drawn by the
-    teacher's saliency. All budgets share the targets. The loss is 2 - 2 cos, mean over the aligned layers plus that of
-    the pooled feature, mean over the budgets; the log has every term of it: `layer{number}_{budget}`,
+    `pixel_values_videos`. In a step all clips have one grid. The selector leaves `teacher_tokens` of it, the teacher
+    looks at them, and each student budget sees a part of them, drawn by the teacher's saliency. All budgets share the
+    targets. The loss of a feature is 2 - 2 cos; that of a budget is the mean over the aligned layers plus that of the
+    pooled feature, that of a step the mean over the budgets. The log has every term: `layer{number}_{budget}`,
     `pooled_{budget}`.
 
     The log also holds `teacher_seconds`, the part of `step_seconds` that the teacher took.

@@ -85,8 +85,8 @@ def plot_heat_maps(maps: list[dict], path: str | Path):
 
 
 def accuracy_cost_front(result: dict) -> list[dict]:
-    """Grids that were in to the last round, of all budgets, that no other one beats in accuracy at the same or lower
-    cost, cheapest first. Each has `token_budget`, `grid`, `cost`, `accuracy`."""
+    """The grids of the last round, of all budgets, that no other one beats in accuracy at the same or lower cost,
+    cheapest first. Each has `token_budget`, `grid`, `cost`, `accuracy`."""
     points = finalists(result)
     front, best = [], -1.0
     for point in sorted(points, key=lambda point: (point["cost"], -point["accuracy"])):
@@ -165,8 +165,8 @@ def markdown_table(result: dict) -> str:
 
 
 def paired_comparison(before: list[dict], after: list[dict], token_budgets: list[int]) -> dict[int, dict]:
-    """For each budget on how many videos the grid found is right `after` alone, on how many the grid from `before`
-    alone, and `p`, the two-sided sign test of the two (1 where no video differs).
+    """For each budget: on how many videos only the new grid is right (`after`), on how many only the old one
+    (`before`), and `p`, the two-sided sign test of the two (1 where no video differs).
 
     Args:
         before, after: records of the same videos, as `evaluate` leaves them in its `records_dir`.

@@ -51,7 +51,8 @@ def balanced_order(labels: list[int], seed: int) -> list[int]:
 
 
 def sign_test(better: int, worse: int) -> float:
-    """Probability of at most `worse` of `better` + `worse` fair coin flips: small when the difference is no chance."""
+    """Probability of at most `worse` of `better` + `worse` fair coin flips: small when the difference is more than
+    chance."""
     flips = better + worse
     return sum(math.comb(flips, k) for k in range(worse + 1)) / 2**flips
 
@@ -186,8 +187,8 @@ def search_grids(
 
 
 def _costs(arms: list[Arm], objective: str, model, processor, calibration, folder) -> dict[Arm, float]:
-    """Cost of every candidate. Milliseconds are others in every process and at every time: those of the first process
-    count in all, and a search that goes on takes those it began with."""
+    """Cost of every candidate. Measured milliseconds differ between processes and from run to run, so all processes
+    take those of the first one, and a search that goes on takes those it began with."""
     file = folder.folder / "costs.json" if folder else None
     if file and file.exists():
         costs = read_json(file)

@@ -22,8 +22,8 @@ ERASED_AREA, ERASED_ASPECT = (0.02, 1 / 3), (0.3, 1 / 0.3)
 
 @contextmanager
 def random_state(*key) -> Iterator[np.random.Generator]:
-    """Inside, torch's random numbers on the CPU are a function of `key` and so is the generator that is given;
-    afterwards they go on as if nothing had been drawn."""
+    """Inside, torch's random numbers on the CPU and those of the generator that is given depend on `key` alone.
+    Afterwards torch's go on as if nothing had been drawn."""
     seed = int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:8], "big")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -14,7 +14,8 @@ INTERRUPTED = 130
 
 
 def last_checkpoint(output_dir: str | Path) -> str | None:
-    """The checkpoint of the most steps; one whose writing was cut off is none (its trainer_state.json comes last)."""
+    """The checkpoint of the most steps. One that was not written to its end does not count: its trainer_state.json,
+    which comes last, is missing."""
     whole = [path.parent for path in Path(output_dir).glob(f"checkpoint-*/{TRAINER_STATE_NAME}")]
     return str(max(whole, key=lambda path: int(path.name.rpartition("-")[2]))) if whole else None
 

@@ -36,7 +36,7 @@ def starting_model(
 
     A checkpoint keeps its classifiers when it has the same labels. When its labels include all of ours (Kinetics-710 to
     Kinetics-400), each of our classes takes the weights of the class of the same name; otherwise the classifiers start
-    at random. Which of it happened is logged. A pre-trained checkpoint has no classifiers yet.
+    at random. The log says which of these happened. A pre-trained checkpoint has no classifiers yet.
 
     Args:
         checkpoint: folder, Hub id, or `default` for the one in the package.

@@ -23,8 +23,8 @@ class StreamedBatches(TorchIterableDataset):
     optimiser step k // accumulation, the same in every process. Which rows a batch holds depends on the number of
     processes and workers, but on nothing else besides the seed: a restart with the same numbers goes on exactly.
 
-    In the place of a video that cannot be read its batch repeats one that can, in another view. (A batch without any
-    that can takes further rows; only then a restart is off by as many.)
+    If a video cannot be read, its batch repeats one that can, in another view. (A batch without any that can takes
+    further rows; only then does a restart go on later, by as many rows.)
 
     Args:
         dataset: streamed, with the columns `video`, `label` and optionally `start` and `end`.

@@ -1,5 +1,5 @@
 """Training clips from a clip source: a random frame of each segment, several views of one decoding, and another video
-in the place of one that cannot be read."""
+for one that cannot be read."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Measure what was tried in decoding and left: saving the pass over webm, scaling in the decoder; writes JSON."""
+"""Measure two ways of decoding that we did not take: no pass over webm, scaling in the decoder; writes JSON."""
 
 import json
 from dataclasses import dataclass, field

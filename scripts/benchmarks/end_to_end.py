@@ -16,10 +16,12 @@ class EndToEndOptions:
     output: str = field(default="scripts/benchmarks/results/end_to_end.json", metadata={"help": "JSON file to write."})
     files: str = field(default="benchmark_files", metadata={"help": "Folder for the videos; made ones are kept."})
     configs: str = field(default="scripts/configs/models", metadata={"help": "Folder of fluxvit_small.json."})
-    token_budgets: list[int] = field(default_factory=lambda: [512, 1024, 2048], metadata={"help": "Of FluxViT-S."})
+    token_budgets: list[int] = field(
+        default_factory=lambda: [512, 1024, 2048], metadata={"help": "Budgets of FluxViT-S."}
+    )
     repeats: int = field(default=5, metadata={"help": "Counted runs of each, taking turns."})
     most_seconds: float = field(
-        default=120.0, metadata={"help": "Nothing takes a further turn on a file after that; once at least."}
+        default=120.0, metadata={"help": "A model takes no further turn on a file after that, but one at least."}
     )
     quick: bool = field(default=False, metadata={"help": "One file, three repeats, without V-JEPA 2-L."})
 

@@ -25,7 +25,7 @@ class BenchmarkOptions(StepOptions):
         default=f"{CONFIGS}/fluxvit_micro.json", metadata={"help": "JSON config of a FluxViT as the teacher."}
     )
     token_budgets: list[int] = field(
-        default_factory=lambda: [256, 128, 64], metadata={"help": "Of the students, descending."}
+        default_factory=lambda: [256, 128, 64], metadata={"help": "Budgets of the students, descending."}
     )
     teacher_tokens: int = field(default=288, metadata={"help": "Tokens that the selector leaves."})
 

@@ -1,4 +1,4 @@
-"""Write the tables of README, docs and the model card from the results that stand beside benchmarks and experiments.
+"""Write the tables of README, docs and the model card from the results of benchmarks and experiments.
 
 A table stands between the lines `<!-- table: NAME -->` and `<!-- end -->`; whatever is between them is replaced.
 

@@ -1,4 +1,4 @@
-"""What was tried in decoding and left: runs of it beside what is done, for [`alternating`]."""
+"""Two ways of decoding that we did not take, beside what we do: runs for [`alternating`]."""
 
 from collections.abc import Callable
 

@@ -19,9 +19,9 @@ def ours(mode: str) -> Reader:
 
 
 def libav_alone(path: str, num_frames: int, mode: str) -> Callable[[], int]:
-    """What no reader of the frames that `mode` takes can do without: a run that opens the file, jumps to the key frames
-    before them and decodes what they are made from. Where they are is known to it, and no frame is converted; it
-    returns how many frames libav gave.
+    """The least that a reader of the frames of `mode` has to do: a run that opens the file, jumps to the key frames
+    before them and decodes what they are made from. It knows where they are and converts none. It returns how many
+    frames libav gave.
 
     For files whose first video stream tells the time of every frame.
     """

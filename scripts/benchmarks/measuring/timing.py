@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 
 def alternating(runs: Mapping[str, Callable[[], object]], repeats: int, most_seconds: float = 60.0) -> dict[str, dict]:
-    """Time `runs` in turns, so that whatever else the machine does meets all of them alike.
+    """Time `runs` in turns, so that whatever else the machine does slows all of them alike.
 
     Each runs once uncounted, then up to `repeats` times; one that has used `most_seconds` in all, the uncounted run
     among them, is left out of further turns. One that is left out after its uncounted run has that one's time.

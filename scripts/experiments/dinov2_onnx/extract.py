@@ -11,9 +11,12 @@ class ExtractOptions:
     onnx_file: str = field(metadata={"help": "Its parameters must have the names of Transformers."})
     folder: str = field(metadata={"help": "Folder of the checkpoint."})
     image_mean: list[float] = field(
-        default_factory=lambda: [0.485, 0.456, 0.406], metadata={"help": "What the model's input was normalised with."}
+        default_factory=lambda: [0.485, 0.456, 0.406],
+        metadata={"help": "Mean that the model's input was normalised with."},
     )
-    image_std: list[float] = field(default_factory=lambda: [0.229, 0.224, 0.225], metadata={"help": "The same."})
+    image_std: list[float] = field(
+        default_factory=lambda: [0.229, 0.224, 0.225], metadata={"help": "Standard deviation of the same."}
+    )
     layers: int | None = field(default=None, metadata={"help": "Keep that many, the first. Default: all."})
 
 

@@ -44,11 +44,13 @@ class HeadlineOptions:
         default=None, metadata={"help": "JSON config of models with random weights; the experiment sets their heads."}
     )
     start: str | None = field(
-        default=None, metadata={"help": "FluxViT checkpoint that all models start from, in place of model_config."}
+        default=None, metadata={"help": "FluxViT checkpoint that all models start from, instead of model_config."}
     )
     num_frames: int = field(default=8, metadata={"help": "Frames of the fixed grid."})
     size: int = field(default=96, metadata={"help": "Side of the fixed grid in pixels."})
-    seeds: list[int] = field(default_factory=lambda: [0, 1, 2], metadata={"help": "One training of each for each."})
+    seeds: list[int] = field(
+        default_factory=lambda: [0, 1, 2], metadata={"help": "Every model is trained once with each of them."}
+    )
     methods: list[str] = field(
         default_factory=lambda: list(METHODS), metadata={"help": "Some of plain, flux_fixed, flux_single, flux_multi."}
     )
@@ -64,7 +66,8 @@ class HeadlineOptions:
 
 @dataclass(frozen=True)
 class Run:
-    """One training. `compute` runs get the multiply-accumulates of the plain model's, the others its clips."""
+    """One training. With `same` "compute" it gets as many multiply-accumulates as that of the plain model, with "clips"
+    as many clips."""
 
     method: str
     same: str

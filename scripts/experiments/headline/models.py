@@ -13,7 +13,7 @@ METHODS = ("plain", "flux_fixed", "flux_single", "flux_multi")
 
 
 class NoLocalPosition(nn.Module):
-    """Stands where the local position embedding was, and adds nothing."""
+    """Replaces the local position embedding and adds nothing."""
 
     def forward(self, value: torch.Tensor) -> torch.Tensor:
         return torch.zeros_like(value)

@@ -50,7 +50,9 @@ class OwnClipsOptions:
     clips: list[int] = field(default_factory=lambda: [5, 20], metadata={"help": "Clips a class to train on."})
     held_out: int = field(default=20, metadata={"help": "Clips a class to test on."})
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2], metadata={"help": "Each draws its own clips."})
-    epochs: int = field(default=10, metadata={"help": "Of FluxViT; the CNN gets the CPU seconds that they take."})
+    epochs: int = field(
+        default=10, metadata={"help": "Epochs of FluxViT; the CNN gets the CPU seconds that they take."}
+    )
     output: str = field(default=str(RESULTS), metadata={"help": "JSON file to write and to go on from."})
 
 

@@ -29,10 +29,12 @@ COMMAND = f"{EXPERIMENTS}/compare.py"
 @dataclass
 class ComparisonOptions:
     teacher: str = field(metadata={"help": "Checkpoint of the teacher, as in flux-hf pretrain."})
-    pretrain_recipe: str = field(default=f"{EXPERIMENTS}/students.yaml", metadata={"help": "Of the students."})
+    pretrain_recipe: str = field(default=f"{EXPERIMENTS}/students.yaml", metadata={"help": "Recipe of the students."})
     finetune_recipe: str = field(
         default=f"{EXPERIMENTS}/classifiers.yaml",
-        metadata={"help": "Of the classifiers; needs cache_dir, num_frames and size (the test grid), token_budgets."},
+        metadata={
+            "help": "Recipe of the classifiers; needs cache_dir, num_frames and size (the test grid), token_budgets."
+        },
     )
     pretrain_overrides: list[str] = field(
         default_factory=list,
@@ -42,7 +44,7 @@ class ComparisonOptions:
         default_factory=list, metadata={"help": "The same for the second one, in both modes."}
     )
     probe_overrides: list[str] = field(
-        default_factory=list, metadata={"help": "Further ones for probes, for instance learning_rate=0.004."}
+        default_factory=list, metadata={"help": "Further options for probes, for instance learning_rate=0.004."}
     )
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2], metadata={"help": "One run of everything per seed."})
     shares: list[float] = field(
