@@ -109,7 +109,7 @@ def test_an_encoder_is_to_be_fine_tuned(tmp_path, processor):
     card = build_model_card(tmp_path, "me/student", encoder, processor, recipe=recipe)
     data = parsed(card)
     assert (data.pipeline_tag, data.datasets, data.metrics) == ("feature-extraction", ["them/clips"], None)
-    assert "flux-hf finetune RECIPE.yaml --model me/student" in card.text
+    assert "flux-hf finetune RECIPE --model me/student" in card.text
     assert 'AutoModelForVideoClassification.from_pretrained("me/student", num_labels=' in card.text
     for part in ("## Accuracy", "## How to use", "pipeline(", "| classes |", "Not measured"):
         assert part not in card.text
