@@ -63,40 +63,36 @@ def segment_bounds(total: int, num_frames: int) -> tuple[np.ndarray, np.ndarray]
     return edges[:-1], np.maximum(edges[1:] - 1, edges[:-1])
 
 
-def cheapest_in_segments(
-    total: int, num_frames: int, key_frames: Sequence[int], clip: int = 0, num_clips: int = 1
-) -> np.ndarray:
+def cheapest_in_segments(total: int, num_frames: int, key_frames: Sequence[int]) -> np.ndarray:
     """Frame numbers for inference that are cheap to decode: from each segment a frame that takes little to reach.
 
     Sparse sampling may take any frame of a segment. A key frame costs one decoded frame: the one nearest to the middle
     of the segment is taken, the earlier of two. A segment without one gives its first frame, which comes soonest after
-    the frames that were decoded before, or after the key frame before it. S clips share each segment out among them,
-    clip c takes from part c. Like `segment_middles`, a clip that is not longer than `num_frames` is spread evenly.
+    the frames that were decoded before, or after the key frame before it. Like `segment_middles`, a clip that is not
+    longer than `num_frames` is spread evenly.
 
     Args:
-        total, num_frames, clip, num_clips: as of `segment_middles`.
+        total, num_frames: as of `segment_middles`.
         key_frames: ascending numbers of the frames at which decoding can start.
 
     Returns:
         int array (num_frames,), ascending. `cheapest_in_segments(100, 4, [0, 40, 44])` is 0, 40, 50, 75.
 
     Raises:
-        ValueError: as of `segment_middles`.
+        ValueError: a count is below 1.
     """
-    _check(total, num_frames)
-    _check_clip(clip, num_clips)
     if total <= num_frames:
         return repeat_evenly(total, num_frames)
-    first, last = (edges[clip::num_clips] for edges in segment_bounds(total, num_frames * num_clips))
+    first, last = segment_bounds(total, num_frames)
     return _nearest_key_frames((first + last) // 2, first, last, key_frames, otherwise=first)
 
 
-def sample_segments(metadata, num_frames: int, decoding: str, clip: int = 0, num_clips: int = 1) -> np.ndarray:
+def sample_segments(metadata, num_frames: int, decoding: str) -> np.ndarray:
     """`cheapest_in_segments` for `decoding` "fast" where `metadata` has `key_frames`, else `segment_middles`."""
     key_frames = getattr(metadata, "key_frames", None)
     if decoding == "exact" or key_frames is None:
-        return segment_middles(metadata.total_num_frames, num_frames, clip, num_clips)
-    return cheapest_in_segments(metadata.total_num_frames, num_frames, key_frames, clip, num_clips)
+        return segment_middles(metadata.total_num_frames, num_frames)
+    return cheapest_in_segments(metadata.total_num_frames, num_frames, key_frames)
 
 
 def random_in_segments(total: int, num_frames: int, generator: np.random.Generator) -> np.ndarray:

@@ -67,9 +67,9 @@ def read_video(source, indices=None, *, short_side: int | None = None, threads: 
         raise VideoDecodeError(video.name, _unreachable(numbers, timeline))
 
 
-def probe_video(source, *, threads: int | None = None) -> VideoMetadata:
-    """Counts the frames of a video and decodes the first: same arguments, metadata and errors as `read_video`."""
-    metadata = read_video(source, [0], threads=threads)[1]
+def probe_video(source) -> VideoMetadata:
+    """Counts the frames of a video and decodes the first: sources, metadata and errors as of `read_video`."""
+    metadata = read_video(source, [0])[1]
     metadata.frames_indices = None
     return metadata
 

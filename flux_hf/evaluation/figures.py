@@ -31,11 +31,11 @@ def classification_figures(labels: list[int], ranked: list[list[int]], names: li
     }
 
 
-def wilson_interval(right: int, total: int, z: float = 1.96) -> tuple[float, float]:
-    """Wilson's interval of a share, `z` deviations wide (1.96: 95 %). E. B. Wilson, JASA 22 (1927)."""
+def wilson_interval(right: int, total: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share. E. B. Wilson, JASA 22 (1927)."""
     if total == 0:
         return 0.0, 1.0
-    share = right / total
+    share, z = right / total, 1.96
     middle = (share + z * z / (2 * total)) / (1 + z * z / total)
     half = z / (1 + z * z / total) * np.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
     return float(max(0.0, middle - half)), float(min(1.0, middle + half))

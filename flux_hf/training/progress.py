@@ -39,8 +39,9 @@ def log_line(logs: dict, state) -> str | None:
     return f"{where}: loss {logs['loss']:.4g}, learning rate {logs['learning_rate']:.2g}{skipped}"
 
 
-def accuracy_text(metrics: dict, prefix: str = "eval_top1_") -> str | None:
+def accuracy_text(metrics: dict) -> str | None:
     """`62.5 % at 256 tokens, 58.3 % at 128`, the largest budget first; None where `metrics` has no accuracy."""
+    prefix = "eval_top1_"
     found = {int(name.removeprefix(prefix)): top1 for name, top1 in metrics.items() if name.startswith(prefix)}
     parts = [f"{100 * found[budget]:.1f} % at {budget}" for budget in sorted(found, reverse=True)]
     return ", ".join([f"{parts[0]} tokens", *parts[1:]]) if parts else None

@@ -65,9 +65,9 @@ def tables(folder: Path = RESULTS) -> dict[str, str]:
     }
 
 
-def confusion(result: dict, budget: str = "256") -> str:
-    """Number of clips by true label (rows) and answer; a point for none."""
+def confusion(result: dict) -> str:
+    """Number of clips by true label (rows) and answer at the largest budget; a point for none."""
     names = result["label_names"]
-    rows = zip(names, result["budgets"][budget]["confusion"], strict=True)
+    rows = zip(names, result["budgets"][BUDGETS[0]]["confusion"], strict=True)
     lines = [[name, *(count or "·" for count in counts)] for name, counts in rows]
     return table(["true", *names], lines, "l" + "r" * len(names))
