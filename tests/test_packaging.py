@@ -19,6 +19,7 @@ from transformers.dynamic_module_utils import get_imports, get_relative_imports
 
 import flux_hf
 from flux_hf.checkpoints import example_clips
+from flux_hf.cli import COMMANDS
 from tests.requirements import requirements, setup_arguments
 from tests.transformers_suite import REGISTRY_SILENT
 
@@ -252,13 +253,14 @@ def test_editable_install(checkout, expected, tmp_path):
 
 
 def check_command(environment: Environment, expected: dict, cwd: Path):
-    """The console command lists the scripts and refuses other names."""
+    """The console command lists a command for every script and refuses other names."""
     command = environment.python.parent / "flux-hf"
+    assert sorted(f"flux_hf.scripts.{script}" for script in COMMANDS.values()) == expected["scripts"]
     overview = run(command, "--help", cwd=cwd)
-    for script in expected["scripts"]:
-        assert f"  {script.rpartition('.')[2].replace('_', '-')} " in overview
+    for name in COMMANDS:
+        assert f"  {name} " in overview
     refused = subprocess.run([command, "nonsense"], cwd=cwd, capture_output=True, text=True)
-    assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
+    assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 3)
 
 
 @pytest.mark.slow

@@ -161,7 +161,7 @@ def succeed(done: subprocess.CompletedProcess) -> str:
 
 
 def last_line(errors: str) -> str:
-    return next(line for line in reversed(errors.splitlines()) if line.startswith("flux-hf push-to-hub: error:"))
+    return next(line for line in reversed(errors.splitlines()) if line.startswith("flux-hf push: error:"))
 
 
 def test_push_and_load_by_id(hub, client, tiny_checkpoint, make_video):
