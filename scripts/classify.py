@@ -17,7 +17,7 @@ class ClassifyOptions:
         metadata={"help": "Folder, Hub id, or default: the static-camera motion model in the package."},
     )
     token_budgets: list[int] | None = field(
-        default=None, metadata={"help": "Default: the budgets of the model's heads."}
+        default=None, metadata={"help": "Token budgets. Default: those of the model's heads."}
     )
     top_k: int = field(default=3, metadata={"help": "Labels to print."})
     demo: bool = field(default=False, metadata={"help": "Classify the nine clips in the package, too."})

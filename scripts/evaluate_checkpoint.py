@@ -27,7 +27,7 @@ class EvaluateOptions:
     )
     checkpoint: str = field(default="default", metadata={"help": "Folder, Hub id, or default: the one in the package."})
     token_budgets: list[int] | None = field(
-        default=None, metadata={"help": "Default: the budgets of the model's heads."}
+        default=None, metadata={"help": "Token budgets. Default: those of the model's heads."}
     )
     num_clips: int = field(default=1, metadata={"help": "Temporal clips; the paper: Kinetics 4, SSv2 2."})
     num_crops: int = field(default=1, metadata={"help": "Crops along the longer side; the paper: 3."})

@@ -35,7 +35,7 @@ class OptimizeTokensOptions:
         default=None, metadata={"help": "File with the names of the labels, where the data set has numbers only."}
     )
     token_budgets: list[int] | None = field(
-        default=None, metadata={"help": "Default: the budgets of the model's heads."}
+        default=None, metadata={"help": "Token budgets. Default: those of the model's heads."}
     )
     frames: list[int] | None = field(
         default=None, metadata={"help": "Frames to try. Default: 1/4 to 2 times those of the position table."}

@@ -22,11 +22,15 @@ class ConvertOptions:
             "help": "Names of all classes of the file (710); the classifiers keep those of the label names (400)."
         },
     )
-    num_attention_heads: int | None = field(default=None, metadata={"help": "Default: width / 64."})
+    num_attention_heads: int | None = field(
+        default=None, metadata={"help": "Attention heads of a layer. Default: width / 64."}
+    )
     pooler_num_attention_heads: int = field(default=16, metadata={"help": "Heads of the pooling attention."})
     hidden_act: str | None = field(
         default=None,
-        metadata={"help": "Default: gelu_pytorch_tanh for FluxViT and InternVideo2 (fused MLP), gelu for other ViTs."},
+        metadata={
+            "help": "MLP activation. Default: gelu_pytorch_tanh for FluxViT and InternVideo2, gelu for other ViTs."
+        },
     )
     model_config: str | None = field(
         default=None,

@@ -48,7 +48,7 @@ def help_text(
             _add(group, one, positionals)
     elif any(hasattr(dataclass_type, "completed_by") for dataclass_type in types):
         parser.epilog = (
-            "All options of transformers.TrainingArguments work, too, as --output_dir and --num_train_epochs:\n"
+            "All options of transformers.TrainingArguments work, too, such as --output_dir and --num_train_epochs:\n"
             f"{program} --help_all"
         )
     return parser.format_help().rstrip()

@@ -70,7 +70,7 @@ class ClipTrainingOptions:
         default=0.05,
         metadata={"help": "Weight decay. Norms, biases, positions, cls and per-channel affine maps have none."},
     )
-    layer_decay: float = field(default=1.0, metadata={"help": "Learning rate of a layer over that of the next one."})
+    layer_decay: float = field(default=1.0, metadata={"help": "Learning rate of a layer divided by that of the next."})
 
     token_budgets: list[int] | None = field(
         default=None,

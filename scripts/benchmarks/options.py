@@ -22,7 +22,7 @@ class InferenceOptions:
     )
     output: str = field(default="scripts/benchmarks/results/options.json", metadata={"help": "JSON file to write."})
     token_budgets: list[int] | None = field(
-        default=None, metadata={"help": "Default: the budgets of the model's heads."}
+        default=None, metadata={"help": "Token budgets. Default: those of the model's heads."}
     )
     batch_sizes: list[int] = field(
         default_factory=lambda: [1, 8], metadata={"help": "Clips per timed forward; accuracy is that of one clip each."}
