@@ -8,41 +8,41 @@ MAPPED_FOLDERS = {
     "flux_hf.scripts": "scripts",
 }
 
-# Lower bounds are the versions that the tests ran with.
+# Lower bounds are the oldest versions that the tests pass with: `make test-oldest` installs exactly these.
 DEPENDENCIES = [
-    "torch>=2.14.1",
-    "torchvision>=0.29.1",
-    "transformers>=5.23.0",
-    "accelerate>=1.15.0",
-    "datasets>=5.2.0",
-    "av>=18.1.0",
-    "huggingface-hub>=2.4.0",
-    "jinja2>=3.1.6",
-    "evaluate>=0.4.6",
-    "filelock>=4.2.11",
-    "numpy>=2.4.6",
-    "pillow>=13.0.0",
-    "pyyaml>=6.0.3",
+    "torch>=2.7.0",
+    "torchvision>=0.22.0",
+    "transformers>=5.18.0",
+    "accelerate>=1.14.0",
+    "datasets>=4.0.0",
+    "av>=17.1.0",
+    "huggingface-hub>=1.31.0",
+    "jinja2>=3.1.0",
+    "evaluate>=0.4.0",
+    "filelock",
+    "numpy>=1.26.0",
+    "pillow>=10.1.0",
+    "pyyaml>=6.0",
     "safetensors>=0.8.0",
-    "tqdm>=4.70.1",
+    "tqdm",
 ]
 
-EXPORT = ["onnx>=1.23.2", "onnxruntime>=1.31.1", "onnxscript>=0.7.2"]
+EXPORT = ["onnx>=1.17.0", "onnxruntime>=1.20.0", "onnxscript>=0.7.0"]
 BENCHMARK = ["decord>=0.6.0", "opencv-python-headless>=5.0.0", "torchcodec>=0.17.0"]
-PLOT = ["matplotlib>=3.11.2"]
+PLOT = ["matplotlib>=3.8.0"]
 LINT = ["ruff==0.17.6"]
 TEST = [
     *PLOT,
     *EXPORT,
-    "pytest>=9.2.0",
-    "pytest-xdist>=3.8.0",
-    "packaging>=26.3",
+    "pytest>=7.4.4",
+    "pytest-xdist>=3.5.0",
+    "packaging",
     "parameterized>=0.9.0",
-    "psutil>=7.2.2",
-    "scikit-learn>=1.9.1",
+    "psutil>=5.9.5",
+    "scikit-learn>=1.3.2",
     "scikit-video>=1.1.11",
-    "scipy>=1.17.1",
-    "setuptools>=84.2.1",
+    "scipy>=1.11.4",
+    "setuptools>=77.0.3",
 ]
 
 setup(

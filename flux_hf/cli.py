@@ -1,6 +1,7 @@
 """The console command ``flux-hf``: runs the commands of ``flux_hf.scripts`` by name."""
 
 import ast
+import os
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -43,8 +44,8 @@ def overview() -> str:
 
 def run_command(program: str, main: Callable[[list[str] | None], None], argv: list[str] | None = None) -> None:
     """Call the `main` of a command. What its user can put right, ValueError, OSError and ImportError, ends the program
-    with one line, `PROGRAM: error: ...`, and exit code 1; Ctrl-C ends it with 130; other exceptions are bugs and keep
-    their traceback.
+    with one line, `PROGRAM: error: ...`, and exit code 1; Ctrl-C ends it with 130, a reader of its output that has gone
+    (`| head`) with 141, as the shell calls it; other exceptions are bugs and keep their traceback.
 
     Args:
         program: what is typed to run it, as `flux-hf finetune`; usage and errors start with it.
@@ -53,8 +54,12 @@ def run_command(program: str, main: Callable[[list[str] | None], None], argv: li
     sys.argv[0] = program
     try:
         main(argv)
+        sys.stdout.flush()
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to print goes nowhere
+        raise SystemExit(141) from None
     except (ValueError, OSError, ImportError) as error:
         message = " ".join(str(error).split()) or type(error).__name__
         raise SystemExit(f"{program}: error: {message}") from error
@@ -64,11 +69,9 @@ def main(argv: list[str] | None = None) -> None:
     """Run `flux-hf COMMAND ...`; hyphens and underscores in the name are the same."""
     arguments = sys.argv[1:] if argv is None else list(argv)
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(overview())
-        return
+        return run_command("flux-hf", lambda _: print(overview()))
     if arguments[0] == "--version":
-        print(flux_hf.__version__)
-        return
+        return print(flux_hf.__version__)
     name, *rest = arguments
     name = name.replace("_", "-")
     if name not in COMMANDS:

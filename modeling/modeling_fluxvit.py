@@ -19,7 +19,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.processing_utils import Unpack
 from transformers.utils import ModelOutput, TransformersKwargs
-from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
+from transformers.utils.generic import can_return_tuple
 from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_fluxvit import FluxViTConfig
@@ -452,7 +452,6 @@ class FluxViTModel(FluxViTPreTrainedModel):
     def get_input_embeddings(self) -> nn.Module:
         return self.embeddings.patch_embedding
 
-    @merge_with_config_defaults
     @capture_outputs(tie_last_hidden_states=False)
     def forward(
         self,
@@ -513,7 +512,8 @@ class FluxViTModel(FluxViTPreTrainedModel):
         nearest budget (ties: the larger budget)."""
         budgets = self.config.head_token_budgets
         if head_index is None:
-            return min(range(len(budgets)), key=lambda index: abs(budgets[index] - num_tokens))
+            distances = [abs(budget - num_tokens) for budget in budgets]
+            return distances.index(min(distances))
         if not 0 <= head_index < len(budgets):
             raise ValueError(f"head_index must be in 0..{len(budgets) - 1} (budgets {budgets}), got {head_index}")
         return head_index

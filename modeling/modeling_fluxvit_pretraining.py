@@ -10,7 +10,6 @@ import torch
 from torch import nn
 from transformers.processing_utils import Unpack
 from transformers.utils import ModelOutput, TransformersKwargs
-from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_fluxvit import FluxViTConfig
@@ -66,7 +65,6 @@ class FluxViTForPreTraining(FluxViTPreTrainedModel):
     def get_input_embeddings(self) -> nn.Module:
         return self.fluxvit.get_input_embeddings()
 
-    @merge_with_config_defaults
     @capture_outputs(tie_last_hidden_states=False)
     def forward(
         self,

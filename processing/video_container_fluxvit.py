@@ -40,10 +40,16 @@ class VideoFile:
         self.stream.codec_context.thread_count = self.threads
         self.fresh = True
 
+    def close(self):
+        # Ends the work of the decoder's threads. They may be about to log, for which they need the GIL where somebody
+        # has set PyAV's log level, as torchvision before 0.26 does; who frees a decoder waits for them and holds it.
+        self.stream.codec_context.flush_buffers()
+        self.container.close()
+
     def restart(self):
         """Makes sure that the next packet read is the first."""
         if not self.fresh:
-            self.container.close()
+            self.close()
             self._open()
 
     def packets(self):
@@ -90,7 +96,7 @@ def opened_video(source, threads: int | None):
         raise VideoDecodeError(name, f"{reason} ({type(error).__name__})") from error
     finally:
         if video is not None:
-            video.container.close()
+            video.close()
 
 
 def _video_stream(container, name: str):

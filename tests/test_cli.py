@@ -142,6 +142,15 @@ def test_commands_import_nothing_heavy():
     assert set(modules) <= loaded and not loaded & HEAVY
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["classify", "--help"]])
+def test_a_reader_that_has_gone_is_no_error(arguments):
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run([sys.executable, "-m", "flux_hf.cli", *arguments], stdout=write, stderr=subprocess.PIPE)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
 def test_version(capsys):
     cli.main(["--version"])
     assert capsys.readouterr().out == f"{flux_hf.__version__}\n"

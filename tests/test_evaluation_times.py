@@ -6,10 +6,11 @@ import json
 import numpy as np
 import pytest
 import torch
-from datasets import ClassLabel, Dataset, Features, Value, Video
+from datasets import ClassLabel, Dataset, Features, Value
 
 from flux_hf import FluxVideoProcessor, FluxViTConfig, FluxViTForVideoClassification
 from flux_hf.data import load_video_dataset
+from flux_hf.data.video_column import VIDEO, video_at
 from flux_hf.evaluation import evaluate
 from flux_hf.evaluation.scoring import Arm, score_videos
 from flux_hf.processing.grid_fluxvit import Grid
@@ -33,10 +34,10 @@ CONFIG = FluxViTConfig(
 
 
 def rows_of(paths, labels, **times) -> Dataset:
-    features = {"video": Video(decode=False), "label": ClassLabel(names=LABELS)}
+    features = {"video": VIDEO, "label": ClassLabel(names=LABELS)}
     features |= {name: Value("float64") for name in times}
     return Dataset.from_dict(
-        {"video": [str(path) for path in paths], "label": labels, **times}, features=Features(features)
+        {"video": [video_at(str(path)) for path in paths], "label": labels, **times}, features=Features(features)
     )
 
 

@@ -1,5 +1,7 @@
 """Fast decoding: a frame of each segment that takes little to reach, the same every time, however long the video is."""
 
+import subprocess
+import sys
 from collections import Counter
 
 import numpy as np
@@ -196,3 +198,22 @@ def test_views_of_the_pipeline(tiny_checkpoint, fed):
     data = encode_video(240, height=60, width=60, options={"g": "10", "sc_threshold": "0"})
     assert len(classify(data, num_crops=3, token_budget=48)) == 4
     assert fed["packets"] <= 6
+
+
+LOGGED = """
+import logging, sys
+import av
+from flux_hf.processing.frame_sampling_fluxvit import sample_segments
+from flux_hf.processing.video_decoding_fluxvit import read_video
+av.logging.set_level(av.logging.TRACE)
+logging.disable(logging.CRITICAL)
+for _ in range(40):
+    read_video(sys.argv[1], lambda metadata: sample_segments(metadata, 8, "fast"), threads=3)
+"""
+
+
+def test_decoding_ends_where_somebody_has_set_the_log_level(tmp_path):
+    """The decoder's threads need the GIL to log, also while the decoder is freed; torchvision before 0.26 sets it."""
+    path = tmp_path / "clip.avi"
+    path.write_bytes(encode_video(**FILES["avi, h264, B-frames"]))
+    subprocess.run([sys.executable, "-c", LOGGED, path], check=True, timeout=120)

@@ -7,7 +7,6 @@ import shlex
 import shutil
 import signal
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -251,13 +250,13 @@ def test_what_resuming_takes(tmp_path):
 
 def test_ctrl_c_ends_with_the_command_that_goes_on(command, tmp_path, capsys):
     """A real SIGINT, once the first checkpoint is there."""
-    checkpoints = tmp_path / "run"
+    checkpoints, ended = tmp_path / "run", threading.Event()
 
     def interrupt():
-        give_up = time.monotonic() + 60
-        while time.monotonic() < give_up and not list(checkpoints.glob("checkpoint-*/trainer_state.json")):
-            threading.Event().wait(0.01)
-        os.kill(os.getpid(), signal.SIGINT)
+        while not ended.wait(0.01):
+            if list(checkpoints.glob("checkpoint-*/trainer_state.json")):
+                os.kill(os.getpid(), signal.SIGINT)
+                return
 
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     thread = threading.Thread(target=interrupt)
@@ -266,6 +265,7 @@ def test_ctrl_c_ends_with_the_command_that_goes_on(command, tmp_path, capsys):
         with pytest.raises(SystemExit) as stopped:
             command("--overwrite", max_steps=5000, save_strategy="steps", save_steps=1, save_total_limit=3)
     finally:
+        ended.set()
         thread.join()
         signal.signal(signal.SIGINT, handler)
     assert stopped.value.code == 130

@@ -158,6 +158,7 @@ def test_hidden_states_and_attentions(model):
     torch.testing.assert_close(output.hidden_states[-1], tokens)
 
 
+@pytest.mark.filterwarnings("ignore:`gradient_checkpointing_enable`:FutureWarning")
 @pytest.mark.parametrize("budget", [20, None])
 def test_gradients_equal_with_and_without_checkpointing(budget):
     torch.manual_seed(0)
@@ -165,7 +166,7 @@ def test_gradients_equal_with_and_without_checkpointing(budget):
     gradients = []
     for checkpointing in (False, True):
         if checkpointing:
-            model.activation_checkpointing_enable()
+            model.gradient_checkpointing_enable()
         model.zero_grad()
         model(video(), token_budget=budget, labels=torch.tensor([1, 2])).loss.backward()
         gradients.append({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})

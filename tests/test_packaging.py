@@ -3,12 +3,10 @@
 import ast
 import json
 import os
-import runpy
 import shutil
 import subprocess
 import sys
 import sysconfig
-import tomllib
 import warnings
 import zipfile
 from collections import Counter
@@ -16,10 +14,13 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from setuptools.config.pyprojecttoml import read_configuration
 from transformers.dynamic_module_utils import get_imports, get_relative_imports
 
 import flux_hf
 from flux_hf.checkpoints import example_clips
+from tests.requirements import requirements, setup_arguments
+from tests.transformers_suite import REGISTRY_SILENT
 
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = sorted(path for folder in ("modeling", "processing") for path in (ROOT / folder).glob("[!_]*.py"))
@@ -51,15 +52,13 @@ print(json.dumps({
 """
 
 
+def is_run_from_a_clone(path: Path) -> bool:
+    return {"benchmarks", "experiments"} & set(path.parts) != set()
+
+
 def declared(*extras: str) -> dict[str, Requirement]:
     """The requirements in setup.py by normalised name, with those of the named extras."""
-    captured = {}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(ROOT)
-        patch.setattr("setuptools.setup", lambda **arguments: captured.update(arguments))
-        runpy.run_path(str(ROOT / "setup.py"))
-    lines = captured["install_requires"] + [line for extra in extras for line in captured["extras_require"][extra]]
-    return {requirement.name.lower(): requirement for requirement in map(Requirement, lines)}
+    return {requirement.name.lower(): requirement for requirement in map(Requirement, requirements(*extras))}
 
 
 def third_party_imports(path: Path, *, only_top_level: bool) -> set[str]:
@@ -90,24 +89,23 @@ def test_imports_of_the_tests_are_declared(path):
 
 
 def test_every_dependency_has_a_bound():
-    assert [str(r) for r in declared("dev").values() if not any(s.operator in (">=", "==") for s in r.specifier)] == []
+    """But for those that only others need to be of some age."""
+    unbound = {name for name, r in declared("dev").items() if not any(s.operator in (">=", "==") for s in r.specifier)}
+    assert unbound == {"filelock", "tqdm", "packaging"}
 
 
 def test_one_place_for_every_fact():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    project = read_configuration(ROOT / "pyproject.toml", expand=False)["project"]
     assert set(project["dynamic"]) == {"version", "dependencies", "optional-dependencies"}
     assert not {"version", "dependencies", "optional-dependencies"} & set(project)
     assert flux_hf.__version__ == "0.1.0"
 
 
-def test_every_package_is_packaged():
-    captured = {}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(ROOT)
-        patch.setattr("setuptools.setup", lambda **arguments: captured.update(arguments))
-        runpy.run_path(str(ROOT / "setup.py"))
+def test_every_package_is_packaged(monkeypatch):
+    monkeypatch.chdir(ROOT)  # where setup.py looks for packages
+    captured = setup_arguments()
     folders = {ROOT / captured["package_dir"].get(name, name.replace(".", "/")) for name in captured["packages"]}
-    assert {path.parent for path in PACKAGED} == folders
+    assert {path.parent for path in PACKAGED if not is_run_from_a_clone(path.relative_to(ROOT))} == folders
 
 
 @pytest.mark.parametrize("module", ["transformers.models", "torch.nn", "torchvision.ops", "flux_hf.modeling.x"])
@@ -216,12 +214,11 @@ def test_wheel_holds_one_package_with_its_data(wheel, checkout):
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names} == {"flux_hf", f"flux_hf-{flux_hf.__version__}.dist-info"}
     sources = {"flux_hf": "flux_hf", **{f"flux_hf/{name}": name for name in ("modeling", "processing", "scripts")}}
-    not_installed = [checkout / "scripts" / name for name in ("benchmarks", "experiments")]
     for home, folder in sources.items():
         for path in (checkout / folder).rglob("*"):
             if path.is_file() and path.suffix != ".pyc":
-                installed = not any(path.is_relative_to(room) for room in not_installed)
-                assert (f"{home}/{path.relative_to(checkout / folder).as_posix()}" in names) == installed
+                packaged = f"{home}/{path.relative_to(checkout / folder).as_posix()}" in names
+                assert packaged != is_run_from_a_clone(path.relative_to(checkout))
 
 
 @pytest.mark.slow
@@ -230,7 +227,7 @@ def test_wheel_install(wheel, checkout, expected, tmp_path):
     environment.install(wheel)
     check(environment.report(tmp_path), expected, environment.site)
     check(environment.report(checkout), expected, checkout)
-    check(environment.report(checkout, "-P"), expected, environment.site)
+    check(environment.report(checkout, "-I"), expected, environment.site)
     check_command(environment, expected, tmp_path)
 
 
@@ -269,6 +266,21 @@ def test_checkout_without_install(checkout, expected, tmp_path):
     environment = Environment(tmp_path / "venv")
     check(environment.report(checkout), expected, checkout)
     outcome = run(
-        environment.python, "-P", "-m", "pytest", "-q", "tests/test_registration.py", "-k", "public", cwd=checkout
+        environment.python, "-I", "-m", "pytest", "-q", "tests/test_registration.py", "-k", "public", cwd=checkout
     )
     assert " passed" in outcome
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("other", ["gradio", "sentence-transformers"])
+def test_resolves_beside(other, wheel, tmp_path):
+    """pip finds versions of everything for the package and for one that is often installed beside it."""
+    options = ["--dry-run", "--ignore-installed", "--quiet", "--report", tmp_path / "report.json"]
+    command = [sys.executable, "-m", "pip", "install", *options, wheel, other]
+    process = subprocess.run(list(map(str, command)), cwd=tmp_path, capture_output=True, text=True)
+    if process.returncode and REGISTRY_SILENT.search(process.stderr) and "conflict" not in process.stderr:
+        pytest.skip(f"no registry: {process.stderr.splitlines()[-1]}")
+    assert process.returncode == 0, process.stderr
+    found = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["install"]
+    names = {package["metadata"]["name"].lower().replace("_", "-") for package in found}
+    assert {"flux-hf", other, "torch", "transformers"} <= names

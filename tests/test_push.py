@@ -254,7 +254,7 @@ def test_incomplete_folders_are_refused(tmp_path, tiny_checkpoint):
 
 def start(endpoint: str, folder: Path, tmp_path: Path) -> subprocess.Popen:
     """Begins to push a folder, in a process that is not forked."""
-    command = [sys.executable, "-P", "-c", PUSH, str(folder), "me/tiny"]
+    command = [sys.executable, "-c", PUSH, str(folder), "me/tiny"]
     environment = client_environment(endpoint, tmp_path / "home") | {"HF_TOKEN": TOKEN}
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 

@@ -51,7 +51,7 @@ def run(python, code: str, *arguments, cwd: Path) -> subprocess.CompletedProcess
     """A fresh process, isolated from this one's paths and caches."""
     kept = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")}
     caches = {"HF_HOME": str(cwd / "hf_home"), "HF_HUB_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [str(python), "-P", "-c", code, *map(str, arguments)]
+    command = [str(python), "-c", f"import sys; del sys.path[0]\n{code}", *map(str, arguments)]
     return subprocess.run(command, cwd=cwd, env=kept | caches, capture_output=True, text=True, stdin=subprocess.DEVNULL)
 
 

@@ -4,6 +4,7 @@ import tempfile
 import unittest
 from unittest.mock import patch
 
+import pytest
 import torch
 from transformers import VideoMAEConfig, VideoMAEForVideoClassification, VideoMAEModel
 from transformers.modeling_outputs import ModelOutput
@@ -83,7 +84,9 @@ class TestFluxViTModels(ModelTesterMixin, unittest.TestCase):
             (MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING_NAMES, FluxViTForVideoClassification),
             (MODEL_FOR_PRETRAINING_MAPPING_NAMES, FluxViTForPreTraining),
         ):
-            cls.enterClassContext(patch.dict(names, fluxvit=model.__name__))
+            names_with_ours = patch.dict(names, fluxvit=model.__name__)
+            names_with_ours.start()
+            cls.addClassCleanup(names_with_ours.stop)
 
     def setUp(self):
         self.model_tester = FluxViTModelTester(self)
@@ -157,13 +160,14 @@ class TestFluxViTModels(ModelTesterMixin, unittest.TestCase):
                 self.assertTrue(torch.equal(weight, weights[name]), name)
             self.assertTrue(weight.isfinite().all(), name)
 
+    @pytest.mark.filterwarnings("ignore:`gradient_checkpointing_enable`:FutureWarning")
     def test_enable_input_require_grads_with_gradient_checkpointing(self):
         """Overridden: the mixin wants the weight of an `nn.Embedding` and skips; a patch embedding's is one deeper."""
         config, inputs = self.model_tester.prepare_config_and_inputs_for_common()
         for model_class in self.all_model_classes:
             with self.subTest(model_class.__name__):
                 model = model_class(config).train()
-                model.activation_checkpointing_enable()
+                model.gradient_checkpointing_enable()
                 model.enable_input_require_grads()
                 model(**inputs)[0].sum().backward()
                 gradient = model.get_input_embeddings().projection.weight.grad

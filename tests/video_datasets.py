@@ -6,8 +6,8 @@ import tarfile
 from pathlib import Path
 
 from datasets import ClassLabel, Dataset, Features, Video
-from datasets.table import embed_table_storage
 
+from flux_hf.data.video_column import without_torchcodec
 from tests.video_files import encode_video
 
 CLASSES = ["jumping", "playing a flute", "running"]
@@ -92,14 +92,16 @@ def parquet(folder: Path, counts: dict[str, int]) -> Path:
     """Parquet files that hold the videos."""
     folder.mkdir(parents=True, exist_ok=True)
     for split, count in counts.items():
-        paths = [str(write_video(folder.parent / "loose" / f"{split}{number}.mp4", number)) for number in range(count)]
+        videos = []
+        for number in range(count):
+            path = write_video(folder.parent / f"{split}{number}.mp4", number)
+            videos.append({"bytes": path.read_bytes(), "path": path.name})
+            path.unlink()
         labels = [number % len(CLASSES) for number in range(count)]
         features = Features({"video": Video(decode=False), "label": ClassLabel(names=CLASSES)})
-        dataset = Dataset.from_dict({"video": paths, "label": labels}, features=features)
-        table = dataset.with_format("arrow").map(embed_table_storage, batched=True, batch_size=4).with_format(None)
-        table.to_parquet(folder / f"{split}-00000-of-00001.parquet")
-        for path in paths:
-            Path(path).unlink()
+        with without_torchcodec():
+            dataset = Dataset.from_dict({"video": videos, "label": labels}, features=features)
+        dataset.to_parquet(folder / f"{split}-00000-of-00001.parquet")
     return folder
 
 

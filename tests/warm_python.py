@@ -9,6 +9,7 @@ from pathlib import Path
 
 SERVER = """
 import gc, json, os, sys, traceback
+del sys.path[0]  # the current folder
 import av, torch, torchvision
 from transformers import AutoModel, AutoModelForVideoClassification, AutoVideoProcessor, pipeline
 import transformers.modeling_utils, transformers.video_processing_utils
@@ -51,7 +52,7 @@ class WarmPython:
 
     def __init__(self, environment: dict[str, str]):
         self.server = subprocess.Popen(
-            [sys.executable, "-P", "-c", SERVER],
+            [sys.executable, "-c", SERVER],
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

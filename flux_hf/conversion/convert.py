@@ -1,10 +1,10 @@
 """From a `.pth` file to a folder that the Auto classes load."""
 
-import hashlib
 from pathlib import Path
 
 import torch
 from datasets import load_dataset_builder
+from huggingface_hub.utils.sha import sha_fileobj
 from transformers import AutoModelForVideoClassification, AutoVideoProcessor
 
 from flux_hf.conversion.files import read_state_dict
@@ -113,4 +113,4 @@ def _names_in(dataset: str) -> list[str]:
 
 def _sha256(path: str) -> str:
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha_fileobj(file).hex()

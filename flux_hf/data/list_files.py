@@ -4,9 +4,10 @@ import json
 import re
 from pathlib import Path
 
-from datasets import ClassLabel, Dataset, Features, Value, Video
+from datasets import ClassLabel, Dataset, Features, Value
 
 from flux_hf.data.label_names import read_label_names
+from flux_hf.data.video_column import VIDEO, video_at
 
 VIDEO_SUFFIXES = (".mp4", ".webm", ".mkv", ".avi", ".mov", ".mpeg", ".mpg", ".m4v", ".ts", ".flv", ".wmv", ".3gp")
 COIN_SUBSETS = {"train": "training", "training": "training"} | dict.fromkeys(
@@ -130,8 +131,8 @@ def _coin(file: Path, split: str, root: Path) -> Dataset:
 def _dataset(file: Path | None, paths: list[str], labels: list[int], names: list[str], **times) -> Dataset:
     if file is not None and not Path(paths[0]).exists():
         raise FileNotFoundError(f"{paths[0]}, the first video of {file}, does not exist; set video_root")
-    features = {"video": Video(decode=False), "label": ClassLabel(names=names)}
+    features = {"video": VIDEO, "label": ClassLabel(names=names)}
     return Dataset.from_dict(
-        {"video": paths, "label": labels, **times},
+        {"video": [video_at(path) for path in paths], "label": labels, **times},
         features=Features(features | {name: Value("float64") for name in times}),
     )

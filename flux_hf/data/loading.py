@@ -4,10 +4,11 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from datasets import ClassLabel, Dataset, Features, IterableDataset, Value, Video, load_dataset, load_dataset_builder
+from datasets import ClassLabel, Dataset, Features, IterableDataset, Value, load_dataset, load_dataset_builder
 
 from flux_hf.data.label_names import read_label_names
 from flux_hf.data.list_files import VIDEO_SUFFIXES, MissingSplitError, load_list_file
+from flux_hf.data.video_column import VIDEO, as_structs, without_torchcodec
 
 VIDEOFOLDER_SUFFIXES = (".mkv", ".mp4", ".avi", ".mpeg", ".mov")
 TIME_COLUMNS = {"start_time": "start", "end_time": "end"}
@@ -61,7 +62,8 @@ def load_video_dataset(
     else:
         source = {"path": str(name_or_path)}
     try:
-        dataset = load_dataset(**source, split=split, streaming=streaming)
+        with without_torchcodec():
+            dataset = load_dataset(**source, split=split, streaming=streaming)
     except ValueError:
         there = [str(name) for name in load_dataset_builder(**source).config.data_files or ()]
         if not there or re.match(r"\w*", split)[0] in ("all", *there):
@@ -103,13 +105,12 @@ def _with_video_column(dataset, where: str):
             lambda row: {"video": {"bytes": row[column], "path": f"{row['__key__']}.{column}"}},
             remove_columns=[column],
             features=Features(
-                {name: feature for name, feature in dataset.features.items() if name != column}
-                | {"video": Video(decode=False)}
+                {name: feature for name, feature in dataset.features.items() if name != column} | {"video": VIDEO}
             ),
         )
         return dataset
     # First of all: any step before this would try to decode.
-    dataset = dataset.cast_column(column, Video(decode=False))
+    dataset = as_structs(dataset, column)
     return dataset if column == "video" else dataset.rename_column(column, "video")
 
 

@@ -59,5 +59,5 @@ def gumbel_noise(seed: int, step: int, keys: list[str], tokens: int) -> torch.Te
     rows = []
     for key in keys:
         digest = hashlib.sha256(f"mask {seed} {step} {key}".encode()).digest()
-        rows.append(np.random.default_rng(int.from_bytes(digest[:8])).gumbel(size=tokens).astype(np.float32))
+        rows.append(np.random.default_rng(int.from_bytes(digest[:8], "big")).gumbel(size=tokens).astype(np.float32))
     return torch.from_numpy(np.stack(rows))

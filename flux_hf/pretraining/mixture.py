@@ -10,12 +10,12 @@ from datasets import (
     Features,
     IterableDataset,
     Value,
-    Video,
     concatenate_datasets,
     interleave_datasets,
 )
 
 from flux_hf.data import load_video_dataset
+from flux_hf.data.video_column import VIDEO
 from flux_hf.processing.grid_fluxvit import Grid
 from flux_hf.training.training_clips import ViewMaker
 
@@ -125,7 +125,7 @@ def _one_for_each(values: list[str], names: list[str], option: str) -> list[str]
 def _numbered(dataset, number: int, names: list[str], timed: bool):
     """`video`, `label` (the number of the data set) and, where any data set has times, `start` and `end`."""
     times = ["start", "end"] if timed else []
-    features = Features({"video": Video(decode=False), "label": ClassLabel(names=names)})
+    features = Features({"video": VIDEO, "label": ClassLabel(names=names)})
     features |= {name: Value("float64") for name in times}
     columns = {"video", *(name for name in times if name in dataset.features)}
     dataset = dataset.remove_columns([name for name in dataset.features if name not in columns])

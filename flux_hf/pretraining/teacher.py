@@ -1,6 +1,8 @@
 """Frozen teachers: models of Transformers that give tokens of chosen layers, a pooled feature and a saliency."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -67,9 +69,9 @@ class Teacher:
         unit = [nn.functional.normalize(tokens.float(), dim=-1) for tokens in found]
         return TeacherOutput(unit, nn.functional.normalize(pooled.float(), dim=-1), saliency.float())
 
-    def look(self, pixels, seen, layers, grid):
+    def look(self, pixels, seen, layers, patch_grid):
         """Tokens of the layers at the positions that are seen, pooled feature and saliency, for pixels normalised for
-        this teacher; `grid` is the student's (rows, columns)."""
+        this teacher; `patch_grid` is the student's (rows, columns)."""
         raise NotImplementedError
 
 
@@ -81,13 +83,14 @@ class FluxTeacher(Teacher):
         super().__init__(model, normalization, patch_size)
         self.pooled_width = model.config.projection_dim
 
-    def look(self, pixels, seen, layers, grid):
+    def look(self, pixels, seen, layers, patch_grid):
         model, size = self.model, self.model.config.patch_size
-        pixels = resize_frames(pixels, grid[0] * size, grid[1] * size)
-        output = model(pixels.to(model.dtype), keep_mask=seen, output_hidden_states=layers)
+        pixels = resize_frames(pixels, patch_grid[0] * size, patch_grid[1] * size)
+        with _outputs_of(model.encoder.layers, layers) as found:
+            output = model(pixels.to(model.dtype), keep_mask=seen)
         pooler = model.poolers[model.resolve_head(output.last_hidden_state.shape[1] - 1)]
         saliency = pooler.attention(output.last_hidden_state)[:, 1:].log()
-        return [output.hidden_states[layer][:, 1:] for layer in layers], output.pooler_output, saliency
+        return [found[layer][:, 1:] for layer in layers], output.pooler_output, saliency
 
 
 class ImageTeacher(Teacher):
@@ -95,14 +98,16 @@ class ImageTeacher(Teacher):
     sees whole frames. The pooled feature is the mean over the frames of the model's own; saliency is the attention of
     the last layer's cls token within its frame or, without cls, the likeness to the pooled feature."""
 
-    def look(self, pixels, seen, layers, grid):
+    def look(self, pixels, seen, layers, patch_grid):
         batch, frames = pixels.shape[:2]
         model, size = self.model, self.model.config.patch_size
-        pixels = resize_frames(pixels, grid[0] * size, grid[1] * size).flatten(0, 1).to(model.dtype)
+        pixels = resize_frames(pixels, patch_grid[0] * size, patch_grid[1] * size).flatten(0, 1).to(model.dtype)
         options = {"interpolate_pos_encoding": True} if model.config.model_type not in SELF_INTERPOLATING else {}
-        output = model(pixel_values=pixels, output_hidden_states=layers, output_attentions=True, **options)
-        others = output.last_hidden_state.shape[1] - grid[0] * grid[1]
-        found = [output.hidden_states[layer][:, others:].reshape(batch, -1, self.width) for layer in layers]
+        blocks = model.encoder.layer if model.config.model_type in SELF_INTERPOLATING else model.encoder.layers
+        with _outputs_of(blocks, layers) as states:
+            output = model(pixel_values=pixels, output_attentions=True, **options)
+        others = output.last_hidden_state.shape[1] - patch_grid[0] * patch_grid[1]
+        found = [states[layer][:, others:].reshape(batch, -1, self.width) for layer in layers]
         pooled = output.pooler_output
         if pooled is None:
             pooled = output.last_hidden_state.mean(1)
@@ -123,16 +128,16 @@ class VideoMAETeacher(Teacher):
     `tubelet_size` frames that begins with it, at the end of the clip the last one again; the position table is
     interpolated linearly. The pooled feature is the mean of the last tokens, saliency the likeness to it."""
 
-    def look(self, pixels, seen, layers, grid):
+    def look(self, pixels, seen, layers, patch_grid):
         model, config, frames = self.model, self.model.config, pixels.shape[1]
         size, tube, embeddings = config.patch_size, config.tubelet_size, self.model.embeddings
-        pixels = resize_frames(pixels, grid[0] * size, grid[1] * size).to(model.dtype)
+        pixels = resize_frames(pixels, patch_grid[0] * size, patch_grid[1] * size).to(model.dtype)
         places = torch.arange(frames)[:, None] + torch.arange(tube)
         tubes = pixels[:, places.clamp(max=frames - 1).flatten()].transpose(1, 2)
         own_grid = (config.num_frames // tube, config.image_size // size, config.image_size // size)
         table = embeddings.position_embeddings.to(pixels.device)
         tokens = embeddings.patch_embeddings.projection(tubes).flatten(2).transpose(1, 2)
-        tokens = tokens + resample_tokens(table, own_grid, (frames, *grid)).to(tokens.dtype)
+        tokens = tokens + resample_tokens(table, own_grid, (frames, *patch_grid)).to(tokens.dtype)
         tokens, found = _take(tokens, kept_positions(seen, int(seen[0].sum()))), {}
         for number, layer in enumerate(model.encoder.layer, start=1):
             tokens = layer(tokens)
@@ -148,14 +153,15 @@ class VJEPA2Teacher(Teacher):
     frames, interpolated linearly to the student's grid. It sees whole clips; the pooled feature is the mean of its last
     tokens, saliency the likeness to it."""
 
-    def look(self, pixels, seen, layers, grid):
+    def look(self, pixels, seen, layers, patch_grid):
         config, frames = self.model.config, pixels.shape[1]
         times, side = -(-frames // config.tubelet_size), config.crop_size
         pixels = resize_frames(resample_frames(pixels, times * config.tubelet_size), side, side).to(self.model.dtype)
-        output = self.model(pixels, output_hidden_states=layers, skip_predictor=True)
+        with _outputs_of(self.model.encoder.layer, layers) as states:
+            output = self.model(pixels, skip_predictor=True)
         own_grid = (times, side // config.patch_size, side // config.patch_size)
-        found = [output.hidden_states[layer] for layer in layers]
-        return _on_students_grid(found, output.last_hidden_state, own_grid, seen, grid)
+        found = [states[layer] for layer in layers]
+        return _on_students_grid(found, output.last_hidden_state, own_grid, seen, patch_grid)
 
 
 class RemoteTeacher(Teacher):
@@ -206,13 +212,13 @@ class RemoteTeacher(Teacher):
         pooled = getattr(output, "pooler_output", None)
         return tokens, tokens[-1].float().mean(1) if pooled is None else pooled
 
-    def look(self, pixels, seen, layers, grid):
+    def look(self, pixels, seen, layers, patch_grid):
         config = self.model.config
         pixels = resample_frames(pixels, config.num_frames)
         pixels = resize_frames(pixels, config.image_size, config.image_size).to(self.model.dtype)
         tokens, pooled = self._run(pixels, self.channels_first)
         found, _, saliency = _on_students_grid(
-            [tokens[layer] for layer in layers], tokens[-1], self.own_grid, seen, grid
+            [tokens[layer] for layer in layers], tokens[-1], self.own_grid, seen, patch_grid
         )
         return found, pooled, saliency
 
@@ -297,9 +303,31 @@ def cls_attention_forward(module, query, key, value, attention_mask, scaling=Non
     return output, scores.softmax(-1)
 
 
-def _on_students_grid(found: list[torch.Tensor], last: torch.Tensor, own_grid: tuple, seen: torch.Tensor, grid: tuple):
+@contextmanager
+def _outputs_of(blocks: nn.ModuleList, layers: list[int]) -> Iterator[dict[int, torch.Tensor]]:
+    """A dictionary of what these layers, counted from 1, give in the forward passes of the block. Transformers' own
+    `output_hidden_states` keeps all layers, or counts from 0 or 1, with its version."""
+    outputs = {}
+
+    def hook_of(layer: int):
+        def hook(module, args, output):
+            outputs[layer] = output[0] if isinstance(output, tuple) else output
+
+        return hook
+
+    handles = [blocks[layer - 1].register_forward_hook(hook_of(layer)) for layer in layers]
+    try:
+        yield outputs
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _on_students_grid(
+    found: list[torch.Tensor], last: torch.Tensor, own_grid: tuple, seen: torch.Tensor, patch_grid: tuple
+):
     """What `look` returns, from tokens of a whole clip on `own_grid`."""
-    wanted = (seen.shape[1] // math.prod(grid), *grid)
+    wanted = (seen.shape[1] // math.prod(patch_grid), *patch_grid)
     positions = kept_positions(seen, int(seen[0].sum()))
     pooled = last.float().mean(1)
     layers = [_take(resample_tokens(tokens, own_grid, wanted), positions) for tokens in found]

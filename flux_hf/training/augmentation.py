@@ -24,7 +24,7 @@ ERASED_AREA, ERASED_ASPECT = (0.02, 1 / 3), (0.3, 1 / 0.3)
 def random_state(*key) -> Iterator[np.random.Generator]:
     """Inside, torch's random numbers on the CPU are a function of `key` and so is the generator that is given;
     afterwards they go on as if nothing had been drawn."""
-    seed = int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:8])
+    seed = int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:8], "big")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield np.random.default_rng(seed)

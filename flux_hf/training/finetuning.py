@@ -83,7 +83,10 @@ def load_splits(options: FinetuneOptions, seed: int):
         except MissingSplitError as error:
             if options.eval_split != FinetuneOptions.eval_split:
                 raise
-            logger.warning(f"warning: {error}; validation_share 0.1 would evaluate on a tenth of the training clips")
+            logger.warning(
+                f"warning: {error}: nothing is evaluated; eval_split names another split, validation_share 0.1 keeps "
+                "back a tenth of the training clips"
+            )
     if validation is not None and (other := _label_names(validation)) != names:
         if unknown := sorted(set(other) - set(names)):
             raise ValueError(
@@ -109,8 +112,6 @@ def _show_clips(options: FinetuneOptions, train, validation, say) -> None:
     say(clip_table(names, {options.train_split: trained} | ({} if validation is None else {kept: evaluated})))
     if trained is not None:
         check_classes(names, trained, evaluated)
-    if validation is None:
-        say("There is no evaluation.")
 
 
 def _check(options: FinetuneOptions, args: FluxTrainingArguments) -> None:

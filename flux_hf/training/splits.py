@@ -71,13 +71,11 @@ def check_classes(label_names: list[str], train: Sequence[int], validation: Sequ
             "folder or a label misspelt? Add training clips, or take these out of the evaluation"
         )
     problems = {
-        "no clip shows": [label for label in labels if not trained[label]],
-        "one training clip only shows": [label for label in labels if trained[label] == 1],
+        "no clip of": [label for label in labels if not trained[label]],
+        "only one training clip of": [label for label in labels if trained[label] == 1],
     }
     if validation is not None:
-        problems["the evaluation has no clip of"] = [
-            label for label in labels if trained[label] and not evaluated[label]
-        ]
+        problems["no clip to evaluate of"] = [label for label in labels if trained[label] and not evaluated[label]]
     for problem, found in problems.items():
         if found:
             logger.warning(f"warning: {problem} {_names(label_names, found)}")

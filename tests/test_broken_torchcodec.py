@@ -1,0 +1,99 @@
+"""A torchcodec that is installed but cannot be imported, for instance because it is for another torch."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+BROKEN = "raise RuntimeError('Could not load libtorchcodec')\n"
+METADATA = "Metadata-Version: 2.1\nName: torchcodec\nVersion: 0.17.0\n"
+
+LOAD = """
+import json, sys
+from pathlib import Path
+from datasets import Dataset, Features, Video, load_dataset
+from flux_hf.data import cache_clips, load_video_dataset
+from flux_hf.data.checking import check_videos
+from tests.test_video_datasets import LAYOUTS, first_number
+from tests.video_datasets import CLASSES, videofolder
+
+if __name__ == "__main__":
+    folder, report = Path(sys.argv[1]), {}
+    for name, (make, options) in LAYOUTS.items():
+        data = make(folder / name / "set", {"train": 3})
+        if options.get("label_names") == "labels.txt":
+            options = {"label_names": data / "labels.txt"}
+        for streaming in (False, True):
+            rows = load_video_dataset(data, "train", streaming=streaming, **options)
+            report[f"{name} {streaming}"] = sorted((first_number(row) // 100, row["label"]) for row in rows)
+    rows = load_video_dataset(folder / "videofolder" / "set", "train")
+    report["checked"] = len(check_videos(rows, num_workers=1))
+    report["cached"] = cache_clips(rows, folder / "cache", num_frames=2, size=32, num_workers=1).clips.shape
+    try:
+        Dataset.from_dict({"video": ["a.mp4"]}, features=Features({"video": Video(decode=False)}))
+    except RuntimeError as error:
+        report["without us"] = str(error)
+    print(json.dumps(report))
+"""
+
+PREDICT = """
+import json, sys
+from transformers import AutoModelForVideoClassification, AutoVideoProcessor, pipeline
+from transformers.utils import is_torchcodec_available
+import flux_hf
+checkpoint, video = sys.argv[1:]
+processor = AutoVideoProcessor.from_pretrained(checkpoint)
+logits = AutoModelForVideoClassification.from_pretrained(checkpoint)(**processor(video, return_tensors="pt")).logits
+best = pipeline("video-classification", model=checkpoint)(video)[0]
+print(json.dumps({"available": is_torchcodec_available(), "logits": logits[0].tolist(), "best": best}))
+"""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Runs Python where torchcodec is broken; gives the last line it printed."""
+    folder = tmp_path_factory.mktemp("site")
+    (folder / "torchcodec").mkdir()
+    (folder / "torchcodec" / "__init__.py").write_text(BROKEN)
+    (folder / "torchcodec-0.17.0.dist-info").mkdir()
+    (folder / "torchcodec-0.17.0.dist-info" / "METADATA").write_text(METADATA)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)]), "OMP_NUM_THREADS": "1"}
+    # No set comes prepared out of a cache that another process filled.
+    environment["HF_DATASETS_CACHE"] = str(folder / "cache")
+
+    def run(*arguments) -> str:
+        command = [sys.executable, *map(str, arguments)]
+        process = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+        assert process.returncode == 0, process.stderr
+        return process.stdout.splitlines()[-1]
+
+    return run
+
+
+def test_every_layout_loads(run, tmp_path):
+    script = tmp_path / "load.py"  # a file: worker processes import it
+    script.write_text(LOAD)
+    report = json.loads(run(script, tmp_path / "data"))
+    assert report.pop("without us") == "Could not load libtorchcodec"
+    assert (report.pop("checked"), report.pop("cached")) == (0, [3, 2, 32, 32, 3])
+    assert len(report) == 16
+    assert {name: rows for name, rows in report.items() if rows != [[0, 0], [1, 1], [2, 2]]} == {}
+
+
+def test_stock_pipeline_and_auto_classes(run, tiny_checkpoint, make_video):
+    report = json.loads(run("-c", PREDICT, tiny_checkpoint, make_video("clip.mp4")))
+    assert report["available"]
+    assert report["best"]["label"] == f"label {report['logits'].index(max(report['logits']))}"
+
+
+def test_commands(run, tiny_checkpoint, make_video, tmp_path):
+    classified = run("-m", "flux_hf.cli", "classify", make_video("clip.mp4"), "--checkpoint", tiny_checkpoint)
+    assert "label" in classified
+    data, output = make_video("set/test/label 0/a.mp4").parents[2], tmp_path / "out.json"
+    make_video("set/test/label 1/b.mp4")
+    run("-m", "flux_hf.cli", "evaluate", "--dataset", data, "--checkpoint", tiny_checkpoint, "--output", output)
+    assert json.loads(output.read_text())["num_videos"] == 2
