@@ -9,11 +9,11 @@ from pathlib import Path
 
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
-    """A path beside `path` to write to, with the same ending; `path` appears when the block ends, and not at all when
-    it fails. Missing folders are made."""
+    """A hidden path beside `path` to write to, with the same ending; `path` appears when the block ends, and not at all
+    when it fails. Missing folders are made."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.stem}.{os.getpid()}.partial{path.suffix}")
+    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     try:
         yield partial
         os.replace(partial, path)

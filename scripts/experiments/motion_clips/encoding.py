@@ -1,8 +1,8 @@
 """Writing frames to a video file with PyAV, one thread, always the same bytes for the same frames."""
 
-import os
-
 import av
+
+from flux_hf.files import whole_file
 
 _CONTAINERS = {".mp4": "mp4", ".mkv": "matroska", ".avi": "avi"}
 _ENCODERS = {"h264": "libx264", "mpeg4": "mpeg4", "vp8": "libvpx", "vp9": "libvpx-vp9", "mjpeg": "mjpeg"}
@@ -10,23 +10,21 @@ _ENCODERS = {"h264": "libx264", "mpeg4": "mpeg4", "vp8": "libvpx", "vp9": "libvp
 
 def write_video(path, frames, *, suffix, codec, quality, frame_rate, width, height):
     """Encode uint8 frames (height, width, 3); `quality` runs from 0 (worst) to 1. The file appears when complete."""
-    partial = f"{os.fspath(path)}.partial"
-    try:
-        with av.open(partial, "w", format=_CONTAINERS[suffix], options={"fflags": "+bitexact"}) as container:
-            stream = container.add_stream(_ENCODERS[codec], rate=frame_rate, options=_encoder_options(codec, quality))
-            stream.width, stream.height = width, height
-            stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
-            stream.thread_count = 1
-            stream.codec_context.flags |= av.codec.context.Flags.bitexact
-            if codec in ("vp8", "vp9"):
-                stream.bit_rate = int(width * height * float(frame_rate) * (0.15 + 0.35 * quality))
-            for array in frames:
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(array, format="rgb24")))
-            container.mux(stream.encode(None))
-        os.replace(partial, path)
-    finally:
-        if os.path.exists(partial):
-            os.remove(partial)
+    options = {"fflags": "+bitexact"}
+    with (
+        whole_file(path) as partial,
+        av.open(str(partial), "w", format=_CONTAINERS[suffix], options=options) as container,
+    ):
+        stream = container.add_stream(_ENCODERS[codec], rate=frame_rate, options=_encoder_options(codec, quality))
+        stream.width, stream.height = width, height
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        stream.thread_count = 1
+        stream.codec_context.flags |= av.codec.context.Flags.bitexact
+        if codec in ("vp8", "vp9"):
+            stream.bit_rate = int(width * height * float(frame_rate) * (0.15 + 0.35 * quality))
+        for array in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(array, format="rgb24")))
+        container.mux(stream.encode(None))
 
 
 def _encoder_options(codec, quality):
