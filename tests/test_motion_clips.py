@@ -262,9 +262,12 @@ def test_unfinished_data_set_is_finished(small_dataset, tmp_path):
     clips = sorted(root.rglob("clip_*"))
     times = {path: path.stat().st_mtime_ns for path in clips[1:]}
     clips[0].unlink()
-    clips[0].with_name(clips[0].name + ".partial").write_bytes(b"cut off")
     (root / "train" / "metadata.jsonl").unlink()
+    cut_off = clips[0].with_name(f".{clips[0].stem}.123.partial{clips[0].suffix}")
+    cut_off.write_bytes(b"cut off by a kill")
     make_dataset(options, progress=False)
+    assert len(load_video_dataset(root, "train")) == 9
+    cut_off.unlink()
     assert digests(root) == before
     assert {path: path.stat().st_mtime_ns for path in times} == times
 
