@@ -45,7 +45,10 @@ import json, sys
 from transformers import AutoModelForVideoClassification, AutoVideoProcessor, pipeline
 from transformers.utils import is_torchcodec_available
 import flux_hf
-checkpoint, video = sys.argv[1:]
+from flux_hf.cli import main
+checkpoint, video, dataset, output = sys.argv[1:]
+main(["classify", video, "--checkpoint", checkpoint])
+main(["evaluate", "--dataset", dataset, "--checkpoint", checkpoint, "--output", output])
 processor = AutoVideoProcessor.from_pretrained(checkpoint)
 logits = AutoModelForVideoClassification.from_pretrained(checkpoint)(**processor(video, return_tensors="pt")).logits
 best = pipeline("video-classification", model=checkpoint)(video)[0]
@@ -84,16 +87,10 @@ def test_every_layout_loads(run, tmp_path):
     assert {name: rows for name, rows in report.items() if rows != [[0, 0], [1, 1], [2, 2]]} == {}
 
 
-def test_stock_pipeline_and_auto_classes(run, tiny_checkpoint, make_video):
-    report = json.loads(run("-c", PREDICT, tiny_checkpoint, make_video("clip.mp4")))
+def test_commands_stock_pipeline_and_auto_classes(run, tiny_checkpoint, make_video, tmp_path):
+    dataset, output = make_video("set/test/label 0/a.mp4").parents[2], tmp_path / "out.json"
+    make_video("set/test/label 1/b.mp4")
+    report = json.loads(run("-c", PREDICT, tiny_checkpoint, make_video("clip.mp4"), dataset, output))
     assert report["available"]
     assert report["best"]["label"] == f"label {report['logits'].index(max(report['logits']))}"
-
-
-def test_commands(run, tiny_checkpoint, make_video, tmp_path):
-    classified = run("-m", "flux_hf.cli", "classify", make_video("clip.mp4"), "--checkpoint", tiny_checkpoint)
-    assert "label" in classified
-    data, output = make_video("set/test/label 0/a.mp4").parents[2], tmp_path / "out.json"
-    make_video("set/test/label 1/b.mp4")
-    run("-m", "flux_hf.cli", "evaluate", "--dataset", data, "--checkpoint", tiny_checkpoint, "--output", output)
     assert json.loads(output.read_text())["num_videos"] == 2

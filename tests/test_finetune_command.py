@@ -302,3 +302,18 @@ def test_a_pretrained_checkpoint_gets_classifiers_without_a_load_report(tmp_path
     found = model.fluxvit.state_dict()
     assert all(tensor.equal(found[name]) for name, tensor in student.fluxvit.state_dict().items())
     assert load_reports() == []
+
+
+def test_a_set_smaller_than_the_batch_is_trained_on(command, tmp_path, capsys):
+    command(per_device_train_batch_size=16)
+    assert "Batches of 6 clips, not 16: there are 6 to train on." in capsys.readouterr().out
+    state = json.loads((tmp_path / "run" / "trainer_state.json").read_text())
+    assert (state["global_step"], state["epoch"]) == (2, 2)
+
+
+def test_a_small_set_gets_the_epochs_that_min_steps_takes(command, tmp_path):
+    command(max_steps=-1, num_train_epochs=1, min_steps=4)
+    state = json.loads((tmp_path / "run" / "trainer_state.json").read_text())
+    assert (state["global_step"], state["epoch"]) == (6, 2)  # three steps an epoch
+    command(max_steps=-1, num_train_epochs=1, min_steps=3, output_dir=tmp_path / "enough")
+    assert json.loads((tmp_path / "enough" / "trainer_state.json").read_text())["epoch"] == 1

@@ -137,6 +137,10 @@ class FluxTrainingOptions(ClipTrainingOptions):
 
     learning_rate: float = field(default=2e-4, metadata={"help": "Peak learning rate, that of the heads."})
     warmup_steps: float = field(default=0.125, metadata={"help": "Steps of linear warm-up; below 1 a share of all."})
+    min_steps: int = field(
+        default=0,
+        metadata={"help": "Train at least this many steps, a small set in more epochs. Not with max_steps."},
+    )
 
     one_budget_per_step: bool = field(
         default=False,

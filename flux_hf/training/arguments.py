@@ -60,6 +60,7 @@ class FluxTrainingArguments(FluxTrainingOptions, ClipTrainingArguments):
     def __post_init__(self):
         super().__post_init__()
         limits = {
+            "min_steps": (0, None),
             "alignment_weight": (0.0, None),
             "mixup_alpha": (0.0, None),
             "cutmix_alpha": (0.0, None),

@@ -3,6 +3,7 @@
 import shlex
 from pathlib import Path
 
+from datasets import IterableDataset
 from transformers import set_seed
 from transformers.trainer_utils import IntervalStrategy
 from transformers.utils import logging
@@ -45,6 +46,7 @@ def finetune(options: FinetuneOptions, training_args: FluxTrainingArguments) -> 
             config_file=options.model_config,
             changes=ModelChanges(options.drop_path_rate, options.head_token_budgets),
         )
+        _fit_batch(training_args, train, say)
         budgets = training_args.token_budgets or model.config.head_token_budgets
         model.config.token_budget = options.token_budget or max(budgets)
         trainer = FluxTrainer(
@@ -112,6 +114,16 @@ def _show_clips(options: FinetuneOptions, train, validation, say) -> None:
     say(clip_table(names, {options.train_split: trained} | ({} if validation is None else {kept: evaluated})))
     if trained is not None:
         check_classes(names, trained, evaluated)
+
+
+def _fit_batch(args: FluxTrainingArguments, train, say) -> None:
+    """Lower the batch to the clips that there are, and say so."""
+    if isinstance(train, IterableDataset):
+        return
+    most = len(train) // (args.world_size * args.gradient_accumulation_steps)
+    if 0 < most < args.per_device_train_batch_size:
+        say(f"Batches of {most} clips, not {args.per_device_train_batch_size}: there are {len(train)} to train on.")
+        args.per_device_train_batch_size = most
 
 
 def _check(options: FinetuneOptions, args: FluxTrainingArguments) -> None:

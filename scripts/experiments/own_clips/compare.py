@@ -39,7 +39,7 @@ RESULTS = Path(__file__).parent / "results.json"
 KEY = ("method", "clips", "seed", "epochs", "tokens", "decoding")
 """What tells rows apart: "flux", "cnn", "thumbnails" or "majority"; clips a class; epochs of FluxViT ("cnn": of the
 training whose CPU seconds it got); tokens kept and way of reading. What a method does not have is None."""
-FREE = ("seed", "num_train_epochs")
+FREE = ("seed", "num_train_epochs", "min_steps")
 """Options of the recipe in which rows of one file may differ."""
 
 
@@ -82,6 +82,7 @@ def arguments(options: OwnClipsOptions, seed: int, batch: int, folder: str) -> F
     args = FluxTrainingArguments.from_recipe(
         "own_clips",
         num_train_epochs=options.epochs,
+        min_steps=0,
         seed=seed,
         output_dir=folder,
         use_cpu=True,
