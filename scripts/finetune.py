@@ -2,8 +2,7 @@
 
 flux-hf finetune own_clips --dataset my/videos
 flux-hf finetune kinetics400_small --dataset /data/k400 --model checkpoints/k710
-torchrun --nproc_per_node 8 scripts/finetune.py own_clips ...        # several processes; on CPUs also --use_cpu
-accelerate launch --config_file scripts/configs/accelerate/fsdp.yaml scripts/finetune.py RECIPE ...
+torchrun --nproc_per_node 8 -m flux_hf.scripts.finetune own_clips ...        # several processes; on CPUs also --use_cpu
 """
 
 from flux_hf.cli import run_command

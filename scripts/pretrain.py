@@ -1,7 +1,7 @@
 """Pre-train a student on unlabelled videos by distilling a frozen teacher.
 
 flux-hf pretrain pretrain_small --dataset /data/k710 /data/ssv2 --teacher CHECKPOINT
-torchrun --nproc_per_node 8 scripts/pretrain.py pretrain_small ...   # several processes; on CPUs also --use_cpu
+torchrun --nproc_per_node 8 -m flux_hf.scripts.pretrain pretrain_small ...   # several processes; on CPUs also --use_cpu
 flux-hf finetune RECIPE --model runs/pretrain_small   # then; --freeze backbone trains the heads alone
 """
 
