@@ -16,7 +16,7 @@ from datasets import ClassLabel, Dataset, Features, Value
 from safetensors.torch import load_file
 
 from flux_hf import FluxVideoProcessor
-from flux_hf.scripts import classify, evaluate_checkpoint, finetune
+from flux_hf.scripts import classify, evaluate_checkpoint, finetune, pretrain
 from flux_hf.training import FluxTrainingArguments, finetuning
 from flux_hf.training.finetuning import FinetuneOptions, load_splits
 from flux_hf.training.output_folder import checkpoint_to_resume, interruptible, prepare_output_dir
@@ -261,6 +261,14 @@ def test_a_resumed_run_ends_where_a_whole_one_does(command, tmp_path, word):
     assert all(tensor.equal(expected[name]) for name, tensor in weights(tmp_path / "run").items())
 
 
+def test_new_classifiers_are_news_in_a_new_run_alone(command, tmp_path, warnings_of_training):
+    command(save_strategy="steps", save_steps=1, max_steps=1)
+    told = [message for message in warnings_of_training() if "new classifiers" in message]
+    assert told == ["new classifiers for 3 labels: the checkpoint does not have them all"]
+    command(resume_from_checkpoint="last", max_steps=2)
+    assert [message for message in warnings_of_training() if "new classifiers" in message] == told
+
+
 def test_what_resuming_takes(tmp_path):
     for value in (None, False, "false", ""):
         assert checkpoint_to_resume(value, str(tmp_path)) is None
@@ -320,6 +328,18 @@ def test_ctrl_c_before_the_first_checkpoint(command, tmp_path, capsys):
         signal.signal(signal.SIGINT, handler)
     assert stopped.value.code == 130
     assert "nothing was saved yet: the same command begins anew" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("module", [finetune, pretrain])
+def test_ctrl_c_before_training_begins(dataset, tmp_path, monkeypatch, capsys, module):
+    def interrupted(**_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "check_checkpoints", interrupted)
+    with pytest.raises(SystemExit) as stopped:
+        module.main([f"--dataset={dataset}", *["--teacher=any"] * (module is pretrain), "--use_cpu"])
+    assert stopped.value.code == 130
+    assert "nothing was saved yet" in capsys.readouterr().err
 
 
 def test_a_pretrained_checkpoint_gets_classifiers_without_a_load_report(tmp_path, load_reports):

@@ -57,8 +57,6 @@ def finetune(options: FinetuneOptions, training_args: FluxTrainingArguments) -> 
             eval_dataset=validation,
             processing_class=_processor(options, training_args, model.config),
         )
-        if training_args.ddp_find_unused_parameters is None and len(trainer.heads) == len(model.classifiers):
-            training_args.ddp_find_unused_parameters = training_args.one_budget_per_step
         show_progress_lines(trainer)
         metrics = trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint).metrics
         if validation is not None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from transformers import TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
 
-INTERRUPTED = 130
+from flux_hf.options.interruption import INTERRUPTED
 
 
 def last_checkpoint(output_dir: str | Path) -> str | None:
