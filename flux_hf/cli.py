@@ -70,7 +70,7 @@ def run_command(program: str, main: Callable[[list[str] | None], None], argv: li
 def main(argv: list[str] | None = None) -> None:
     """Run `flux-hf COMMAND ...`; hyphens and underscores in the name are the same."""
     arguments = sys.argv[1:] if argv is None else list(argv)
-    if not arguments or arguments[0] in ("-h", "--help"):
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
         return run_command("flux-hf", lambda _: print(overview()))
     if arguments[0] == "--version":
         return print(flux_hf.__version__)

@@ -10,7 +10,9 @@ from transformers import AutoModelForVideoClassification, AutoVideoProcessor
 from flux_hf.checkpoints import checkpoint_path
 from flux_hf.files import write_json
 from flux_hf.latency import machine, median_ms
+from flux_hf.options import check_at_least, check_checkpoints, naming_option
 from flux_hf.options.checkpoints import ExportOptions
+from flux_hf.progress_bars import no_bars_for_folders
 
 TOLERANCE = 1e-4
 """Largest difference of the logits, relative to the largest logit, that float exports may have from PyTorch."""
@@ -43,17 +45,17 @@ def export(options: ExportOptions) -> dict:
         difference from PyTorch's logits over the largest logit).
 
     Raises:
-        ImportError: the packages of `flux_hf[export]` are missing.
-        ValueError: on options that do not fit.
+        ValueError: on options that do not fit, or a checkpoint that is not there.
+        ImportError: onnx, onnxruntime or onnxscript is missing.
         RuntimeError: an export does not give PyTorch's logits.
     """
-    for name, value in (("token_budget", options.token_budget), ("batch_size", options.batch_size)):
-        if value is not None and value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
+    check_at_least(1, options, "token_budget", "batch_size")
+    check_checkpoints(checkpoint=options.checkpoint)
     _require_onnx()
     checkpoint = checkpoint_path(options.checkpoint)
-    model = AutoModelForVideoClassification.from_pretrained(checkpoint, dtype=torch.float32).eval()
-    processor = AutoVideoProcessor.from_pretrained(checkpoint)
+    with no_bars_for_folders(checkpoint), naming_option("checkpoint", options.checkpoint):
+        model = AutoModelForVideoClassification.from_pretrained(checkpoint, dtype=torch.float32).eval()
+        processor = AutoVideoProcessor.from_pretrained(checkpoint)
     budget = options.token_budget or processor.token_budget or model.config.token_budget
     processor, shape = _fixed_processor(processor, budget)
     shape = (options.batch_size, *shape)
@@ -146,4 +148,4 @@ def _require_onnx() -> None:
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise ImportError(f"{error}; exports need more packages: pip install 'flux_hf[export]'") from error
+        raise ImportError(f"{error}; exports need it: pip install onnx onnxruntime onnxscript") from error

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from flux_hf.checkpoints import checkpoint_path, example_clips
 from flux_hf.cli import run_command
-from flux_hf.options import naming_option, parse_options
+from flux_hf.options import check_at_least, check_checkpoints, naming_option, parse_options
 
 
 @dataclass
@@ -30,21 +30,26 @@ class ClassifyOptions:
 
 def main(argv: list[str] | None = None) -> None:
     (options,) = parse_options(ClassifyOptions, argv, __doc__, {"videos": "VIDEO"})
+    if not options.videos and not options.demo:
+        raise ValueError("nothing to classify: give one or more paths or URLs, or --demo")
+    if options.show and (len(options.videos), options.demo) != (1, False):
+        raise ValueError("--show draws one video: give exactly one path or URL, and no --demo")
+    if options.show and not Path(options.show).parent.is_dir():
+        raise ValueError(f"--show {options.show}: there is no folder {Path(options.show).parent}")
+    check_at_least(1, options, "token_budgets", "top_k")
     from transformers import AutoModelForVideoClassification, AutoVideoProcessor
 
     from flux_hf import VideoDecodeError
     from flux_hf.classification import classify
     from flux_hf.drawing import SUFFIXES, draw_classification
+    from flux_hf.progress_bars import no_bars_for_folders
 
-    if not options.videos and not options.demo:
-        raise ValueError("nothing to classify: give one or more paths or URLs, or --demo")
-    if options.show and (len(options.videos), options.demo) != (1, False):
-        raise ValueError("--show draws one video: give exactly one path or URL, and no --demo")
     if options.show and not options.show.lower().endswith(SUFFIXES):
         raise ValueError(f"--show must end in {' or '.join(SUFFIXES)}, got {options.show}")
+    check_checkpoints(checkpoint=options.checkpoint)
     loading = {"trust_remote_code": options.trust_remote_code}
-    with naming_option("checkpoint", options.checkpoint):
-        checkpoint = checkpoint_path(options.checkpoint)
+    checkpoint = checkpoint_path(options.checkpoint)
+    with no_bars_for_folders(checkpoint), naming_option("checkpoint", options.checkpoint):
         model = AutoModelForVideoClassification.from_pretrained(checkpoint, **loading).eval()
         processor = AutoVideoProcessor.from_pretrained(checkpoint, **loading)
     budgets = options.token_budgets or model.config.head_token_budgets

@@ -2,12 +2,20 @@
 
 import sys
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from flux_hf.checkpoints import checkpoint_name, checkpoint_path
 from flux_hf.cli import run_command
 from flux_hf.files import write_json, write_text
-from flux_hf.options import naming_option, naming_split, parse_options
+from flux_hf.options import (
+    check_at_least,
+    check_checkpoints,
+    check_each_once,
+    check_paths,
+    naming_option,
+    parse_options,
+)
 
 
 @dataclass
@@ -18,7 +26,9 @@ class EvaluateOptions:
             "parquet, or videofolder layout."
         }
     )
-    split: str = field(default="test", metadata={"help": "Split of the data set."})
+    split: str | None = field(
+        default=None, metadata={"help": "Split of the data set. Default: test, or validation where there is no test."}
+    )
     video_root: str | None = field(
         default=None, metadata={"help": "Folder of the videos of a list file. Default: the folder of the list."}
     )
@@ -56,26 +66,28 @@ class EvaluateOptions:
 
 def main(argv: list[str] | None = None) -> None:
     (options,) = parse_options(EvaluateOptions, argv, __doc__)
+    check_at_least(1, options, "token_budgets", "num_clips", "num_crops", "batch_size")
+    check_at_least(0, options, "num_workers")
+    check_each_once(options, "token_budgets")
+    check_paths(options, "video_root", "labels_file")
+    output = Path(options.output) if options.output else None
+    if output and output.suffix != ".json":
+        raise ValueError(f"--output must be a .json file, got {options.output}")
     from transformers import AutoModelForVideoClassification, AutoVideoProcessor
 
-    from flux_hf.data import load_video_dataset
     from flux_hf.evaluation import evaluate
     from flux_hf.evaluation.processes import process_state
     from flux_hf.progress_bars import no_bars_for_folders
     from flux_hf.provenance import provenance
 
-    output = Path(options.output) if options.output else None
-    if output and output.suffix != ".json":
-        raise ValueError(f"--output must be a .json file, got {options.output}")
+    check_checkpoints(checkpoint=options.checkpoint)
     state = process_state()
-    with no_bars_for_folders(checkpoint_path(options.checkpoint)), naming_option("checkpoint", options.checkpoint):
-        checkpoint = checkpoint_path(options.checkpoint)
+    with no_bars_for_folders(options.dataset):
+        dataset, split = _load(options)
+    checkpoint = checkpoint_path(options.checkpoint)
+    with no_bars_for_folders(checkpoint), naming_option("checkpoint", options.checkpoint):
         model = AutoModelForVideoClassification.from_pretrained(checkpoint).eval().to(state.device)
         processor = AutoVideoProcessor.from_pretrained(checkpoint, decoding=options.decoding)
-    with no_bars_for_folders(options.dataset), naming_split(options, "split"):
-        dataset = load_video_dataset(
-            options.dataset, options.split, video_root=options.video_root, label_names=options.labels_file
-        )
     result = evaluate(
         dataset,
         model,
@@ -91,11 +103,25 @@ def main(argv: list[str] | None = None) -> None:
     if state.is_main_process:
         result |= {
             "dataset": options.dataset,
-            "split": options.split,
+            "split": split,
             "checkpoint": checkpoint_name(options.checkpoint),
         }
         _write(result | provenance("flux-hf evaluate", argv), output)
     state.wait_for_everyone()
+
+
+def _load(options: EvaluateOptions):
+    """The split that is asked for, and its name."""
+    from flux_hf.data import MissingSplitError, load_video_dataset
+
+    load = partial(load_video_dataset, options.dataset, video_root=options.video_root, label_names=options.labels_file)
+    split = options.split or "test"
+    try:
+        return load(split), split
+    except MissingSplitError as error:
+        if options.split or "validation" not in error.there:
+            raise ValueError(f"--split: {error}") from error
+    return load("validation"), "validation"
 
 
 def _write(result: dict, output: Path | None):
@@ -108,10 +134,13 @@ def _write(result: dict, output: Path | None):
         return
     write_json(output, result)
     write_text(output.with_suffix(".md"), markdown_table(result))
+    written = [output, output.with_suffix(".md"), output.with_suffix(".videos")]
     try:
         plot_accuracy(result, output.with_suffix(".png"))
+        written.append(output.with_suffix(".png"))
     except ImportError as error:
         print(f"no plot: {error}", file=sys.stderr)
+    print(f"written: {', '.join(map(str, written))}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""Write ONNX and torch.export files for one budget, check them against PyTorch, time both."""
+"""Write ONNX and torch.export files for one budget, check them against PyTorch, time both.
+
+Needs packages that flux_hf does without: pip install onnx onnxruntime onnxscript
+"""
 
 from flux_hf.cli import run_command
 from flux_hf.options import parse_options

@@ -1,6 +1,6 @@
 """List the training recipes that come with the package, or print the options of one as YAML."""
 
-from argparse import ArgumentParser
+from argparse import SUPPRESS, ArgumentParser
 
 import yaml
 
@@ -11,8 +11,11 @@ from flux_hf.options.recipes import read_recipe, recipe_names, recipe_purpose
 
 def main(argv: list[str] | None = None) -> None:
     usage = "flux-hf recipes [NAME]"
-    parser = ArgumentParser(usage=usage, description=__doc__)
-    parser.add_argument("name", metavar="NAME", nargs="?", help="print this one, with everything it has from its base")
+    parser = ArgumentParser(usage=usage, description=__doc__, add_help=False)
+    parser.add_argument("-h", "--help", action="help", help=SUPPRESS)
+    parser.add_argument_group().add_argument(
+        "name", metavar="NAME", nargs="?", help="Print this one, with everything it has from its base."
+    )
     parser.error = lambda message: usage_error(usage, message, "flux-hf recipes --help")
     name = parser.parse_args(argv).name
     if name is None:

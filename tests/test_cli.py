@@ -34,7 +34,7 @@ def say_hello(tmp_path, monkeypatch):
     sys.modules.pop("flux_hf.scripts.say_it", None)
 
 
-@pytest.mark.parametrize("arguments", [[], ["-h"], ["--help"]])
+@pytest.mark.parametrize("arguments", [[], ["-h"], ["--help"], ["help"]])
 def test_overview_lists_commands_without_importing_them(say_hello, capsys, arguments):
     cli.main(arguments)
     lines = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines() if line.startswith("  ")]
@@ -107,13 +107,20 @@ def test_usage_errors_are_three_lines(capsys, monkeypatch, typed, error):
         ("convert", "FILE FOLDER"),
         ("export", "CHECKPOINT FOLDER"),
         ("push", "FOLDER USER/NAME"),
+        ("recipes", "[NAME]"),
+        ("env", ""),
     ],
 )
 def test_usage_shows_what_stands_first(capsys, monkeypatch, name, first):
     monkeypatch.setattr(sys, "argv", ["flux-hf"])
     with pytest.raises(SystemExit):
         cli.main([name, "--help"])
-    assert capsys.readouterr().out.startswith(f"usage: flux-hf {name} {first} [--option VALUE ...]\n")
+    usage = f"usage: flux-hf {name} {first} [--option VALUE ...]"
+    if name in ("recipes", "env"):  # no options
+        usage = f"usage: flux-hf {name} {first}".rstrip()
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"{usage}\n\n{cli.summary(cli.COMMANDS[name])[:60]}")
+    assert "positional arguments" not in shown and "show this help" not in shown
 
 
 def started(command: list[str]) -> tuple[str, float]:

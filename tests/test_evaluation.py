@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -102,13 +103,46 @@ def test_a_split_that_is_not_there(dataset_dir, checkpoint):
         main([*command, "--split", "validation"])
 
 
+def test_without_a_test_split_the_validation_split_is_taken(dataset_dir, checkpoint, tmp_path, capsys):
+    shutil.copytree(dataset_dir / "test", tmp_path / "validation")
+    command = ["--dataset", str(tmp_path), "--checkpoint", str(checkpoint)]
+    main([*command, "--token_budgets", "32"])
+    assert capsys.readouterr().out.startswith("split validation: 7 videos, 1 unreadable, 1 clip x 1 crop\n")
+    with pytest.raises(ValueError, match="^--split: .* has no split 'test', it has validation$"):
+        main([*command, "--split", "test"])
+    (tmp_path / "validation").rename(tmp_path / "train")
+    with pytest.raises(ValueError, match="^--split: .* has no split 'test', it has train$"):
+        main(command)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (["--batch_size", "0"], "^--batch_size must be at least 1, got 0$"),
+        (["--token_budgets", "32", "0"], "^--token_budgets must be at least 1, got 0$"),
+        (["--token_budgets", "32", "32"], "^--token_budgets must name each value once, got 32 32$"),
+        (["--num_workers", "-1"], "^--num_workers must be at least 0, got -1$"),
+        (["--num_crops", "0"], "^--num_crops must be at least 1, got 0$"),
+        (["--labels_file", "nope"], "^--labels_file nope: there is no such file or folder$"),
+        ([], "^no such data set: there is no folder ./none here$"),
+    ],
+)
+def test_values_are_checked_before_anything_is_loaded(tmp_path, option, message):
+    (tmp_path / "config.json").write_text("{}")  # no model
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        main(["--dataset", "./none", "--checkpoint", str(tmp_path), *option])
+
+
 def test_command_writes_json(dataset_dir, checkpoint, tmp_path, capsys):
     output = tmp_path / "result.json"
     main(["--dataset", str(dataset_dir), "--checkpoint", str(checkpoint), "--output", str(output)])
     result = json.loads(output.read_text())
     assert result["budgets"].keys() == {"64", "32"}
     assert result["split"] == "test" and "--output" in result["command"] and result["versions"]["torch"]
-    assert "7 videos, 1 unreadable" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert said.startswith("split test: 7 videos, 1 unreadable, 1 clip x 1 crop\n")
+    *names, last = said.splitlines()[-1].removeprefix("written: ").split(", ")
+    assert {*names, last} == {str(path) for path in tmp_path.iterdir()}
 
 
 def test_a_set_without_labels_is_refused(tmp_path):

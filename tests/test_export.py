@@ -1,6 +1,7 @@
 """`flux-hf export`: files that compute what PyTorch computes, ties included, and a processor that fits them."""
 
 import json
+import sys
 
 import numpy as np
 import onnxruntime
@@ -128,5 +129,14 @@ def test_an_export_that_differs_is_an_error(tiny_checkpoint, tmp_path, monkeypat
 
 @pytest.mark.parametrize("options", [["--token_budget", "0"], ["--batch_size", "0"]])
 def test_options_are_checked(tiny_checkpoint, tmp_path, options):
-    with pytest.raises(ValueError, match=f"{options[0][2:]} must be at least 1, got 0"):
+    with pytest.raises(ValueError, match=f"^{options[0]} must be at least 1, got 0"):
         main([str(tiny_checkpoint), str(tmp_path / "out"), *options])
+
+
+def test_the_checkpoint_is_looked_for_first(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(ValueError, match="^--checkpoint ./nope: there is no folder ./nope here$"):
+        main(["./nope", str(tmp_path / "out")])
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ImportError, match="pip install onnx onnxruntime onnxscript$"):
+        main([str(tmp_path), str(tmp_path / "out")])

@@ -5,11 +5,13 @@ from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
+from datasets.exceptions import DatasetNotFoundError
 from transformers import TrainingArguments
 
 from flux_hf import default_checkpoint
 from flux_hf.data import MissingSplitError
 from flux_hf.options import check_checkpoints, naming_split, parse_options
+from flux_hf.options.errors import not_found
 from flux_hf.options.pretraining import FluxPreTrainingOptions
 from flux_hf.options.training import ClipTrainingOptions, FluxTrainingOptions
 from flux_hf.processing.frame_sampling_fluxvit import DECODING_MODES
@@ -157,5 +159,22 @@ def test_a_missing_split_names_its_option(split, named):
 def test_checkpoints_that_are_not_there(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     check_checkpoints(model=str(tmp_path), teacher=None, start="default", other=default_checkpoint())
-    with pytest.raises(ValueError, match="^--teacher .*nowhere: "):
+    with pytest.raises(ValueError, match="^--teacher (.*nowhere): there is no folder \\1 here$"):
         check_checkpoints(model=str(tmp_path), teacher=str(tmp_path / "nowhere"))
+    with pytest.raises(ValueError, match="^--model (.*config.json): \\1 is a file, not a folder$"):
+        check_checkpoints(model=str(tmp_path / "config.json"))
+    with pytest.raises(ValueError, match="there is no folder runs/nope here, and the Hub, .* cannot be reached$"):
+        check_checkpoints(model="runs/nope")  # tests are offline
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "message"),
+    [
+        ("runs/nope", DatasetNotFoundError("it doesn't exist"), "runs/nope here, and nothing of that name on the Hub"),
+        ("nope", ConnectionError("offline"), "nope here, and the Hub, which might have it, cannot be reached"),
+        ("./nope", ConnectionError("offline"), "there is no folder ./nope here"),
+        ("me/own", FileNotFoundError("its file is not there"), "its file is not there"),
+    ],
+)
+def test_what_is_neither_here_nor_on_the_hub(name, error, message):
+    assert message in not_found(name, error)

@@ -222,6 +222,17 @@ def test_no_evaluations_of_what_has_no_classifier(tmp_path):
         push(PushOptions(str(tmp_path), "me/student", evaluations=["evaluation.json"]))
 
 
+def test_without_a_token_no_model_is_loaded(tiny_checkpoint, tmp_path, monkeypatch):
+    from flux_hf.hub import PushOptions, push
+
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "no_token"))
+    folder = shutil.copytree(tiny_checkpoint, tmp_path / "broken")
+    (folder / "model.safetensors").write_bytes(b"")
+    with pytest.raises(ValueError, match="^no access token: "):
+        push(PushOptions(str(folder), "me/tiny"))
+
+
 REFUSALS = [
     (None, ["me/tiny"], "no access token: run `hf auth login`, or set the variable HF_TOKEN"),
     (WRONG_TOKEN, ["me/tiny"], "does not know the access token"),

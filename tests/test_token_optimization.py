@@ -14,8 +14,15 @@ from flux_hf.data import load_video_dataset
 from flux_hf.evaluation.records import RecordFolder
 from flux_hf.scripts.optimize_tokens import main
 from flux_hf.token_optimization import candidate_grids, halving_schedule, search_grids
-from flux_hf.token_optimization.report import accuracy_cost_front, heat_map, paired_comparison, what_it_tells
-from flux_hf.token_optimization.search import balanced_order, sign_test
+from flux_hf.token_optimization.report import (
+    accuracy_cost_front,
+    heat_map,
+    new_grids,
+    paired_comparison,
+    what_is_worth_it,
+    what_it_tells,
+)
+from flux_hf.token_optimization.search import balanced_order, halves, sign_test
 from tests import video_datasets
 from tests.tiny_models import PATCHES_OF_8
 from tests.video_files import encode_video
@@ -236,7 +243,7 @@ def checkpoint(tmp_path, processor):
     return tmp_path / "checkpoint"
 
 
-@pytest.mark.parametrize("objective", ["tokens", pytest.param("latency_ms", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("objective", ["gmacs", pytest.param("latency_ms", marks=pytest.mark.slow)])
 def test_command_writes_what_the_pipeline_then_uses(dataset_dir, checkpoint, tmp_path, capsys, objective):
     output = tmp_path / "optimised"
     command = ["--dataset", str(dataset_dir), "--checkpoint", str(checkpoint), "--output_dir", str(output)]
@@ -253,8 +260,13 @@ def test_command_writes_what_the_pipeline_then_uses(dataset_dir, checkpoint, tmp
     main([*command, "--write"])
     assert (checkpoint / "video_preprocessor_config.before.json").read_bytes() == as_it_was
     loaded = AutoVideoProcessor.from_pretrained(checkpoint)
-    assert loaded.grids == {**grids, 8: (2, 16)}  # what was not searched for stays
-    assert loaded.choose_grid(32) == grids[32]
+    written = {}
+    for budget, (frames, size) in grids.items():
+        said = f"- {budget} tokens: {frames} x {size}² instead of 4 x 32², it is " in (output / "result.md").read_text()
+        written[budget] = (frames, size) if said else (4, 32)
+    assert set(written.values()) != {(4, 32)}  # what cannot be told apart is cheaper for one of them
+    assert loaded.grids == {**written, 8: (2, 16)}  # what was not searched for stays
+    assert loaded.choose_grid(32) == written[32]
     classify = pipeline("video-classification", model=str(checkpoint))
     shapes = []
     classify.model.register_forward_pre_hook(
@@ -262,7 +274,7 @@ def test_command_writes_what_the_pipeline_then_uses(dataset_dir, checkpoint, tmp
     )
     classify.video_processor.token_budget = 16
     classify(str(next(dataset_dir.glob("test/dark/*.mp4"))))
-    frames, size = grids[16]
+    frames, size = written[16]
     assert shapes == [(1, frames, 3, size, size)]
 
     assert result["test"]["after"]["num_videos"] == 16
@@ -274,7 +286,9 @@ def test_command_writes_what_the_pipeline_then_uses(dataset_dir, checkpoint, tmp
             assert np.ptp(np.asarray(picture.convert("L"))) > 100
 
     before = (output / "result.json").read_text()
+    capsys.readouterr()
     main(command)  # all is there: the same result, from the grids as they were before the first run
+    assert "video/s" not in capsys.readouterr().err  # no bars for what is done
     again, first = json.loads((output / "result.json").read_text()), json.loads(before)
     assert again["budgets"]["32"]["grid"] == first["budgets"]["32"]["grid"]
     assert again["test"]["before"]["budgets"]["32"]["grid"] == [4, 32]
@@ -298,10 +312,106 @@ def test_command_reads_list_files(checkpoint, tmp_path):
     assert list(result["test"]["after"]["budgets"]["16"]["per_class"]) == LABELS
 
 
+def test_without_a_test_split_half_of_the_calibration_split_is_reported_on(checkpoint, tmp_path, capsys):
+    folder = video_datasets.kinetics(tmp_path / "videos", {"validation": 6, "train": 6})
+    (folder / "names.txt").write_text("".join(f"{name}\n" for name in LABELS))
+    command = ["--dataset", str(folder), "--checkpoint", str(checkpoint), "--labels_file", str(folder / "names.txt")]
+    command += ["--frames", "2", "--sizes", "40", "--token_budgets", "16"]
+    main([*command, "--output_dir", str(tmp_path / "halves")])
+    said = capsys.readouterr().out
+    assert "3 videos of its split validation are searched on, the report is on the other 3." in said
+    assert "3 videos of the other half of the validation split" in said and "If the model has learned" not in said
+    searched, reported = (
+        json.loads((tmp_path / "halves" / name / "settings.json").read_text())["files"]
+        for name in ("search", "test_before")
+    )
+    assert searched != reported
+    with pytest.raises(ValueError, match="^--test_split: .* has no split 'test'"):
+        main([*command, "--output_dir", str(tmp_path / "no"), "--test_split", "test"])
+    main([*command, "--output_dir", str(tmp_path / "train"), "--test_split", "train"])
+    assert "6 videos of the train split, which the search did not see. If the model has" in capsys.readouterr().out
+    (folder / "test.csv").write_bytes((folder / "validation.csv").read_bytes())
+    main([*command, "--output_dir", str(tmp_path / "same")])
+    assert "3 videos of the other half" in capsys.readouterr().out
+
+
+def test_halves_have_every_class_alike():
+    from datasets import Dataset
+
+    dataset = Dataset.from_dict({"label": [0] * 9 + [1] * 4 + [2], "row": range(14)})
+    one, other = halves(dataset, seed=3)
+    assert sorted(one["row"][:] + other["row"][:]) == list(range(14)) and len(one) == len(other)
+    for label, count in enumerate((9, 4, 1)):
+        assert {one["label"][:].count(label), other["label"][:].count(label)} == {count // 2, (count + 1) // 2}
+    assert one["row"][:] == halves(dataset, seed=3)[0]["row"][:] != halves(dataset, seed=4)[0]["row"][:]
+    with pytest.raises(ValueError, match="1 videos do not make two halves"):
+        halves(dataset.select([0]), seed=0)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "gmacs", "change", "words"),
+    [
+        ((6, 0, 1 / 32), 9.0, True, "8 x 24² instead of 4 x 32², it is better"),
+        ((0, 6, 1 / 32), 1.0, False, "4 x 32² stays, 8 x 24² is worse"),
+        ((2, 1, 1.0), 5.0, False, "4 x 32² stays, 8 x 24² is not shown to be better and is no cheaper"),
+        ((2, 1, 1.0), 4.9, True, "8 x 24² instead of 4 x 32², it is right on no fewer videos and cheaper"),
+        ((1, 2, 1.0), 4.9, False, "4 x 32² stays, 8 x 24² is cheaper, but right on fewer videos"),
+    ],
+)
+def test_only_grids_that_are_worth_it_are_written(pairs, gmacs, change, words):
+    same = {"grid": [2, 16], "gmacs": 1.0}
+    result = {
+        "rule": {"objective": "tokens"},
+        "budgets": {32: {"grids": []}, 16: {"grids": []}},
+        "test": {
+            "before": {"budgets": {32: {"grid": [4, 32], "gmacs": 5.0}, 16: same}},
+            "after": {"budgets": {32: {"grid": [8, 24], "gmacs": gmacs}, 16: same}},
+            "paired": {
+                32: dict(zip(("after", "before", "p"), pairs, strict=True)),
+                16: {"after": 0, "before": 0, "p": 1.0},
+            },
+        },
+    }
+    assert new_grids(result) == ({32: (8, 24), 16: (2, 16)} if change else {})
+    assert what_is_worth_it(result).splitlines()[2:] == [f"- 32 tokens: {words}.", "- 16 tokens: 2 x 16² stays."]
+
+
+def test_milliseconds_decide_what_is_cheaper_where_they_are_the_objective():
+    grids = [{"grid": [4, 32], "cost": 9.0}, {"grid": [8, 24], "cost": 7.0}]
+    result = {
+        "rule": {"objective": "latency_ms"},
+        "budgets": {32: {"grids": grids}},
+        "test": {
+            "before": {"budgets": {32: {"grid": [4, 32], "gmacs": 1.0}}},
+            "after": {"budgets": {32: {"grid": [8, 24], "gmacs": 2.0}}},
+            "paired": {32: {"after": 1, "before": 1, "p": 1.0}},
+        },
+    }
+    assert new_grids(result) == {32: (8, 24)}
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (["--rounds", "0"], "^--rounds must be at least 1, got 0$"),
+        (["--frames", "4", "0"], "^--frames must be at least 1, got 0$"),
+        (["--batch_size", "0"], "^--batch_size must be at least 1, got 0$"),
+        (["--token_budgets", "8", "8"], "^--token_budgets must name each value once, got 8 8$"),
+        (["--sizes", "30"], "multiples of patch_size=8"),
+        (["--video_root", "nope"], "^--video_root nope: there is no such file or folder$"),
+        (["--checkpoint", "./nope"], "^--checkpoint ./nope: there is no folder ./nope here$"),
+    ],
+)
+def test_values_are_checked_before_anything_is_loaded(checkpoint, tmp_path, option, message):
+    (checkpoint / "model.safetensors").write_bytes(b"")
+    with pytest.raises(ValueError, match=message):
+        main(["--dataset", "./none", "--checkpoint", str(checkpoint), "--output_dir", str(tmp_path / "o"), *option])
+
+
 def test_searching_on_the_test_split_is_refused(dataset_dir, checkpoint, tmp_path):
     command = ["--dataset", str(dataset_dir), "--checkpoint", str(checkpoint), "--output_dir", str(tmp_path / "o")]
-    with pytest.raises(ValueError, match="calibration_split 'test' and test_split 'test' share 16 videos"):
-        main([*command, "--calibration_split", "test"])
+    with pytest.raises(ValueError, match="^--calibration_split test and --test_split test share 16 videos"):
+        main([*command, "--calibration_split", "test", "--test_split", "test"])
     with pytest.raises(ValueError, match="--write needs a checkpoint in a folder, got --checkpoint no/where"):
         main(
             ["--dataset", str(dataset_dir), "--checkpoint", "no/where", "--output_dir", str(tmp_path / "o"), "--write"]

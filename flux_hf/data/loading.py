@@ -9,6 +9,7 @@ from datasets import ClassLabel, Dataset, Features, IterableDataset, Value, load
 from flux_hf.data.label_names import read_label_names
 from flux_hf.data.list_files import VIDEO_SUFFIXES, MissingSplitError, load_list_file
 from flux_hf.data.video_column import VIDEO, as_structs, without_torchcodec
+from flux_hf.options.errors import not_found
 
 VIDEOFOLDER_SUFFIXES = (".mkv", ".mp4", ".avi", ".mpeg", ".mov")
 TIME_COLUMNS = {"start_time": "start", "end_time": "end"}
@@ -68,6 +69,10 @@ def load_video_dataset(
         if not there or re.match(r"\w*", split)[0] in ("all", *there):
             raise
         raise MissingSplitError(str(name_or_path), split, there) from None
+    except (FileNotFoundError, ConnectionError) as error:
+        if path.is_dir():
+            raise
+        raise FileNotFoundError(f"no such data set: {not_found(str(name_or_path), error)}") from error
     where = f"{name_or_path} ({split})"
     dataset = _with_times(_with_video_column(dataset, where))
     if not labelled:

@@ -64,7 +64,7 @@ def complete_records(
     own = left[state.process_index :: state.num_processes]
     started = time.perf_counter()
     new = []
-    bar = tqdm(score(own), desc=description, total=len(own), unit="video", disable=not state.is_main_process)
+    bar = tqdm(score(own), desc=description, total=len(own), unit="video", disable=not own or not state.is_main_process)
     for record in bar:
         if folder:
             folder.append(record)

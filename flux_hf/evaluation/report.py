@@ -7,7 +7,7 @@ from flux_hf.tables import table
 
 
 def markdown_table(result: dict) -> str:
-    """One row per budget; accuracies in percent, GMACs times views."""
+    """One row per budget; accuracies in percent, GMACs times views. Above it the split, where the result names it."""
     views = result["views"]
     count = views["num_clips"] * views["num_crops"]
     rows = []
@@ -15,9 +15,11 @@ def markdown_table(result: dict) -> str:
         rows.append([budget, as_grid(figures["grid"]), f"{figures['gmacs_x_views']:.3f}", top1_in_percent(figures)])
         rows[-1] += [_percent(figures["top5"]), _percent(figures["mean_class"])]
     head = ["tokens", "grid", f"GMACs x {count}", "top-1 (95 % interval)", "top-5", "mean class"]
+    split = f"split {result['split']}: " if "split" in result else ""
     return (
-        f"{result['num_videos']} videos, {len(result['unreadable'])} unreadable, "
-        f"{views['num_clips']} clips x {views['num_crops']} crops\n\n{table(head, rows, 'rlrrrr')}\n"
+        f"{split}{counted(result['num_videos'], 'video')}, {len(result['unreadable'])} unreadable, "
+        f"{counted(views['num_clips'], 'clip')} x {counted(views['num_crops'], 'crop')}\n\n"
+        f"{table(head, rows, 'rlrrrr')}\n"
     )
 
 
@@ -47,6 +49,11 @@ def plot_accuracy(result: dict, path: str | Path):
     plt.close(figure)
 
 
+def counted(number: int, thing: str) -> str:
+    """1 clip, 2 clips."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
 def top1_in_percent(figures: dict) -> str:
     """Top-1 of one budget with its 95 % interval: 97.5 (96.5–98.2). A dash where no video was scored."""
     if figures["top1"] is None:
@@ -60,7 +67,7 @@ def pyplot():
     try:
         import matplotlib
     except ImportError as error:
-        raise ImportError("plots need matplotlib: pip install 'flux_hf[plot]'") from error
+        raise ImportError("plots need matplotlib: pip install matplotlib") from error
     matplotlib.use("Agg", force=False)
     from matplotlib import pyplot
 

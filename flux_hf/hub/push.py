@@ -1,5 +1,7 @@
 """Uploading a checkpoint folder to the Hub, with its model card."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -15,6 +17,7 @@ from flux_hf.hub.model_card import build_model_card
 from flux_hf.latency import forward_latency
 from flux_hf.options.checkpoints import PushOptions
 from flux_hf.options.recipes import read_recipe
+from flux_hf.progress_bars import no_bars_for_folders
 
 REQUIRED = ("config.json", "video_preprocessor_config.json", "*.safetensors", "modeling_*.py", "video_processing_*.py")
 UPLOADED = ("config.json", "video_preprocessor_config.json", "*.safetensors", "*.safetensors.index.json", "*.py")
@@ -42,10 +45,12 @@ def push(options: PushOptions) -> Pushed:
     folder = Path(checkpoint_path(options.checkpoint))
     names = _files(folder)
     uploaded = [name for name in names if any(fnmatch(name, pattern) for pattern in UPLOADED)]
-    card = _card(folder, options)
+    is_classifier = _check_card(folder, options)
     api = HfApi(library_name="flux_hf")
-    try:
+    with _refusals(api, options):
         api.whoami()
+    card = _card(folder, options, is_classifier)
+    with _refusals(api, options):
         repo_id = _repository(api, options)
         if options.revision:
             api.create_branch(repo_id, branch=options.revision, exist_ok=True)
@@ -58,6 +63,15 @@ def push(options: PushOptions) -> Pushed:
             commit_message=options.commit_message,
             revision=options.revision,
         )
+    left_out = sorted(set(names) - set(uploaded) - {"README.md"})
+    return Pushed(commit.commit_url, [*uploaded, "README.md"], left_out)
+
+
+@contextmanager
+def _refusals(api: HfApi, options: PushOptions) -> Iterator[None]:
+    """Says what the Hub, or the client on its behalf, does not accept."""
+    try:
+        yield
     except LocalTokenNotFoundError as error:
         raise ValueError("no access token: run `hf auth login`, or set the variable HF_TOKEN") from error
     except HFValidationError as error:
@@ -66,8 +80,6 @@ def push(options: PushOptions) -> Pushed:
         raise ValueError(f"the Hub refused {options.repo_id}: {_reason(error)}") from error
     except httpx.HTTPError as error:
         raise ValueError(f"cannot reach the Hub at {api.endpoint}: {error}; run the command again") from error
-    left_out = sorted(set(names) - set(uploaded) - {"README.md"})
-    return Pushed(commit.commit_url, [*uploaded, "README.md"], left_out)
 
 
 def _files(folder: Path) -> list[str]:
@@ -81,19 +93,24 @@ def _files(folder: Path) -> list[str]:
     return names
 
 
-def _card(folder: Path, options: PushOptions) -> str:
-    if options.keep_readme:
-        path = folder / "README.md"
-        if not path.is_file():
-            raise ValueError(f"keep_readme: {folder} has no README.md")
-        return path.read_text(encoding="utf-8")
+def _check_card(folder: Path, options: PushOptions) -> bool:
+    """Whether the folder holds a classifier; raises ValueError where the card cannot be what the options ask for."""
+    if options.keep_readme and not (folder / "README.md").is_file():
+        raise ValueError(f"keep_readme: {folder} has no README.md")
     architectures = AutoConfig.from_pretrained(folder).architectures or []
     is_classifier = "FluxViTForVideoClassification" in architectures
-    if options.evaluations and not is_classifier:
+    if options.evaluations and not is_classifier and not options.keep_readme:
         held = ", ".join(architectures)
         raise ValueError(f"evaluations: {folder} holds no classifier but {held}; leave them out, or fine-tune it first")
-    model = (AutoModelForVideoClassification if is_classifier else AutoModel).from_pretrained(folder).eval()
-    processor = AutoVideoProcessor.from_pretrained(folder)
+    return is_classifier
+
+
+def _card(folder: Path, options: PushOptions, is_classifier: bool) -> str:
+    if options.keep_readme:
+        return (folder / "README.md").read_text(encoding="utf-8")
+    with no_bars_for_folders(str(folder)):
+        model = (AutoModelForVideoClassification if is_classifier else AutoModel).from_pretrained(folder).eval()
+        processor = AutoVideoProcessor.from_pretrained(folder)
     budgets = {*model.config.head_token_budgets, *(processor.grids or {})}
     card = build_model_card(
         folder,

@@ -3,7 +3,22 @@
 Nothing here imports torch, Transformers or datasets before options are really parsed: `--help` is quick.
 """
 
-from flux_hf.options.errors import check_checkpoints, naming_option, naming_split
+from flux_hf.options.errors import (
+    check_at_least,
+    check_checkpoints,
+    check_each_once,
+    check_paths,
+    naming_option,
+    naming_split,
+)
 from flux_hf.options.parsing import parse_options
 
-__all__ = ["check_checkpoints", "naming_option", "naming_split", "parse_options"]
+__all__ = [
+    "check_at_least",
+    "check_checkpoints",
+    "check_each_once",
+    "check_paths",
+    "naming_option",
+    "naming_split",
+    "parse_options",
+]

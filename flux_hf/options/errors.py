@@ -4,6 +4,7 @@ import difflib
 import sys
 from collections.abc import Iterable
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NoReturn
 
 from flux_hf.checkpoints import checkpoint_path
@@ -43,6 +44,33 @@ def naming_split(options, *names: str):
         raise ValueError(f"{', '.join(asked)}: {error}") from error
 
 
+def check_at_least(least: float, options, *names: str) -> None:
+    """Compare values of a dataclass of options, those of lists one by one; None is not given.
+
+    Raises:
+        ValueError: naming the first option of `names` with a value below `least`.
+    """
+    for name in names:
+        for value in _listed(getattr(options, name)):
+            if value is not None and value < least:
+                raise ValueError(f"--{name} must be at least {least}, got {value}")
+
+
+def check_each_once(options, name: str) -> None:
+    """Raises ValueError where the list that an option gives (None: not given) names a value twice."""
+    values = getattr(options, name)
+    if values is not None and len(set(values)) < len(values):
+        raise ValueError(f"--{name} must name each value once, got {' '.join(map(str, values))}")
+
+
+def check_paths(options, *names: str) -> None:
+    """Raises ValueError naming the first option of `names` whose file or folder is not there; None is not given."""
+    for name in names:
+        path = getattr(options, name)
+        if path is not None and not Path(path).exists():
+            raise ValueError(f"--{name} {path}: there is no such file or folder")
+
+
 def check_checkpoints(**checkpoints: str | None) -> None:
     """Look for the checkpoint that each option names (None: not given), before anything else takes time.
 
@@ -54,8 +82,39 @@ def check_checkpoints(**checkpoints: str | None) -> None:
     for option, checkpoint in checkpoints.items():
         if checkpoint is not None:
             with naming_option(option, checkpoint):
-                cached_file(checkpoint_path(checkpoint), "config.json")
+                try:
+                    cached_file(checkpoint_path(checkpoint), "config.json")
+                except OSError as error:
+                    if Path(checkpoint_path(checkpoint)).is_dir():
+                        raise
+                    raise ValueError(not_found(checkpoint, error)) from error
 
 
-def _listed(value: str | list[str] | None) -> list:
+def not_found(name: str, error: Exception) -> str:
+    """What is said of a checkpoint or data set that is no folder here, and for which asking the Hub gave `error`."""
+    from datasets.exceptions import DatasetNotFoundError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
+    from huggingface_hub.utils import validate_repo_id
+
+    here = f"{name} is a file, not a folder" if Path(name).is_file() else f"there is no folder {name} here"
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return here
+    reasons = (error, error.__cause__)
+    if any(isinstance(one, GatedRepoError) for one in reasons):
+        return str(error)
+    if any(isinstance(one, (RepositoryNotFoundError, DatasetNotFoundError)) for one in reasons):
+        return f"{here}, and nothing of that name on the Hub that you may read"
+    if any(isinstance(one, (LocalEntryNotFoundError, ConnectionError)) for one in reasons):
+        return f"{here}, and the Hub, which might have it, cannot be reached"
+    return str(error)
+
+
+def _listed(value) -> list:
     return value if isinstance(value, list) else [value]

@@ -18,7 +18,8 @@ def usage(program: str, types: list[type], positionals: dict[str, str]) -> str:
         for name, shown in positionals.items()
     ]
     needed = [one for one in all_fields.values() if is_required(one) and one.name not in positionals]
-    return " ".join([program, *first, *(f"--{one.name} {_value(one)}" for one in needed), "[--option VALUE ...]"])
+    more = ["[--option VALUE ...]"] if all_fields.keys() - positionals.keys() else []
+    return " ".join([program, *first, *(f"--{one.name} {_value(one)}" for one in needed), *more])
 
 
 def help_text(

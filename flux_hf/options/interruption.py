@@ -9,7 +9,7 @@ INTERRUPTED = 130
 
 @contextmanager
 def starting() -> Iterator[None]:
-    """Ctrl-C inside, while options are read and libraries imported, ends the program with exit code 130 and one line."""
+    """Ctrl-C inside, while options are read and libraries imported, ends the program with code 130 and one line."""
     try:
         yield
     except KeyboardInterrupt:

@@ -158,10 +158,24 @@ def markdown_table(result: dict) -> str:
         rows.append([budget, *cells[0], *cells[1]])
     return (
         f"{table(head, rows, 'rlrrlrr')}\n\n"
-        f"Accuracy in % (95 % interval) on {result['test']['after']['num_videos']} videos of the test split, which the "
-        f"search did not see. The search tried {compute['evaluations']} of {compute['exhaustive']} pairs of video and "
-        f"grid ({100 * compute['share']:.0f} %), {compute['gmacs']:.0f} of {compute['gmacs_exhaustive']:.0f} GMACs.\n"
+        f"Accuracy in % (95 % interval) on {result['test']['after']['num_videos']} videos of {_test_videos(result)}, "
+        f"which the search did not see.{_warning(result)} The search tried {compute['evaluations']} of "
+        f"{compute['exhaustive']} pairs of video and grid ({100 * compute['share']:.0f} %), {compute['gmacs']:.0f} of "
+        f"{compute['gmacs_exhaustive']:.0f} GMACs.\n"
     )
+
+
+def _test_videos(result: dict) -> str:
+    splits = result["splits"]
+    return f"the other half of the {splits['test']} split" if splits["halves"] else f"the {splits['test']} split"
+
+
+def _warning(result: dict) -> str:
+    splits = (result["splits"][name] for name in ("test", "calibration"))
+    learned = next((split for split in splits if split.startswith("train")), None)
+    if learned is None:
+        return ""
+    return f" If the model has learned from the {learned} split, this does not say how it does on new videos."
 
 
 def paired_comparison(before: list[dict], after: list[dict], token_budgets: list[int]) -> dict[int, dict]:
@@ -206,6 +220,47 @@ def what_it_tells(result: dict) -> str:
             line += f". {calibration} calibration videos cannot tell {new} from {', '.join(others)}"
         lines.append(f"- {budget} tokens: {line}.")
     return "\n".join(["What the videos can tell (sign test, 5 %):", "", *lines]) + "\n"
+
+
+def new_grids(result: dict) -> dict[int, tuple]:
+    """The grid of every budget that a checkpoint should have: the one found where the test videos show it to be better,
+    or where it is right on no fewer of them and cheaper (milliseconds if they are the objective and known of both, else
+    GMACs); the old one elsewhere. Empty where all stay, so that nothing need be written."""
+    grids = {
+        budget: tuple(result["test"]["after" if _verdict(result, budget)[0] else "before"]["budgets"][budget]["grid"])
+        for budget in result["budgets"]
+    }
+    return grids if any(_verdict(result, budget)[0] for budget in grids) else {}
+
+
+def what_is_worth_it(result: dict) -> str:
+    """In words, for each budget: the grid that `new_grids` gives, and why."""
+    lines = []
+    for budget in result["budgets"]:
+        old, new = (_grid(result["test"][name]["budgets"][budget]["grid"]) for name in ("before", "after"))
+        change, reason = _verdict(result, budget)
+        what = f"{new} instead of {old}" if change else f"{old} stays"
+        lines.append(f"- {budget} tokens: {what}{reason and ', '}{reason}.")
+    return "\n".join(["What `--write` puts into the checkpoint:", "", *lines]) + "\n"
+
+
+def _verdict(result: dict, budget: int) -> tuple[bool, str]:
+    """Whether the grid found should replace the old one, and why or why not."""
+    before, after = (result["test"][name]["budgets"][budget] for name in ("before", "after"))
+    pairs, new = result["test"]["paired"][budget], _grid(after["grid"])
+    if before["grid"] == after["grid"]:
+        return False, ""
+    if pairs["p"] < SIGNIFICANCE:
+        return (True, "it is better") if pairs["after"] > pairs["before"] else (False, f"{new} is worse")
+    costs = {tuple(entry["grid"]): entry["cost"] for entry in result["budgets"][budget]["grids"]}
+    measured = [costs.get(tuple(figures["grid"])) for figures in (before, after)]
+    if result["rule"]["objective"] != "latency_ms" or None in measured:
+        measured = [figures["gmacs"] for figures in (before, after)]
+    if measured[1] >= measured[0]:
+        return False, f"{new} is not shown to be better and is no cheaper"
+    if pairs["after"] < pairs["before"]:
+        return False, f"{new} is cheaper, but right on fewer videos"
+    return True, "it is right on no fewer videos and cheaper"
 
 
 def _grid(grid: list[int]) -> str:

@@ -50,6 +50,19 @@ def balanced_order(labels: list[int], seed: int) -> list[int]:
     return [int(row) for row in np.lexsort((draw.permutation(len(labels)), places))]
 
 
+def halves(dataset: Dataset, seed: int) -> tuple[Dataset, Dataset]:
+    """Two halves of a labelled data set, drawn by seed, with every class in both halves alike (to one video).
+
+    Raises:
+        ValueError: there are fewer than two videos.
+    """
+    if len(dataset) < 2:
+        raise ValueError(f"{len(dataset)} videos do not make two halves")
+    labels = dataset["label"][:]
+    rows = sorted(balanced_order(labels, seed), key=labels.__getitem__)  # of equal labels the random order stays
+    return dataset.select(sorted(rows[::2])), dataset.select(sorted(rows[1::2]))
+
+
 def sign_test(better: int, worse: int) -> float:
     """Probability of at most `worse` of `better` + `worse` fair coin flips: small when the difference is more than
     chance."""
