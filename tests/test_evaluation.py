@@ -148,5 +148,5 @@ def test_command_writes_json(dataset_dir, checkpoint, tmp_path, capsys):
 def test_a_set_without_labels_is_refused(tmp_path):
     (tmp_path / "test").mkdir()
     (tmp_path / "test" / "a.mp4").write_bytes(encode_video(4))
-    with pytest.raises(ValueError, match=r"lacks column \['label'\]"):
+    with pytest.raises(ValueError, match=r"has no labels: give every class a folder, SPLIT/LABEL/clip.mp4"):
         load_video_dataset(tmp_path, "test")

@@ -16,9 +16,11 @@ from datasets import ClassLabel, Dataset, Features, Value
 from safetensors.torch import load_file
 
 from flux_hf import FluxVideoProcessor
-from flux_hf.scripts import classify, evaluate_checkpoint, finetune
+from flux_hf.scripts import classify, evaluate_checkpoint, finetune, pretrain
+from flux_hf.training import FluxTrainingArguments, finetuning
 from flux_hf.training.finetuning import FinetuneOptions, load_splits
 from flux_hf.training.output_folder import checkpoint_to_resume, interruptible, prepare_output_dir
+from flux_hf.training.progress import ProgressLines
 from flux_hf.training.splits import check_classes, clip_table, keep_share
 from flux_hf.training.starting_model import starting_model
 from tests import tiny_pretraining, tiny_training, video_datasets
@@ -112,9 +114,9 @@ def test_without_a_validation_split_training_goes_on_and_nothing_is_evaluated(
     assert (tmp_path / "run" / "config.json").exists()
     lines = capsys.readouterr().out.splitlines()
     assert [line.split() for line in (lines[0], lines[4])] == [["clips", "train"], ["all", "6"]]
-    assert "--split SPLIT" in lines[-2] and "% at" not in "".join(lines)
+    assert "flux-hf evaluate" not in "".join(lines) and "% at" not in "".join(lines)
     (warning,) = [message for message in warnings_of_training() if "validation" in message]
-    assert "has no split 'validation', it has train" in warning and "validation_share" in warning
+    assert "has no split 'validation', it has train" in warning and "--validation_share" in warning
     with pytest.raises(ValueError, match=r"--eval_split: .* has no split 'dev', it has train"):
         command(dataset=tmp_path / "set", output_dir=tmp_path / "other", eval_split="dev")
 
@@ -126,9 +128,34 @@ def test_a_share_of_the_training_clips_is_kept_back(command, dataset, tmp_path, 
     command(dataset=tmp_path / "set", validation_share=0.4, max_steps=1, **cache)
     lines = capsys.readouterr().out.splitlines()
     assert lines[4].split() == ["all", "3", "3"]
-    assert "3 clips: " in lines[-4]
-    with pytest.raises(ValueError, match="streaming .* cannot be combined with validation_share"):
+    assert "3 clips: " in lines[-3] and "flux-hf classify" in lines[-1]
+    assert "flux-hf evaluate" not in "".join(lines)  # no split holds the clips that were kept back
+    with pytest.raises(ValueError, match="--streaming .* cannot be combined with --validation_share"):
         command(validation_share=0.5, streaming=True)
+    with pytest.raises(ValueError, match="--validation_share .*, --eval_split dev .*: give one of them"):
+        command(validation_share=0.5, eval_split="dev")
+
+
+def test_a_run_that_could_not_end_well_does_not_begin(dataset, start, tmp_path, monkeypatch):
+    monkeypatch.setattr(finetuning, "load_splits", lambda *_: pytest.fail("the clips were loaded"))
+    (tmp_path / "file").touch()
+    training = {"max_steps": 1, "use_cpu": True}
+    options = FinetuneOptions(dataset=str(dataset), model=str(start))
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(ValueError, match=f"--output_dir {folder}: {tmp_path / 'file'} is a file"):
+            finetuning.finetune(options, FluxTrainingArguments(str(folder), **training))
+    with pytest.raises(ValueError, match="--num_train_epochs must be above 0 where --max_steps is not given, got 0"):
+        finetuning.finetune(options, FluxTrainingArguments(str(tmp_path), num_train_epochs=0, use_cpu=True))
+    with pytest.raises(ValueError, match="nothing to start from: give a RECIPE"):
+        finetuning.finetune(FinetuneOptions(dataset=str(dataset)), FluxTrainingArguments(str(tmp_path), **training))
+
+
+def test_the_first_loss_says_what_it_is_the_sum_of():
+    lines = ProgressLines()
+    lines.explained = False
+    parts = {"loss": 3.0, "loss_16": 2.0, "alignment_8": 1.0}
+    assert lines._explained(parts) == "; the loss is the sum of loss_16 2, alignment_8 1"
+    assert lines._explained(parts) == ""
 
 
 def labelled(labels: list[int]) -> Dataset:
@@ -198,17 +225,19 @@ def test_a_table_of_many_classes_shows_those_with_the_fewest_clips():
 def test_another_run_is_not_written_over(command, tmp_path):
     command(save_strategy="steps", save_steps=1, seed=1)
     before = weights(tmp_path / "run")
-    with pytest.raises(ValueError, match=r"output_dir .*run holds checkpoints of another run: resume_from_checkpoint"):
+    with pytest.raises(
+        ValueError, match=r"--output_dir .*run already holds checkpoints.* --resume_from_checkpoint last"
+    ):
         command()
     with pytest.raises(ValueError, match="give one of them"):
         command("--overwrite", resume_from_checkpoint="last")
-    with pytest.raises(ValueError, match="overwrite would delete .*checkpoint-1, which training starts from"):
+    with pytest.raises(ValueError, match="--overwrite would delete .*checkpoint-1, which training starts from"):
         command("--overwrite", model=tmp_path / "run" / "checkpoint-1")
     assert all(weights(tmp_path / "run")[name].equal(tensor) for name, tensor in before.items())
     command("--overwrite", max_steps=1, seed=2)
     assert not list((tmp_path / "run").glob("checkpoint-*"))
     assert not weights(tmp_path / "run")["classifiers.0.weight"].equal(before["classifiers.0.weight"])
-    with pytest.raises(ValueError, match=r"output_dir .*run holds the model of another run: overwrite begins anew"):
+    with pytest.raises(ValueError, match=r"--output_dir .*run already holds a model. Give --overwrite"):
         command()
 
 
@@ -230,6 +259,14 @@ def test_a_resumed_run_ends_where_a_whole_one_does(command, tmp_path, word):
     command(resume_from_checkpoint=tmp_path / "run" / word if word.startswith("check") else word, max_steps=3)
     expected = weights(tmp_path / "whole")
     assert all(tensor.equal(expected[name]) for name, tensor in weights(tmp_path / "run").items())
+
+
+def test_new_classifiers_are_news_in_a_new_run_alone(command, tmp_path, warnings_of_training):
+    command(save_strategy="steps", save_steps=1, max_steps=1)
+    told = [message for message in warnings_of_training() if "new classifiers" in message]
+    assert told == ["new classifiers for 3 labels: the checkpoint does not have them all"]
+    command(resume_from_checkpoint="last", max_steps=2)
+    assert [message for message in warnings_of_training() if "new classifiers" in message] == told
 
 
 def test_what_resuming_takes(tmp_path):
@@ -290,7 +327,19 @@ def test_ctrl_c_before_the_first_checkpoint(command, tmp_path, capsys):
     finally:
         signal.signal(signal.SIGINT, handler)
     assert stopped.value.code == 130
-    assert "the same command begins anew" in capsys.readouterr().err
+    assert "nothing was saved yet: the same command begins anew" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("module", [finetune, pretrain])
+def test_ctrl_c_before_training_begins(dataset, tmp_path, monkeypatch, capsys, module):
+    def interrupted(**_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "check_checkpoints", interrupted)
+    with pytest.raises(SystemExit) as stopped:
+        module.main([f"--dataset={dataset}", *["--teacher=any"] * (module is pretrain), "--use_cpu"])
+    assert stopped.value.code == 130
+    assert "nothing was saved yet" in capsys.readouterr().err
 
 
 def test_a_pretrained_checkpoint_gets_classifiers_without_a_load_report(tmp_path, load_reports):

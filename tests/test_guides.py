@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from safetensors.torch import load_file
+from transformers.utils import logging
 
 from flux_hf import FluxVideoProcessor, FluxViTForVideoClassification
+from flux_hf.scripts import finetune
 from flux_hf.training.label_symmetries import LabelSymmetries
 from tests import video_datasets
 
@@ -28,9 +31,16 @@ def test_the_examples_train_the_default_checkpoint(tmp_path, monkeypatch, number
     example = EXAMPLES[number]
     ((long, short),) = [pair for pair in SHORTER.items() if pair[0] in example]
     exec(compile(example.replace(long, short), str(PAGE), "exec"), {"__name__": "example"})
+    logging.enable_progress_bar()  # the example turns it off
 
     model = FluxViTForVideoClassification.from_pretrained(folder)
     processor = FluxVideoProcessor.from_pretrained(folder)
+    if number == 0:
+        options = ["--dataset=my/videos", "--output_dir=runs/command", "--max_steps=1", "--use_cpu"]
+        options += ["--per_device_train_batch_size=6", "--dataloader_num_workers=0"]
+        finetune.main(["own_clips", *options, "--dataloader_persistent_workers=false"])
+        same, found = (load_file(f"{run}/model.safetensors") for run in ("runs/command", folder))
+        assert all(tensor.equal(found[name]) for name, tensor in same.items())
     assert list(model.config.id2label.values()) == video_datasets.CLASSES
     assert model.config.head_token_budgets == heads
     assert processor.patch_size == model.config.patch_size and processor.grids[128] == (8, 96)

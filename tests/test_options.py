@@ -1,16 +1,19 @@
 """Options: from the command line, from recipes, and what is said where they do not fit."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
 from datasets.exceptions import DatasetNotFoundError
+from transformers import TrainingArguments
 
 from flux_hf import default_checkpoint
 from flux_hf.data import MissingSplitError
 from flux_hf.options import check_checkpoints, naming_split, parse_options
 from flux_hf.options.errors import not_found
+from flux_hf.options.pretraining import FluxPreTrainingOptions
+from flux_hf.options.training import ClipTrainingOptions, FluxTrainingOptions
 from flux_hf.processing.frame_sampling_fluxvit import DECODING_MODES
 from flux_hf.processing.views_fluxvit import CLIP_SAMPLINGS
 from flux_hf.scripts.evaluate_checkpoint import EvaluateOptions
@@ -121,6 +124,16 @@ def test_inherited_options_wait_for_help_all(capsys):
     assert everything.index("--rate FLOAT") < everything.index("--own INT") < everything.index("--inherited TEXT")
     _, filled = parse_options([Options, LightOptions], ["--dataset", "clips", "--own", "2", "--inherited", "yes"])
     assert filled == CompleteOptions(2, "yes")
+
+
+@pytest.mark.parametrize("options", [FluxTrainingOptions, FluxPreTrainingOptions])
+def test_what_most_runs_need_is_shown_first_with_the_defaults_of_transformers(capsys, options):
+    shown = help_of(capsys, [options], "--help").partition("what most runs need:")[2].partition("\n\n")[0]
+    needed = [name for name in options.shown_first if name not in ("dataset", "teacher", "model")]
+    assert [line.split()[0] for line in shown.splitlines() if line.startswith("  --")] == [f"--{n}" for n in needed]
+    theirs = TrainingArguments.__dataclass_fields__
+    own = {field.name: field.default for field in fields(ClipTrainingOptions) if field.name in needed}
+    assert own == {name: theirs[name].default for name in needed}
 
 
 @pytest.mark.parametrize(

@@ -141,7 +141,10 @@ def _with_label_column(dataset, where: str):
             ),
         )
     if column is None:
-        raise ValueError(f"{where} lacks column ['label'], it has {columns}")
+        raise ValueError(
+            f"{where} has no labels: give every class a folder, SPLIT/LABEL/clip.mp4, or every clip a column label; it "
+            f"has the columns {', '.join(columns)}"
+        )
     return dataset if column == "label" else dataset.rename_column(column, "label")
 
 

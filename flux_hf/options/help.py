@@ -39,17 +39,22 @@ def help_text(
     )
     if "recipe" in positionals:
         parser.add_argument_group().add_argument(positionals["recipe"], help=RECIPE_HELP)
-    for dataclass_type in types:
-        group = parser.add_argument_group()
-        for one in fields(dataclass_type):
-            _add(group, one, positionals)
+    groups = [list(fields(dataclass_type)) for dataclass_type in types]
+    names = [name for dataclass_type in types for name in getattr(dataclass_type, "shown_first", ())]
+    by_name = {one.name: one for group in groups for one in group}
+    first = [by_name[name] for name in names if name in by_name]
+    for title, group in [("what most runs need" if first else None, first), *((None, group) for group in groups)]:
+        shown = parser.add_argument_group(title)
+        for one in group:
+            if group is first or one not in first:
+                _add(shown, one, positionals)
     if inherited:
         group = parser.add_argument_group("options of transformers.TrainingArguments")
         for one in inherited:
             _add(group, one, positionals)
     elif any(hasattr(dataclass_type, "completed_by") for dataclass_type in types):
         parser.epilog = (
-            "All options of transformers.TrainingArguments work, too, such as --output_dir and --num_train_epochs:\n"
+            "All options of transformers.TrainingArguments work, too, such as --logging_steps and --save_strategy:\n"
             f"{program} --help_all"
         )
     return parser.format_help().rstrip()

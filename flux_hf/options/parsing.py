@@ -107,12 +107,17 @@ class _Command:
         if options := [argument for argument in unknown if argument.startswith("-")]:
             name = options[0].partition("=")[0]
             known = [f"--{known}" for known in parser.names()]
-            self.fail(f"there is no option {name}{did_you_mean(name.replace('-', '_').replace('__', '--', 1), known)}")
+            word = name.replace("-", "_").replace("__", "--", 1)
+            ending = [other for other in known if other.endswith(f"_{word.lstrip('-')}")]
+            meant = f"; did you mean {ending[0]}?" if ending else did_you_mean(word, known)
+            self.fail(f"there is no option {name}{meant}")
         if unknown:
             position = "; values without an option come first" if self.positionals else ""
             self.fail(f"no option takes {' '.join(unknown)}{position}")
         if missing := [name for name in self.required if getattr(filled, name) is None]:
-            self.fail(f"missing: {', '.join(shown_as(self.fields[name], self.positionals) for name in missing)}")
+            named = ", ".join(shown_as(self.fields[name], self.positionals) for name in missing)
+            without = "recipe" in self.positionals and not recipe
+            self.fail(f"missing: {named}" + "; there is no RECIPE either (`flux-hf recipes` lists them)" * without)
         return parser.parse_dict(vars(filled))
 
 

@@ -11,7 +11,7 @@ class FinetuneOptions:
     dataset: str = field(
         metadata={
             "help": "Id of a data set on the Hub, or folder: list files of Kinetics, SSv2 or COIN, webdataset shards, "
-            "parquet, or videofolder layout."
+            "parquet, or videofolder layout (SPLIT/LABEL/clip.mp4).",
         }
     )
     model: str | None = field(
@@ -28,7 +28,7 @@ class FinetuneOptions:
     )
     validation_share: float | None = field(
         default=None,
-        metadata={"help": "Evaluate on this share of the training clips of every class, not on eval_split."},
+        metadata={"help": "Evaluate on this share of the training clips of every class, not on a split."},
     )
     video_root: str | None = field(
         default=None, metadata={"help": "Folder of the videos of a list file. Default: the folder of the list."}
@@ -64,7 +64,45 @@ class FinetuneOptions:
 
 @dataclass
 class ClipTrainingOptions:
-    """What fine-tuning and pre-training share: grids, loading, augmentation."""
+    """What fine-tuning and pre-training share: what every run needs of the HF Trainer, grids, loading, augmentation."""
+
+    shown_first: ClassVar[tuple[str, ...]] = (
+        "dataset",
+        "teacher",
+        "model",
+        "output_dir",
+        "num_train_epochs",
+        "max_steps",
+        "per_device_train_batch_size",
+        "learning_rate",
+        "seed",
+        "resume_from_checkpoint",
+        "dataloader_num_workers",
+        "use_cpu",
+        "push_to_hub",
+    )
+
+    output_dir: str | None = field(
+        default=None, metadata={"help": "Folder of the run, its checkpoints and the trained model."}
+    )
+    num_train_epochs: float = field(default=3.0, metadata={"help": "How often training sees every clip."})
+    max_steps: int = field(
+        default=-1, metadata={"help": "Steps of training, in place of num_train_epochs; -1: not given."}
+    )
+    per_device_train_batch_size: int = field(
+        default=8, metadata={"help": "Clips of a step on one device; fewer need less memory."}
+    )
+    learning_rate: float = field(default=5e-5, metadata={"help": "Peak learning rate."})
+    seed: int = field(default=42, metadata={"help": "The same seed gives the same model."})
+    resume_from_checkpoint: str | None = field(
+        default=None,
+        metadata={"help": "Go on with a run: last, or the folder of a checkpoint in output_dir."},
+    )
+    dataloader_num_workers: int = field(
+        default=0, metadata={"help": "Processes that decode videos beside the training."}
+    )
+    use_cpu: bool = field(default=False, metadata={"help": "Train on the CPU although there is a GPU."})
+    push_to_hub: bool = field(default=False, metadata={"help": "Upload the trained model to the Hub."})
 
     weight_decay: float = field(
         default=0.05,

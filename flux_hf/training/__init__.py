@@ -2,6 +2,15 @@
 
 from flux_hf.training.arguments import FluxTrainingArguments
 from flux_hf.training.finetuning import FinetuneOptions, finetune
+from flux_hf.training.progress import show_progress_lines
+from flux_hf.training.starting_model import starting_model
 from flux_hf.training.trainer import FluxTrainer
 
-__all__ = ["FinetuneOptions", "FluxTrainer", "FluxTrainingArguments", "finetune"]
+__all__ = [
+    "FinetuneOptions",
+    "FluxTrainer",
+    "FluxTrainingArguments",
+    "finetune",
+    "show_progress_lines",
+    "starting_model",
+]

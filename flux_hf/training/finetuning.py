@@ -17,7 +17,7 @@ from flux_hf.training.arguments import FluxTrainingArguments
 from flux_hf.training.output_folder import checkpoint_to_resume, prepare_output_dir
 from flux_hf.training.progress import accuracy_text, show_progress_lines
 from flux_hf.training.splits import check_classes, clip_table, keep_share
-from flux_hf.training.starting_model import ModelChanges, starting_model
+from flux_hf.training.starting_model import NOTHING_TO_START_FROM, ModelChanges, starting_model
 from flux_hf.training.trainer import FluxTrainer
 
 logger = logging.get_logger(__name__)
@@ -45,6 +45,7 @@ def finetune(options: FinetuneOptions, training_args: FluxTrainingArguments) -> 
             checkpoint=options.model,
             config_file=options.model_config,
             changes=ModelChanges(options.drop_path_rate, options.head_token_budgets),
+            say=logger.info if training_args.process_index or training_args.resume_from_checkpoint else logger.warning,
         )
         _fit_batch(training_args, train, say)
         budgets = training_args.token_budgets or model.config.head_token_budgets
@@ -86,8 +87,8 @@ def load_splits(options: FinetuneOptions, seed: int):
             if options.eval_split != FinetuneOptions.eval_split:
                 raise
             logger.warning(
-                f"warning: {error}: nothing is evaluated; eval_split names another split, validation_share 0.1 keeps "
-                "back a tenth of the training clips"
+                f"warning: {error}: nothing is evaluated; --eval_split NAME chooses another split, --validation_share "
+                "0.1 keeps back a tenth of the training clips"
             )
     if validation is not None and (other := _label_names(validation)) != names:
         if unknown := sorted(set(other) - set(names)):
@@ -127,14 +128,25 @@ def _fit_batch(args: FluxTrainingArguments, train, say) -> None:
 
 
 def _check(options: FinetuneOptions, args: FluxTrainingArguments) -> None:
+    if options.model is None and options.model_config is None:
+        raise ValueError(NOTHING_TO_START_FROM)
+    if args.max_steps <= 0 and args.num_train_epochs <= 0:
+        raise ValueError(
+            f"--num_train_epochs must be above 0 where --max_steps is not given, got {args.num_train_epochs}"
+        )
+    if options.validation_share is not None and options.eval_split not in (None, "", FinetuneOptions.eval_split):
+        raise ValueError(
+            f"--validation_share keeps back training clips to evaluate on, --eval_split {options.eval_split} names a "
+            "split: give one of them (--eval_split '' takes that of a recipe away)"
+        )
     if (options.num_frames is None) != (options.size is None):
-        raise ValueError("num_frames and size make one grid: give both or neither")
+        raise ValueError("--num_frames and --size make one grid: give both or neither")
     if options.streaming:
         for name in ("cache_dir", "validation_share"):
             if getattr(options, name) is not None:
-                raise ValueError(f"streaming reads videos as they come and cannot be combined with {name}")
+                raise ValueError(f"--streaming reads videos as they come and cannot be combined with --{name}")
     if args.snap_to_keyframes and options.cache_dir:
-        raise ValueError("snap_to_keyframes needs video files and cannot be combined with cache_dir")
+        raise ValueError("--snap_to_keyframes needs video files and cannot be combined with --cache_dir")
     args.resume_from_checkpoint = checkpoint_to_resume(args.resume_from_checkpoint, args.output_dir)
 
 
@@ -153,23 +165,23 @@ def _label_names(clips) -> list[str]:
 
 
 def _end(options: FinetuneOptions, folder: str, metrics: dict, clips) -> str:
-    """Accuracy, folder and the next two commands; `clips` are those from which an example for `classify` is taken."""
-    lines, split = [], "SPLIT"
+    """Accuracy, folder and the next commands, `evaluate` only for a split that training did not see; `clips` are those
+    from which an example for `classify` is taken."""
+    lines, split = [], None
     if accuracy := accuracy_text(metrics):
         unreadable = metrics.get("eval_unreadable", 0)
         rest = f" ({unreadable} more unreadable)" if unreadable else ""
         lines.append(f"Right in evaluation, {len(clips) - unreadable} clips{rest}: {accuracy}")
-        split = options.eval_split if options.validation_share is None else split
+        split = options.eval_split if options.validation_share is None else None
     source = None if options.streaming and not accuracy else clip_source(clips)
     example = source.name(0) if source is not None and Path(source.name(0)).is_file() else "CLIP.mp4"
     data = ["--dataset", options.dataset, "--split", split]
     for name in ("video_root", "labels_file"):
         if getattr(options, name) is not None:
             data += [f"--{name}", getattr(options, name)]
-    commands = [
-        ["flux-hf", "evaluate", "--checkpoint", folder, *data],
-        ["flux-hf", "classify", example, "--checkpoint", folder],
-    ]
+    commands = [["flux-hf", "classify", example, "--checkpoint", folder]]
+    if split is not None:
+        commands.insert(0, ["flux-hf", "evaluate", "--checkpoint", folder, *data])
     return "\n".join([*lines, f"Saved in {folder}. Next:", *(f"  {shlex.join(command)}" for command in commands)])
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from transformers import TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
 
-INTERRUPTED = 130
+from flux_hf.options.interruption import INTERRUPTED
 
 
 def last_checkpoint(output_dir: str | Path) -> str | None:
@@ -33,13 +33,13 @@ def checkpoint_to_resume(value: str | bool | None, output_dir: str) -> str | Non
     if word not in ("true", "last"):
         if not (Path(value) / TRAINER_STATE_NAME).is_file():
             raise ValueError(
-                f"resume_from_checkpoint: {value} is no checkpoint of a training run (no {TRAINER_STATE_NAME} in it); "
-                f"accepted are such a folder and `last`, the last one in {output_dir}"
+                f"--resume_from_checkpoint: {value} is no checkpoint of a training run (no {TRAINER_STATE_NAME} in "
+                f"it); accepted are such a folder and `last`, the last one in {output_dir}"
             )
         return value
     last = last_checkpoint(output_dir)
     if last is None:
-        raise ValueError(f"resume_from_checkpoint: there is no checkpoint in {output_dir}")
+        raise ValueError(f"--resume_from_checkpoint: there is no checkpoint in {output_dir}")
     return last
 
 
@@ -51,26 +51,29 @@ def prepare_output_dir(args: TrainingArguments, overwrite: bool, start: str | No
         start: the checkpoint that training starts from.
 
     Raises:
-        ValueError: `output_dir` holds a model or checkpoints of another run and neither `resume_from_checkpoint` nor
-            `overwrite` is given, or both are, or `overwrite` would delete `start`.
+        ValueError: `output_dir` is a file or in one; it holds a model or checkpoints and neither
+            `resume_from_checkpoint` nor `overwrite` is given, or both are, or `overwrite` would delete `start`.
     """
     folder = Path(args.output_dir)
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise ValueError(f"--output_dir {folder}: {there} is a file, not a folder")
     checkpoints = sorted(path for path in folder.glob("checkpoint-*") if path.is_dir())
     if args.resume_from_checkpoint is not None:
         if overwrite:
-            raise ValueError("overwrite begins anew and resume_from_checkpoint goes on: give one of them")
+            raise ValueError("--overwrite begins anew and --resume_from_checkpoint goes on: give one of them")
     elif overwrite:
         if start is not None and any(Path(start).resolve().is_relative_to(path.resolve()) for path in checkpoints):
-            raise ValueError(f"overwrite would delete {start}, which training starts from; name another output_dir")
+            raise ValueError(f"--overwrite would delete {start}, which training starts from; name another --output_dir")
         if args.process_index == 0:
             for path in checkpoints:
                 shutil.rmtree(path)
     elif checkpoints or (folder / "config.json").exists():
-        found = "checkpoints" if checkpoints else "the model"
-        go_on = "resume_from_checkpoint last goes on with them, " if last_checkpoint(folder) else ""
+        found = "checkpoints" if checkpoints else "a model"
+        resume = "--resume_from_checkpoint last to go on from the last one, " if last_checkpoint(folder) else ""
         raise ValueError(
-            f"output_dir {folder} holds {found} of another run: {go_on}overwrite begins anew, a new output_dir keeps "
-            "both"
+            f"--output_dir {folder} already holds {found}. Give {resume}--overwrite to begin anew (checkpoints are "
+            "deleted), or another --output_dir to keep what is there"
         )
 
 
@@ -93,10 +96,11 @@ def _way_on(command: str, argv: list[str], args: TrainingArguments) -> str:
     last = last_checkpoint(args.output_dir)
     if last is None:
         return (
-            f"stopped before the first checkpoint (save_strategy: {args.save_strategy}); the same command begins anew"
+            f"stopped before the first checkpoint (--save_strategy {args.save_strategy.value}), nothing was saved yet: "
+            "the same command begins anew"
         )
     again = [*_without(argv, "--overwrite", "--resume_from_checkpoint"), "--resume_from_checkpoint", "last"]
-    start = f"flux-hf {command}" if args.world_size == 1 else f"torchrun ... scripts/{command}.py"
+    start = f"flux-hf {command}" if args.world_size == 1 else f"torchrun ... -m flux_hf.scripts.{command}"
     return f"stopped; this goes on from {Path(last).name}: {start} {shlex.join(again)}"
 
 

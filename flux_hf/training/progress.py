@@ -11,14 +11,22 @@ class ProgressLines(ProgressCallback):
         if state.is_world_process_zero:
             disable = True if args.disable_tqdm else None
             self.training_bar = tqdm(total=state.max_steps, desc="training", dynamic_ncols=True, disable=disable)
-        self.current_step = 0
+        self.current_step, self.explained = 0, False
 
     def on_prediction_step(self, *args, **kwargs):
         pass
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         if self.training_bar is not None and (line := log_line(logs, state)):
-            self.training_bar.write(line)
+            self.training_bar.write(line + self._explained(logs))
+
+    def _explained(self, logs: dict) -> str:
+        """What the loss is made of, the first time that it is shown."""
+        parts = [f"{name} {value:.4g}" for name, value in logs.items() if name.startswith(("loss_", "alignment_"))]
+        if self.explained or len(parts) < 2:
+            return ""
+        self.explained = True
+        return f"; the loss is the sum of {', '.join(parts)}"
 
 
 def show_progress_lines(trainer: Trainer) -> None:

@@ -1,5 +1,6 @@
 """The model that fine-tuning starts from: random weights, or a checkpoint fitted to the labels of the data set."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +13,11 @@ from flux_hf.modeling.modeling_fluxvit_pretraining import FluxViTForPreTraining
 from flux_hf.options.recipes import model_config_path
 
 logger = logging.get_logger(__name__)
+
+NOTHING_TO_START_FROM = (
+    "nothing to start from: give a RECIPE (`flux-hf recipes` lists them, own_clips is the one for your own clips), "
+    "--model CHECKPOINT, or --model_config (a name or JSON file, random weights)"
+)
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,7 @@ def starting_model(
     checkpoint: str | None = None,
     config_file: str | None = None,
     changes: ModelChanges = ModelChanges(),  # noqa: B008 (frozen)
+    say: Callable[[str], None] = logger.warning,
 ) -> FluxViTForVideoClassification:
     """A classifier for `label_names`.
 
@@ -42,12 +49,13 @@ def starting_model(
         checkpoint: folder, Hub id, or `default` for the one in the package.
         config_file: JSON configuration or the name of one in the package (`fluxvit_nano`), to start from random weights
             when there is no checkpoint.
+        say: is told when the classifiers start at random.
 
     Raises:
         ValueError: when neither is given, or no configuration has that name.
     """
     if checkpoint is None and config_file is None:
-        raise ValueError("give model (a checkpoint) or model_config (a name or JSON file, random weights)")
+        raise ValueError(NOTHING_TO_START_FROM)
     names = {
         "id2label": dict(enumerate(label_names)),
         "label2id": {name: index for index, name in enumerate(label_names)},
@@ -76,9 +84,7 @@ def starting_model(
         logger.info(f"classifiers of {len(label_names)} of the {len(known)} labels of {checkpoint} taken by name")
     else:
         _new_classifiers(model, None)
-        logger.warning(
-            f"{checkpoint} does not know all {len(label_names)} labels of the data set: the classifiers start at random"
-        )
+        say(f"new classifiers for {len(label_names)} labels: the checkpoint does not have them all")
     return model
 
 
