@@ -271,7 +271,7 @@ def test_snapping_in_cached_clips_is_refused(tmp_path):
     with pytest.raises(ValueError, match="snap_to_keyframes needs video files"):
         tiny_training.trainer(tmp_path, snap_to_keyframes=True)
     options = FinetuneOptions(dataset="missing", model="default", cache_dir=str(tmp_path / "cache"))
-    with pytest.raises(ValueError, match="snap_to_keyframes .* cache_dir"):
+    with pytest.raises(ValueError, match="snap_to_keyframes .* --cache_dir"):
         finetune(options, tiny_training.arguments(tmp_path, snap_to_keyframes=True))
 
 
