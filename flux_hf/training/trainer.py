@@ -62,8 +62,8 @@ class FluxTrainer(ClipTrainer):
             needed = math.ceil(options.min_steps / max(len(clips) // of_a_step, 1))
             if needed > options.num_train_epochs:
                 logger.warning(
-                    f"{needed} epochs, not {options.num_train_epochs:g}: min_steps is {options.min_steps}, and an epoch of "
-                    f"{len(clips)} clips is {len(clips) // of_a_step} x {of_a_step}"
+                    f"{needed} epochs, not {options.num_train_epochs:g}: min_steps is {options.min_steps}, "
+                    f"and an epoch of {len(clips)} clips is {len(clips) // of_a_step} x {of_a_step}"
                 )
                 options.num_train_epochs = needed
         return super().train(*args, **kwargs)
