@@ -5,7 +5,7 @@ import json
 import pytest
 
 from flux_hf.files import claim_folder, json_lines, read_json, whole_file, write_json, write_text
-from flux_hf.tables import table
+from flux_hf.tables import percent, table
 
 
 def test_a_file_is_whole_or_not_there(tmp_path):
@@ -50,3 +50,8 @@ def test_table():
     assert table(["a", "b"], [[1, "x"], ["2", None]], "rl") == "| a | b |\n| ---: | --- |\n| 1 | x |\n| 2 | None |"
     with pytest.raises(ValueError, match="2 columns has a row of 1"):
         table(["a", "b"], [["1"]])
+
+
+def test_per_cent_does_not_hang_on_the_last_bits():
+    assert percent(0.08749999999999999) == percent(0.08750000000000001) == "8.8"
+    assert (percent(1), percent(0.123456)) == ("100.0", "12.3")

@@ -25,7 +25,7 @@ from flux_hf.scripts.experiments.pretraining.comparison import (
     table,
 )
 from tests import tiny_pretraining
-from tests.test_recipes import CONFIGS, OVERRIDES, shrunk_config
+from tests.test_recipes import EXPERIMENTS, OVERRIDES, shrunk_config
 
 
 @pytest.fixture
@@ -36,10 +36,10 @@ def arguments(tmp_path):
             for clip in range(2):
                 path = tmp_path / "clips" / split / label / f"{number}{clip}.mp4"
                 render_clip(path, label=label, seed=(number, clip))
-    config = shrunk_config(tmp_path, "fluxvit_nano.json")
+    config = shrunk_config(tmp_path, "fluxvit_nano")
     recipes = {}
     for name in ("pretrain_nano", "motion_nano"):
-        written = yaml.safe_load((CONFIGS / "recipes" / f"{name}.yaml").read_text()) | OVERRIDES
+        written = yaml.safe_load((EXPERIMENTS / f"{name}.yaml").read_text()) | OVERRIDES
         written |= {"cache_dir": str(tmp_path / "cache"), "model_config": str(config)}
         written["dataset"] = [str(tmp_path / "clips")] if name == "pretrain_nano" else str(tmp_path / "clips")
         written["output_dir"] = str(tmp_path / "run")
@@ -182,7 +182,7 @@ def test_summary_table_and_plot_by_hand(tmp_path):
 
 @pytest.mark.slow
 def test_the_benchmark_writes_what_it_measured(tmp_path):
-    config, output = shrunk_config(tmp_path, "fluxvit_nano.json"), tmp_path / "benchmark.json"
+    config, output = shrunk_config(tmp_path, "fluxvit_nano"), tmp_path / "benchmark.json"
     options = {"model_config": config, "teacher_config": config, "output": output, "batch_size": 2, "steps": 2}
     options |= {"num_frames": 4, "size": 48, "teacher_tokens": 80}
     listed = [f"--{name}={value}" for name, value in options.items()]

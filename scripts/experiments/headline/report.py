@@ -7,7 +7,7 @@ from pathlib import Path
 from flux_hf.evaluation.report import pyplot
 from flux_hf.files import read_json
 from flux_hf.provenance import result_origin
-from flux_hf.tables import table
+from flux_hf.tables import percent, table
 
 NAMES = {
     "plain": "plain ViT",
@@ -161,4 +161,4 @@ def plot(means: list[dict], path: str | Path):
 
 
 def _percent(row: dict) -> str:
-    return f"{100 * row['top1']:.1f} ± {100 * row['spread']:.1f}"
+    return f"{percent(row['top1'])} ± {percent(row['spread'])}"

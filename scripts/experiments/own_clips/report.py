@@ -5,7 +5,7 @@ from statistics import mean, stdev
 
 from flux_hf.files import read_json
 from flux_hf.provenance import result_origin
-from flux_hf.tables import table
+from flux_hf.tables import percent, table
 
 RESULTS = Path(__file__).parent / "results.json"
 
@@ -55,7 +55,7 @@ def _is(row: dict, method: str, clips: int, epochs=None, tokens=None, decoding=N
 
 
 def _top1(rows: list[dict], *which) -> str:
-    values = [100 * row["top1"] for row in rows if _is(row, *which)]
+    values = [row["top1"] for row in rows if _is(row, *which)]
     if not values:
         return "–"
-    return f"{mean(values):.1f}" + (f" ± {stdev(values):.1f}" if len(values) > 1 else "")
+    return percent(mean(values)) + (f" ± {percent(stdev(values))}" if len(values) > 1 else "")

@@ -14,6 +14,7 @@ from flux_hf.pretraining.arguments import FluxPreTrainingArguments
 from flux_hf.pretraining.pretraining import PretrainOptions, pretrain
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
 from flux_hf.provenance import result_origin
+from flux_hf.tables import percent
 from flux_hf.tables import table as markdown
 from flux_hf.training.arguments import FluxTrainingArguments
 from flux_hf.training.finetuning import FinetuneOptions
@@ -202,7 +203,7 @@ def _mean_training(result: dict) -> float:
 def _cell(row: dict | None) -> str:
     if row is None:
         return "-"
-    text = f"{100 * row['top1']['mean']:.1f} ± {100 * row['top1']['std']:.1f}"
+    text = f"{percent(row['top1']['mean'])} ± {percent(row['top1']['std'])}"
     return text + f" ({100 * row['gain']['mean']:+.1f})" if "gain" in row else text
 
 
