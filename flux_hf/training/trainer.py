@@ -61,10 +61,11 @@ class FluxTrainer(ClipTrainer):
             of_a_step = options.train_batch_size * options.world_size * options.gradient_accumulation_steps
             needed = math.ceil(options.min_steps / max(len(clips) // of_a_step, 1))
             if needed > options.num_train_epochs:
-                logger.warning(
-                    f"{needed} epochs, not {options.num_train_epochs:g}: min_steps is {options.min_steps}, "
-                    f"and an epoch of {len(clips)} clips is {len(clips) // of_a_step} x {of_a_step}"
-                )
+                if self.is_world_process_zero():
+                    logger.warning(
+                        f"{needed} epochs, not {options.num_train_epochs:g}: min_steps is {options.min_steps}, "
+                        f"and an epoch of {len(clips)} clips is {len(clips) // of_a_step} x {of_a_step}"
+                    )
                 options.num_train_epochs = needed
         return super().train(*args, **kwargs)
 
