@@ -34,8 +34,8 @@ def whole_file(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def whole_folder(folder: str | Path, last: str = "config.json") -> Iterator[Path]:
-    """A hidden folder to write to. When the block ends its files appear in `folder`: all at once where that is new, else
-    each in place of the one of its name, `last` after the others. When the block fails nothing changes.
+    """A hidden folder to write to. When the block ends its files appear in `folder`: all at once where that is new,
+    else each in place of the one of its name, `last` after the others. When the block fails nothing changes.
 
     Raises:
         OSError: as [`whole_file`].
@@ -149,6 +149,21 @@ def read_json(path: str | Path) -> dict | list:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is damaged or no JSON file: {error}") from None
+
+
+def read_tensors(path: str | Path) -> dict:
+    """The tensors of a safetensors file, on the CPU.
+
+    Raises:
+        ValueError: it is damaged; names the file.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
 
 
 def claim_folder(folder: str | Path, settings: Mapping, name: str = "settings.json", *, write: bool = True) -> Path:

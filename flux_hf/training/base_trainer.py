@@ -1,6 +1,5 @@
 """The HF Trainer on video data: grids, clips, streams, resumed runs, skipped videos, parts of the loss in the log."""
 
-import os
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -9,24 +8,21 @@ import datasets
 import torch
 from accelerate.data_loader import prepare_data_loader
 from torch.utils.data import DataLoader
-from transformers import Trainer
 from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from transformers.utils import logging
 
 from flux_hf.data import CachedClips, clip_source
-from flux_hf.files import naming_full_disk, read_json, whole_file, whole_folder
+from flux_hf.files import read_json
 from flux_hf.hub.model_card import build_model_card
 from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification
 from flux_hf.processes import end_with_parent
 from flux_hf.processing.grid_fluxvit import Grid, grid_tokens
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
 from flux_hf.training.arguments import recipe_of
-from flux_hf.training.checkpoint_folders import PARTIAL, delete_checkpoints, publish_checkpoint, remove_partial
+from flux_hf.training.checkpointed_trainer import CheckpointedTrainer
 from flux_hf.training.grids import admissible_grids
 from flux_hf.training.heads import heads_to_train
 from flux_hf.training.optimizer import parameter_groups
-from flux_hf.training.output_folder import checkpoint_to_resume
 from flux_hf.training.sampling import EpochOfSampler, GridBatchSampler
 from flux_hf.training.streaming import StreamedBatches
 from flux_hf.training.training_clips import TrainingClips
@@ -34,7 +30,7 @@ from flux_hf.training.training_clips import TrainingClips
 logger = logging.get_logger(__name__)
 
 
-class ClipTrainer(Trainer):
+class ClipTrainer(CheckpointedTrainer):
     """What [`FluxTrainer`] and [`FluxPreTrainer`] share. A subclass says which views to make (`view_maker`), how to
     batch them (`collator`) and what the loss is (`compute_loss`, through `finite`).
 
@@ -60,95 +56,15 @@ class ClipTrainer(Trainer):
         self.heads = heads_to_train(self.accelerator.unwrap_model(self.model).fluxvit, self.token_budgets)
         self._parts, self._seconds, self._timed_steps = defaultdict(list), defaultdict(float), 0
         self._unreadable, self._unreadable_count = set(), 0
-        self._resumed_from, self._restore_random_state = None, False
-        self._checkpoint_is_partial = False
+        self._restore_random_state = False
 
     def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs):
-        """As in `Trainer`; `resume_from_checkpoint` may also be "last", True is the same: the last checkpoint that is
-        whole. A streamed data set goes on at the batch where the checkpoint was written, without decoding what comes
-        before it.
-
-        Raises:
-            ValueError: a file of the checkpoint is missing or damaged; names it.
-        """
-        say = logger.warning if self.is_world_process_zero() else lambda _: None
-        self._resumed_from = checkpoint_to_resume(resume_from_checkpoint, self.args.output_dir, say)
-        if self.args.should_save:
-            remove_partial(self.args.output_dir)
-        if self._resumed_from is not None:
-            self._compare_processes(say)
+        """As in [`CheckpointedTrainer`]. A streamed data set goes on at the batch where the checkpoint was written,
+        without decoding what comes before it."""
         if isinstance(self.train_dataset, datasets.IterableDataset):
             self.args.ignore_data_skip = True
-            self._restore_random_state = self._resumed_from is not None
-        return super().train(resume_from_checkpoint=self._resumed_from, **kwargs)
-
-    def _compare_processes(self, say) -> None:
-        before, now = len(list(Path(self._resumed_from).glob("rng_state*.pth"))), self.args.world_size
-        if before != now:
-            say(
-                f"{self._resumed_from} is of a run of {before} processes, this one has {now}: it will not end as one "
-                "that was never stopped"
-            )
-
-    def _get_output_dir(self, trial) -> str:
-        """As in `Trainer`; a hidden folder in it while a checkpoint is written."""
-        folder = super()._get_output_dir(trial)
-        return os.path.join(folder, PARTIAL) if self._checkpoint_is_partial else folder
-
-    def _save_checkpoint(self, model, trial) -> None:
-        """As in `Trainer`, but the checkpoint gets its name when all processes have written all of it, and older ones
-        are deleted after that.
-
-        Raises:
-            OSError: the disk is full; names the checkpoint. The others stay.
-        """
-        state, run = self.state, self._get_output_dir(trial)
-        name = f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
-        partial, folder, best = Path(run, PARTIAL, name), Path(run, name), state.best_model_checkpoint
-        if self.args.should_save:
-            remove_partial(run)
-        self.accelerator.wait_for_everyone()
-        self._checkpoint_is_partial = True
-        try:
-            with naming_full_disk(folder):
-                super()._save_checkpoint(model, trial)
-                self.accelerator.wait_for_everyone()
-                state.best_model_checkpoint = self._best_checkpoint(run) or best
-                if self.args.should_save:
-                    state.save_to_json(str(partial / TRAINER_STATE_NAME))
-                    publish_checkpoint(partial, folder)
-        finally:
-            self._checkpoint_is_partial = False
-            if self.args.should_save:
-                remove_partial(run)  # a failure must not keep the disk full
-        self.accelerator.wait_for_everyone()
-        if self.args.push_to_hub:
-            self._push_from_checkpoint(str(folder))
-        if self.args.should_save:
-            kept = {folder} if state.best_model_checkpoint is None else {folder, Path(state.best_model_checkpoint)}
-            delete_checkpoints(Path(run), self.args.save_total_limit, kept)
-
-    def _best_checkpoint(self, run: str) -> str | None:
-        best = self.state.best_global_step
-        folder = os.path.join(run, f"{PREFIX_CHECKPOINT_DIR}-{best}")
-        return folder if best and (best == self.state.global_step or os.path.isdir(folder)) else None
-
-    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
-        if not self._checkpoint_is_partial:
-            super()._push_from_checkpoint(checkpoint_folder)
-
-    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        """As in `Trainer`; a model is whole or not there, its config.json comes last."""
-        if self._checkpoint_is_partial or not self.args.should_save:
-            return super()._save(output_dir, state_dict)
-        with whole_folder(self.args.output_dir if output_dir is None else output_dir) as partial:
-            super()._save(str(partial), state_dict)
-
-    def save_state(self) -> None:
-        """As in `Trainer`; the file is whole or not there."""
-        if self.is_world_process_zero():
-            with whole_file(Path(self.args.output_dir) / TRAINER_STATE_NAME) as partial:
-                self.state.save_to_json(str(partial))
+            self._restore_random_state = True
+        return super().train(resume_from_checkpoint, **kwargs)
 
     def grids(self) -> list[Grid]:
         """The grids that training draws from."""
@@ -209,8 +125,8 @@ class ClipTrainer(Trainer):
 
     def _streamed_loader(self, make_views, collate) -> DataLoader:
         args, start = self.args, 0
-        if self._resumed_from:
-            state = read_json(Path(self._resumed_from) / TRAINER_STATE_NAME)
+        if self.resumed_from:
+            state = read_json(Path(self.resumed_from) / TRAINER_STATE_NAME)
             start = state["global_step"] * args.gradient_accumulation_steps
         batches = StreamedBatches(
             self.train_dataset,
@@ -238,7 +154,7 @@ class ClipTrainer(Trainer):
         self._seconds["data_seconds"] += time.perf_counter() - started
         self._timed_steps += 1
         if self._restore_random_state:
-            self._load_rng_state(self._resumed_from)
+            self._load_rng_state(self.resumed_from)
             self._restore_random_state = False
         return samples
 

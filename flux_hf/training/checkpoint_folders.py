@@ -19,21 +19,22 @@ LIST_OF_FILES = "checkpoint_files.json"
 PARTIAL = ".checkpoints.partial"
 """Folder beside the checkpoints: what is in it is being written or being deleted, and rubbish when no run goes on."""
 
+DEEPSPEED = "global_step*"
 PARTS = {
     "where training was": (TRAINER_STATE_NAME,),
-    "the weights": ("model.safetensors", "model*.safetensors*", "pytorch_model*", "adapter_model.*", "*/adapter_model.*", "global_step*"),
-    "the optimizer": ("optimizer.pt", "optimizer.bin", "optimizer_*", "rank*-optimizer.pt", "global_step*"),
-    "the learning rate schedule": ("scheduler.pt", "global_step*"),
-    "the random numbers": ("rng_state*.pth",),
+    "the weights": ("model.safetensors", "model*.safetensors*", "pytorch_model*", "*adapter_model.*", DEEPSPEED),
+    "the optimizer": ("optimizer.pt", "optimizer.bin", "optimizer_*", "rank*-optimizer.pt", DEEPSPEED),
+    "the learning rate schedule": ("scheduler.pt", DEEPSPEED),
+    "the random numbers": ("rng_state.pth", "rng_state_0.pth"),
 }
-"""What `Trainer` writes, in one of these forms: one process, FSDP, adapters, DeepSpeed (`global_step*`), TPUs."""
+"""What `Trainer` writes, each in one of these forms: one process or several, adapters, FSDP, DeepSpeed, TPUs."""
 
 
 def check_checkpoint(folder: str | Path) -> None:
     """Raises ValueError naming a file of the checkpoint that is missing or damaged, and what was in it."""
     folder = Path(folder)
     for part, names in PARTS.items():
-        if not any(any(folder.glob(name)) for name in names):
+        if not any(any(folder.rglob(name)) for name in names):
             raise ValueError(f"{folder / names[0]} is missing, and {part} with it")
     if (folder / LIST_OF_FILES).exists():
         _check_listed(folder)
@@ -98,7 +99,9 @@ def _files(folder: Path) -> list[Path]:
 
 def _check_listed(folder: Path) -> None:
     listed = read_json(folder / LIST_OF_FILES)
-    if not isinstance(listed, dict) or not all(isinstance(entry, list) and len(entry) == 2 for entry in listed.values()):
+    if not isinstance(listed, dict) or not all(
+        isinstance(entry, list) and len(entry) == 2 for entry in listed.values()
+    ):
         raise ValueError(f"{folder / LIST_OF_FILES} is damaged")
     for name, (size, checksum) in listed.items():
         path = folder / name

@@ -5,10 +5,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import TrainerCallback
+
+from flux_hf.files import read_tensors
 
 FILE_NAME = "moving_average.safetensors"
 
@@ -32,7 +34,7 @@ class MovingAverage(TrainerCallback):
             path = Path(self.resumed_from()) / FILE_NAME
             if not path.is_file():
                 raise ValueError(f"{path} is missing: ema_decay cannot go on from a checkpoint without the average")
-            self.average.module.load_state_dict(load_file(path), strict=True)
+            self.average.module.load_state_dict(read_tensors(path), strict=True)
         self.average.n_averaged.fill_(1)
 
     def on_step_end(self, args, state, control, **kwargs):

@@ -43,7 +43,9 @@ def checkpoint_to_resume(
     last, complaints = last_checkpoint(output_dir)
     if last is None:
         if complaints:
-            raise ValueError(f"--resume_from_checkpoint: no checkpoint in {output_dir} is whole: {'; '.join(complaints)}")
+            raise ValueError(
+                f"--resume_from_checkpoint: no checkpoint in {output_dir} is whole: {'; '.join(complaints)}"
+            )
         raise ValueError(f"--resume_from_checkpoint: there is no checkpoint in {output_dir}")
     for complaint in complaints:
         say(f"passed over: {complaint}")

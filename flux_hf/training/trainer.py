@@ -51,7 +51,7 @@ class FluxTrainer(ClipTrainer):
         if self.args.ema_decay is not None:
             if self.is_fsdp_enabled or self.is_deepspeed_enabled:
                 raise ValueError("ema_decay does not work with FSDP or DeepSpeed, which hold weights in shards")
-            self.moving_average = MovingAverage(self.model, self.args.ema_decay, lambda: self._resumed_from)
+            self.moving_average = MovingAverage(self.model, self.args.ema_decay, lambda: self.resumed_from)
             self.add_callback(self.moving_average)
 
     def train(self, *args, **kwargs):
