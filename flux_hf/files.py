@@ -147,7 +147,7 @@ def read_json(path: str | Path) -> dict | list:
     """
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged or no JSON file: {error}") from None
 
 
