@@ -3,9 +3,8 @@
 import json
 import os
 import re
-import resource
 import shutil
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -23,6 +22,7 @@ from flux_hf.training.checkpoint_folders import (
 from flux_hf.training.checkpointed_trainer import CheckpointedTrainer
 from flux_hf.training.output_folder import checkpoint_to_resume
 from tests import tiny_training
+from tests.full_disk import files_of_at_most
 
 SAVING = {"save_strategy": "steps", "save_steps": 1}
 
@@ -221,17 +221,6 @@ def test_deleting_leaves_no_halves(run):
     for limit in (None, 0):
         delete_checkpoints(run, limit, {run / "checkpoint-7"})
         assert [path.name for path in numbered_checkpoints(run)] == names
-
-
-@contextmanager
-def files_of_at_most(size: int):
-    """As on a disk with too little room; Python ignores the signal."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 class FullAfter(TrainerCallback):

@@ -7,9 +7,10 @@ import pytest
 from datasets import ClassLabel
 
 from flux_hf import VideoDecodeError
-from flux_hf.data import MissingSplitError, VideoRows, cache_clips, load_video_dataset, read_label_names
+from flux_hf.data import MissingSplitError, VideoRows, cache_clips, clip_cache, load_video_dataset, read_label_names
 from flux_hf.data.reading import read_clip
 from tests import video_datasets
+from tests.full_disk import files_of_at_most
 from tests.video_files import read_numbers
 
 SSV2_LABELS = ["Holding something", "Moving something and something closer to each other", "Pushing something"]
@@ -94,6 +95,27 @@ def test_cached_clips_keep_to_the_times(tmp_path):
     assert cached.name(2).endswith("train002.mp4")
     alone = read_clip(dataset[2], np.arange, short_side=48)[:, :, 8:56]
     np.testing.assert_array_equal(cached.read(2, np.arange), alone)
+
+
+def test_a_damaged_cache_is_named(tmp_path):
+    dataset = load_video_dataset(video_datasets.kinetics(tmp_path / "set", {"train": 1}), "train")
+    options = {"directory": tmp_path / "cache", "num_frames": 2, "size": 16, "num_workers": 1}
+    cache_clips(dataset, **options)
+    (path,) = (tmp_path / "cache").iterdir()
+    content = path.read_bytes()
+    shape = content.replace(b"(1, 2, 16", b"(1, 2, 12")
+    for damaged in (b"", content[:40], content[:-1], b"\0" * len(content), shape):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=rf"{path} is damaged, delete it"):
+            cache_clips(dataset, **options)
+
+
+def test_a_cache_that_the_disk_has_no_room_for_is_refused_before_decoding(tmp_path, monkeypatch):
+    dataset = load_video_dataset(video_datasets.kinetics(tmp_path / "set", {"train": 1}), "train")
+    monkeypatch.setattr(clip_cache, "worker_processes", lambda _: pytest.fail("decoding began"))
+    with files_of_at_most(1000), pytest.raises(OSError, match=r"clips_.*\.npy cannot be written: .*clips take 0\.1 MB"):
+        cache_clips(dataset, tmp_path / "cache", num_frames=20, size=40)
+    assert not list((tmp_path / "cache").iterdir())
 
 
 @pytest.mark.parametrize("separator", [" ", ",", "\t", ", "])
