@@ -33,14 +33,14 @@ def fed(monkeypatch):
     counted = Counter()
     original = VideoFile.frames
 
-    def frames(self, before=None):
+    def frames(self, before=None, packets=None):
         def counting(packet):
             last = before(packet) if before else False
             counted["packets"] += packet.size > 0
             counted["whole"] += packet.size > 0 and self.stream.codec_context.skip_frame != "NONREF"
             return last
 
-        return original(self, counting)
+        return original(self, counting, packets)
 
     monkeypatch.setattr(VideoFile, "frames", frames)
     return counted
