@@ -234,18 +234,14 @@ def _incomplete(video: VideoFile, packets: list[_Packet]) -> list[_Packet]:
 
 def _rate(video: VideoFile, packets: list[_Packet]) -> float | None:
     """Frames per second: over all, or where the stamps leap as at the joint of two recordings, of most frames."""
-    stamps = np.array(
-        [packet.pts if packet.dts is None else packet.dts for packet in packets if packet.pts is not None]
-    )
-    shown = np.array([packet.pts for packet in packets])
-    if len(shown) < 2:
+    packets = [packet for packet in packets if packet.pts is not None]
+    if len(packets) < 2:
         return None
-    steps = np.diff(stamps)
-    leaps = (
-        video.container.format.flags & av.format.Flags.ts_discont.value and steps.max() * video.stream.time_base > LEAP
-    )
+    shown = np.array([packet.pts for packet in packets])
+    steps = np.diff([packet.pts if packet.dts is None else packet.dts for packet in packets])
+    tick, leaping = float(video.stream.time_base), av.format.Flags.ts_discont.value & video.container.format.flags
     step = (shown.max() - shown.min()) / (len(shown) - 1)
-    if (steps < 0).any() or leaps:
+    if (steps < 0).any() or (leaping and steps.max() * tick > LEAP):
         step = np.median(steps[steps > 0]) if (steps > 0).any() else 0
     return float(1 / (step * tick)) if step > 0 else None
 
