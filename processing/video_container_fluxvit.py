@@ -124,7 +124,7 @@ def opened_video(source, threads: int | None):
         with opened_source(source) as file:
             try:
                 video = VideoFile(file, name, threads)
-            except av.error.InvalidDataError as error:
+            except (av.error.InvalidDataError, av.error.ArgumentError) as error:
                 if _is_picture(file):
                     raise VideoDecodeError(name, "it is a picture; pictures are not supported, videos are") from error
                 raise

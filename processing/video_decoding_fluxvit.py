@@ -65,7 +65,7 @@ def _read_along(video: VideoFile, timeline: Timeline, indices, short_side: int |
     first_choice = None
     while True:
         metadata = _metadata(video, timeline)
-        numbers = _frame_numbers(indices, metadata)
+        numbers = _frame_numbers(indices, metadata, video.name)
         missing = np.intersect1d(numbers, metadata.damaged_frames)
         if missing.size:
             raise VideoDecodeError(video.name, _unreachable(int(missing[0]), timeline))
@@ -110,15 +110,19 @@ def _metadata(video: VideoFile, timeline: Timeline) -> SeekableMetadata:
     )
 
 
-def _frame_numbers(indices, metadata: VideoMetadata) -> np.ndarray:
+def _frame_numbers(indices, metadata: VideoMetadata, name: str) -> np.ndarray:
     if callable(indices):
         indices = indices(metadata=metadata)
     total = metadata.total_num_frames
     numbers = np.arange(total) if indices is None else np.asarray(indices)
     if numbers.ndim != 1 or numbers.size == 0 or numbers.dtype.kind not in "iu":
         raise ValueError(f"indices must be a non-empty list of frame numbers, got {indices!r}")
-    if numbers.min() < 0 or numbers.max() >= total:
-        raise ValueError(f"indices must be from 0 to {total - 1}, the video has {total} frames; got {numbers.tolist()}")
+    if numbers.min() < 0:
+        raise ValueError(f"indices must be from 0 on, got {numbers.tolist()}")
+    if numbers.max() >= total:
+        raise VideoDecodeError(
+            name, f"it has {total} frames, indices must be from 0 to {total - 1}; got {numbers.max()}"
+        )
     return numbers
 
 

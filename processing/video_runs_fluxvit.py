@@ -6,7 +6,7 @@ that is known, and every frame that was to come out did, in order. What fails th
 does not hold (`Mistaken`); what fails it with an error is damage (`Damaged`), which reaches up to the next key frame.
 """
 
-from itertools import chain, dropwhile
+from itertools import chain, dropwhile, islice
 
 import numpy as np
 
@@ -16,6 +16,13 @@ from .video_timeline_fluxvit import Timeline, is_mov
 
 SKIPPING_DECODERS = ("h264", "hevc", "mpeg2video")
 """Decoders that can be told, frame by frame, to leave out one that no other is made from."""
+
+HIDING_DECODERS = ("vp8", "vp9", "libvpx", "libvpx-vp9", "av1", "libdav1d")
+"""Decoders of codecs that have packets without a picture to show."""
+
+FURTHER = 8
+"""Packets that are looked at and, where time stamps are still doubtful then, decoded beyond the last wanted frame:
+frames that are shown in another order than they are decoded come out in another order, too."""
 
 PREDICTED = (2, 3)
 """Picture types P and B: a frame of these is no place to begin, whatever the container says (intra refresh)."""
@@ -86,7 +93,7 @@ def _jump_and_read(video: VideoFile, timeline: Timeline, run: np.ndarray, frames
             ways = [None, *ways]
     for way in ways:
         landed = way is None or video.seek(way())
-        if landed and _read(video, timeline, run, frames, whole=careful or not timeline.jumps):
+        if landed and _read(video, timeline, run, frames, careful):
             return
     raise Mistaken
 
@@ -100,14 +107,15 @@ def _presented(timeline: Timeline, number: int, halfway: bool) -> int:
     return int(timeline.pts[number])
 
 
-def _read(video: VideoFile, timeline: Timeline, run: np.ndarray, frames: FrameWriter, whole: bool) -> bool:
+def _read(video: VideoFile, timeline: Timeline, run: np.ndarray, frames: FrameWriter, careful: bool) -> bool:
     """Reads `run` from the current position on; False when the next key frame is behind its first frame.
 
-    Nothing is fed to the decoder after what the run is made from. Unless `whole`, what no other frame is made from is
-    left out.
+    Nothing is fed to the decoder after what the run is made from, unless stamps are doubtful. Where jumps are made and
+    unless `careful`, frames that are decoded after one that they are shown before are left out if no other is made from
+    them. What is damaged is noted where `careful`.
     """
     context, errors = video.stream.codec_context, video.errors
-    leave_out = not whole and context.name in SKIPPING_DECODERS
+    leave_out = timeline.jumps and not careful and context.name in SKIPPING_DECODERS
     packets = dropwhile(lambda packet: not packet.is_keyframe, video.packets())
     entry_packet = next(packets, None)
     if entry_packet is None:
@@ -119,10 +127,15 @@ def _read(video: VideoFile, timeline: Timeline, run: np.ndarray, frames: FrameWr
         entry = 0
     if entry > run[0]:
         return False
+    ahead = list(islice(packets, FURTHER)) if timeline.doubtful else []
+    timeline.doubtful = timeline.doubtful and not _reordered([entry_packet, *ahead])
+    further = FURTHER if timeline.doubtful or not timeline.jumps else 0
     wanted = set(run.tolist())
-    awaited, fed, due, bad, shown = set(wanted), [], set(), set(), []
+    awaited, fed, due, bad, shown, newest = set(wanted), [], set(), set(), [], -1
 
     def before(packet) -> bool:
+        nonlocal further, newest
+        further -= not awaited
         number = timeline.number(packet.pts)
         if number is None:
             if packet.size and not packet.is_discard and (packet.pts is None or packet.pts >= timeline.pts[0]):
@@ -134,14 +147,15 @@ def _read(video: VideoFile, timeline: Timeline, run: np.ndarray, frames: FrameWr
             if number in timeline.suspect:
                 bad.add(number)
             awaited.discard(number)
-        kept = not leave_out or number is None or number in wanted or packet.is_keyframe
-        if kept and number is not None and number >= entry:
-            due.add(number)
-        if leave_out:
-            context.skip_frame = "DEFAULT" if kept else "NONREF"
-        return not awaited
+            kept = not leave_out or number in wanted or number > newest
+            newest = max(newest, number)
+            if kept and number >= entry:
+                due.add(number)
+            if leave_out:
+                context.skip_frame = "DEFAULT" if kept else "NONREF"
+        return not awaited and further <= 0
 
-    for frame in video.frames(before, chain([entry_packet], packets)):
+    for frame in video.frames(before, chain([entry_packet], ahead, packets)):
         number = timeline.number(frame.pts)
         if number is None:
             if frame.pts is None or frame.pts >= timeline.pts[0]:
@@ -157,15 +171,30 @@ def _read(video: VideoFile, timeline: Timeline, run: np.ndarray, frames: FrameWr
         if number in wanted:
             frames.write(number, frame)
     lost = due.difference(shown)
-    if awaited or (lost and not bad and video.errors == errors):
+    silent = not bad and video.errors == errors
+    if awaited or (lost and silent and (timeline.jumps or _hidden(context.name, lost, due))):
         raise Mistaken
     if lost or bad:
-        if whole and lost | bad == {timeline.last} and not is_mov(video):
+        if not careful:
+            raise Damaged
+        if lost | bad == {timeline.last} and not is_mov(video):
             raise Truncated(timeline.last)
         timeline.damaged |= _reach(timeline, fed, lost | bad)
     if wanted & timeline.damaged:
         raise Damaged
+    timeline.doubtful = False
     return True
+
+
+def _reordered(packets: list) -> bool:
+    """Whether a packet is shown before one that is decoded earlier."""
+    stamps = [packet.pts for packet in packets if packet.size and packet.pts is not None]
+    return stamps != sorted(stamps)
+
+
+def _hidden(codec: str, lost: set[int], due: set[int]) -> bool:
+    """Whether packets are not frames, rather than frames lost: of two fields, or of pictures that are never shown."""
+    return codec in HIDING_DECODERS or len(lost) > len(due) / 3
 
 
 def _reach(timeline: Timeline, fed: list[tuple[int, bool]], bad: set[int]) -> set[int]:
@@ -190,32 +219,27 @@ def _reach(timeline: Timeline, fed: list[tuple[int, bool]], bad: set[int]) -> se
 
 
 def _count(video: VideoFile, timeline: Timeline, wanted: np.ndarray, frames: FrameWriter, careful: bool):
-    """Reads by counting from the beginning. After the first error nobody knows the numbers of the frames that follow;
-    errors before the first frame are those of a stream that begins between key frames."""
+    """Reads by counting from the beginning: to the end where the number of frames is that of the packets, which shows
+    whether it is right; else up to the last of `wanted`."""
     video.restart()
     remaining, spoilt, number, errors = set(wanted.tolist()), False, -1, 0
     for frame in video.frames():
-        if number < 0:
+        if number < 0:  # errors before the first frame are those of a stream that begins between key frames
             errors = video.errors
-        elif video.errors > errors:
+        elif video.errors > errors:  # nobody knows the numbers of the frames that follow
             break
         number += 1
         spoilt = frame.is_corrupt or (spoilt and not frame.key_frame)
-        if spoilt and number in remaining and not careful:
+        if spoilt and not careful:
             raise Damaged
         if spoilt:
             timeline.damaged.add(number)
         elif number in remaining:
             frames.write(number, frame)
             remaining.remove(number)
-        if number == wanted[-1]:
+        if timeline.counted and number == wanted[-1]:
             break
-    if not remaining:
-        return
-    if video.errors > errors:
-        if careful:
-            timeline.readable = number + 1
-        raise Damaged
-    if remaining <= timeline.damaged:
-        raise Damaged
-    raise Mistaken
+    if not timeline.counted and (video.errors > errors or number + 1 != timeline.total):
+        raise Mistaken
+    if remaining:
+        raise Damaged if video.errors > errors or remaining <= timeline.damaged else Mistaken

@@ -34,10 +34,12 @@ class Timeline:
         total: number of frames the video has; more than `readable` in a truncated file whose header counts them.
         rate: frames per second, None when unknown.
         sizes: int array (frames,), bytes of each frame's packet; None when nobody has looked at the packets.
+        counted: the frames were counted by decoding them.
         in_decoding_order: the numbers in `keys` count in decoding order. In an open GOP, frames that are decoded after
             a key frame are shown before it; its number is then larger than `keys` says.
         jumps: whether decoding may start at `keys`; else only at the beginning of the file.
         last: number of the frame that is decoded last; None when unknown.
+        doubtful: the codec may reorder frames and nothing shows yet that the stamps do: they may only count packets.
         suspect: numbers of the frames whose packets the container calls incomplete.
         damaged: numbers of the frames found to be damaged so far.
     """
@@ -45,6 +47,7 @@ class Timeline:
     def __init__(self, pts, keys, readable, total, rate, *, sizes=None, last=None, in_decoding_order=False, jumps=True):
         self.pts, self.keys, self.readable, self.total, self.rate = pts, keys, readable, total, rate
         self.sizes, self.last, self.in_decoding_order, self.jumps = sizes, last, in_decoding_order, jumps
+        self.doubtful = self.counted = False
         self.suspect: set[int] = set()
         self.damaged: set[int] = set()
 
@@ -75,6 +78,7 @@ class Timeline:
         keys = [(key - (key > number), dts) for key, dts in self.keys if key != number]
         pts, sizes = np.delete(self.pts, number), np.delete(self.sizes, number)
         shorter = Timeline(pts, keys, len(pts), len(pts), self.rate, sizes=sizes, jumps=self.jumps)
+        shorter.doubtful = self.doubtful
         shorter.suspect = {other - (other > number) for other in self.suspect - {number}}
         return shorter
 
@@ -147,7 +151,9 @@ def _timeline_from_index(video: VideoFile) -> Timeline | None:
     pts = stream.start_time + step * np.arange(len(entries))
     reorders = bool(stream.codec_context.has_b_frames)
     rate = float(1 / (step * stream.time_base))
-    return Timeline(pts, keys, len(entries), len(entries), rate, in_decoding_order=reorders)
+    timeline = Timeline(pts, keys, len(entries), len(entries), rate, in_decoding_order=reorders)
+    timeline.doubtful = reorders
+    return timeline
 
 
 class _Packet(NamedTuple):
@@ -179,7 +185,8 @@ def _timeline_from_packets(video: VideoFile) -> Timeline | None:
     dropped = len(everything) - len(shown)
     if not _trusted(video, shown):
         return Timeline(None, [], len(shown), _announced(video, len(shown), dropped), rate, jumps=False)
-    decoded_last = shown[-1].pts
+    decoded_last, stamps = shown[-1].pts, [packet.pts for packet in shown]
+    doubtful = bool(video.stream.codec_context.has_b_frames) and stamps == sorted(stamps)
     # What is shown before the first key frame is made from frames that are not there.
     shown = sorted((packet for packet in shown if packet.pts >= packets[0].pts), key=lambda packet: packet.pts)
     stamps = np.array([packet.pts for packet in shown], dtype=np.int64)
@@ -191,13 +198,14 @@ def _timeline_from_packets(video: VideoFile) -> Timeline | None:
     total = _announced(video, len(shown), len(everything) - len(shown))
     sizes, last = np.array([packet.size for packet in shown]), int(np.searchsorted(stamps, decoded_last))
     timeline = Timeline(stamps, keys, len(shown), total, rate, sizes=sizes, last=last)
+    timeline.doubtful = doubtful
     timeline.suspect = {timeline.number(packet.pts) for packet in _incomplete(video, packets)} - {None}
     return timeline
 
 
 def _announced(video: VideoFile, found: int, dropped: int) -> int:
-    """Number of frames: the header's where it is a table of all frames (mp4, mov), else what was found."""
-    return max(found, video.stream.frames - dropped) if is_mov(video) else found
+    """Number of frames: that of the table of all frames where there is one (mp4, mov), else what was found."""
+    return max(found, len(video.stream.index_entries) - dropped) if is_mov(video) else found
 
 
 def _trusted(video: VideoFile, packets: list[_Packet]) -> bool:
@@ -248,15 +256,20 @@ def _rate(video: VideoFile, packets: list[_Packet]) -> float | None:
 
 def _timeline_from_frames(video: VideoFile, announced: int, rate: float | None) -> Timeline:
     """By decoding all frames and counting them. Those after the first error have no number that anybody knows."""
-    video.restart()
-    count, readable, errors = 0, None, 0
-    for _ in video.frames():
-        if count == 0:
-            errors = video.errors
-        elif readable is None and video.errors > errors:
-            readable = count
-        count += 1
+    for threads in (None, 1):  # with several threads the decoder reports errors late
+        video.restart(threads)
+        count, readable, errors = 0, None, 0
+        for _ in video.frames():
+            if count == 0:
+                errors = video.errors
+            elif readable is None and video.errors > errors:
+                readable = count
+            count += 1
+        if video.errors == errors:
+            break
     if readable is not None:
         count += video.errors - errors
     total = max(count, announced)
-    return Timeline(None, [], count if readable is None else readable, total, rate, jumps=False)
+    timeline = Timeline(None, [], count if readable is None else readable, total, rate, jumps=False)
+    timeline.counted = True
+    return timeline

@@ -203,7 +203,7 @@ from flux_hf.processing.frame_sampling_fluxvit import sample_segments
 from flux_hf.processing.video_decoding_fluxvit import read_video
 av.logging.set_level(av.logging.TRACE)
 logging.disable(logging.CRITICAL)
-for _ in range(40):
+for _ in range(15):
     read_video(sys.argv[1], lambda metadata: sample_segments(metadata, 8, "fast"), threads=3)
 """
 
