@@ -1,6 +1,7 @@
 """Loading data sets in every layout, and reading the right frames of their rows."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -97,7 +98,8 @@ def test_cached_clips_keep_to_the_times(tmp_path):
     np.testing.assert_array_equal(cached.read(2, np.arange), alone)
 
 
-def test_a_damaged_cache_is_named(tmp_path):
+def test_a_damaged_cache_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(clip_cache, "worker_processes", ThreadPoolExecutor)  # which is there at once
     dataset = load_video_dataset(video_datasets.kinetics(tmp_path / "set", {"train": 1}), "train")
     options = {"directory": tmp_path / "cache", "num_frames": 2, "size": 16, "num_workers": 1}
     cache_clips(dataset, **options)
