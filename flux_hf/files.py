@@ -181,7 +181,10 @@ def claim_folder(folder: str | Path, settings: Mapping, name: str = "settings.js
     folder = Path(folder)
     settings, described = json.loads(json.dumps(settings)), folder / name
     if described.exists():
-        if changes := _changes(read_json(described), settings):
+        found = read_json(described)
+        if not isinstance(found, dict):
+            raise ValueError(f"{described} is damaged: it holds no settings")
+        if changes := _changes(found, settings):
             raise ValueError(
                 f"{folder} holds results of other options ({'; '.join(changes)}); delete it or name another one"
             )

@@ -156,6 +156,9 @@ def test_a_folder_keeps_to_its_settings(tmp_path):
         claim_folder(folder, {"a": 2, "b": {"c": [1], "d": "x" * 90}})
     with pytest.raises(ValueError, match=r"runs is not empty and holds no other\.json"):
         claim_folder(folder, {}, "other.json")
+    (folder / "settings.json").write_text("[1]")
+    with pytest.raises(ValueError, match=r"settings\.json is damaged"):
+        claim_folder(folder, {})
     assert not claim_folder(tmp_path / "second process", {"a": 1}, write=False).exists()
 
 

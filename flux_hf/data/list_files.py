@@ -104,7 +104,8 @@ def _ssv2(file: Path, names: list[str], root: Path) -> Dataset:
         raise ValueError(f"{file} must be a list of videos, each with an id and a template")
     for number, entry in enumerate(entries, 1):
         if not isinstance(entry, dict) or "id" not in entry or not isinstance(entry.get("template"), str):
-            raise ValueError(f"{file}, entry {number}: expected an id and a template, got {_short(entry)}")
+            where = entry.get("id", number) if isinstance(entry, dict) else number
+            raise ValueError(f"{file}, entry {where}: expected an id and a template, got {_short(entry)}")
         label = entry["template"].replace("[", "").replace("]", "")
         if label not in numbers:
             raise ValueError(f"{file}, entry {entry['id']}: {label!r} is not in the labels file")
