@@ -17,9 +17,9 @@ DECODING_MODES = ("fast", "exact")
 FILE_COST, FRAME_COST = 20, 4
 """What opening a video and what taking one frame of it cost beside decoding, in decoded frames."""
 
-SHIFT_PRICE = 2
-"""How much dearer than the cheapest a read may become, as a share, for taking frames a whole segment nearer to the
-middles, in the mean. Half a segment is the most there is, so a read costs at most twice what the cheapest costs."""
+SHIFT_PRICE = 3
+"""How much dearer than the cheapest a read may become, as a share, for frames that are a whole segment nearer to the
+middles, in the mean. Half a segment is the most there is: a read costs at most 2.5 times what the cheapest costs."""
 
 
 def repeat_evenly(total: int, num_frames: int) -> np.ndarray:
@@ -82,7 +82,7 @@ def middles_unless_cheaper(total: int, num_frames: int, key_frames: Sequence[int
         cost + SHIFT_PRICE * cost of the cheapest choice * mean distance from the middles, in segments
 
     is least; cost = FILE_COST + FRAME_COST * num_frames + frames to decode. So a frame that lies between others of one
-    run is a middle, for moving it saves nothing, and no choice costs more than twice the cheapest.
+    run is a middle, for moving it saves nothing, and the choice costs no more than 2.5 times the cheapest.
 
     Args:
         total, num_frames: as of `segment_middles`; a clip that is not longer than `num_frames` is spread evenly.

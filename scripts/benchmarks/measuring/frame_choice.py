@@ -66,8 +66,8 @@ def cost_of_file(path: str, num_frames: int, repeats: int) -> dict[str, dict]:
 @torch.inference_mode()
 def on_dataset(folder: str, split: str, checkpoint: str) -> dict:
     """Of all clips of a split: `clips`, `one_key_frame` (how many of them have no other), and choice -> `decoded`
-    frames of a clip (the mean), `middles` (how many clips it takes the middles of), and `top1`, budget -> share; None
-    for a checkpoint that has other labels."""
+    frames of a clip (the mean) and `middles` (how many clips it takes the middles of), both on the grid of the last
+    budget, and `top1`, budget -> share; None for a checkpoint that has other labels."""
     processor = FluxVideoProcessor.from_pretrained(checkpoint_path(checkpoint))
     model = AutoModelForVideoClassification.from_pretrained(checkpoint_path(checkpoint)).eval()
     dataset, budgets = load_video_dataset(folder, split), model.config.head_token_budgets
