@@ -4,10 +4,11 @@ functions."""
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from operator import itemgetter
 
 import numpy as np
+from transformers.video_utils import VideoMetadata
 
 from .video_source_fluxvit import VideoDecodeError, source_name
 
@@ -20,6 +21,24 @@ FILE_COST, FRAME_COST = 20, 4
 SHIFT_PRICE = 3
 """How much dearer than the cheapest a read may become, as a share, for frames that are a whole segment nearer to the
 middles, in the mean. Half a segment is the most there is: a read costs at most 2.5 times what the cheapest costs."""
+
+
+@dataclass
+class SeekableMetadata(VideoMetadata):
+    """What a function that chooses frames is told, and what `read_video` returns.
+
+    Attributes:
+        key_frames: ascending numbers of the frames at which decoding can start; empty where the file says nothing of
+            them and is read from its beginning.
+        damaged_frames: ascending numbers of the frames that are known to be damaged or missing. They are found out by
+            decoding: frames that nobody asked for are not looked at.
+        replaced_frames: how many of the frames that were chosen first turned out to be damaged, so that others were
+            chosen.
+    """
+
+    key_frames: list[int] = field(default_factory=list)
+    damaged_frames: list[int] = field(default_factory=list)
+    replaced_frames: int = 0
 
 
 def repeat_evenly(total: int, num_frames: int) -> np.ndarray:
@@ -107,11 +126,25 @@ def middles_unless_cheaper(total: int, num_frames: int, key_frames: Sequence[int
 
 
 def sample_segments(metadata, num_frames: int, decoding: str) -> np.ndarray:
-    """`middles_unless_cheaper` for `decoding` "fast" where `metadata` has `key_frames`, else `segment_middles`."""
+    """`middles_unless_cheaper` for `decoding` "fast" where `metadata` has `key_frames`, else `segment_middles`; of both
+    `intact_frames`."""
     key_frames = getattr(metadata, "key_frames", None)
     if decoding == "exact" or key_frames is None:
-        return segment_middles(metadata.total_num_frames, num_frames)
-    return middles_unless_cheaper(metadata.total_num_frames, num_frames, key_frames)
+        return intact_frames(segment_middles(metadata.total_num_frames, num_frames), metadata)
+    return intact_frames(middles_unless_cheaper(metadata.total_num_frames, num_frames, key_frames), metadata)
+
+
+def intact_frames(numbers: np.ndarray, metadata) -> np.ndarray:
+    """Frame numbers (num_frames,), one of each segment, with those in `damaged_frames` of `metadata`, where it has any,
+    replaced by the nearest intact frame of their segment, the earlier of two; unless the whole segment is damaged."""
+    damaged = np.isin(numbers, getattr(metadata, "damaged_frames", []))
+    taken = np.array(numbers)
+    first, last = segment_bounds(metadata.total_num_frames, len(numbers))
+    for place in np.flatnonzero(damaged):
+        intact = np.setdiff1d(np.arange(first[place], last[place] + 1), metadata.damaged_frames)
+        if intact.size:
+            taken[place] = intact[np.argmin(abs(intact - taken[place]))]
+    return taken
 
 
 def random_in_segments(total: int, num_frames: int, generator: np.random.Generator) -> np.ndarray:
@@ -155,8 +188,9 @@ def cut(metadata, source, start: float | None = None, end: float | None = None) 
             its end.
 
     Returns:
-        number of the first frame of the part, and the metadata of the part alone: its frames and key frames, counted
-        from that one. The last key frame before the part is there, too, if the part needs it: a negative number.
+        number of the first frame of the part, and the metadata of the part alone: its frames, key frames and damaged
+        frames, counted from that one. The last key frame before the part is there, too, if the part needs it: a
+        negative number.
 
     Raises:
         VideoDecodeError: no frame is between the times, or the video has no frame rate.
@@ -174,7 +208,8 @@ def cut(metadata, source, start: float | None = None, end: float | None = None) 
         )
     count = last - first
     part = replace(metadata, total_num_frames=count, duration=count / metadata.fps)
-    if hasattr(part, "key_frames"):
+    if isinstance(part, SeekableMetadata):
+        part.damaged_frames = [n - first for n in metadata.damaged_frames if first <= n < last]
         keys = metadata.key_frames or [0]
         part.key_frames = [n - first for n in keys[max(bisect_right(keys, first) - 1, 0) :] if n < last]
     return first, part

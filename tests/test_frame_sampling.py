@@ -4,12 +4,17 @@ import numpy as np
 import pytest
 
 from flux_hf.processing.frame_sampling_fluxvit import (
+    SeekableMetadata,
+    cut,
+    intact_frames,
     random_in_segments,
     repeat_evenly,
+    sample_segments,
     segment_bounds,
     segment_middles,
     snap_to_key_frames,
 )
+from flux_hf.processing.views_fluxvit import Views, frames_to_decode
 
 
 def test_official_kinetics_numbers():
@@ -101,6 +106,21 @@ def test_snapped_draws_are_the_best_of_their_segments_where_that_leaves_out_fram
 def test_a_draw_stays_where_its_run_goes_on():
     assert snap_to_key_frames([4, 12, 25], 30, [0]).tolist() == [4, 12, 25]
     assert snap_to_key_frames([4, 12, 25], 30, [0, 11]).tolist() == [0, 12, 25]
+
+
+def test_intact_frames_of_the_segment_stand_in_for_damaged_ones():
+    damaged = SeekableMetadata(total_num_frames=40, key_frames=[0], damaged_frames=[20, 21, 22, 23, 24, 35])
+    middles = segment_middles(40, 8).tolist()
+    assert middles == [2, 7, 12, 17, 22, 26, 31, 36]
+    for mode in ("fast", "exact"):
+        assert sample_segments(damaged, 8, mode).tolist() == middles, "the fifth segment has no other frame"
+    damaged.damaged_frames = [12, 22, 23, 24, 36]
+    assert sample_segments(damaged, 8, "exact").tolist() == [2, 7, 11, 17, 21, 26, 31, 35]
+    first, part = cut(SeekableMetadata(total_num_frames=60, fps=10.0, damaged_frames=[3, 36, 59]), "x", 2.0, 5.0)
+    assert (first, part.damaged_frames, part.key_frames) == (20, [16], [-20])
+    assert intact_frames([3, 13, 22], part).tolist() == [3, 13, 22]
+    assert intact_frames([3, 16, 22], part).tolist() == [3, 15, 22]
+    assert frames_to_decode(part, 4, Views(2), "fast").tolist() == [[2, 9, 15, 24], [4, 11, 18, 26]]
 
 
 def frames_decoded(numbers, keys) -> int:

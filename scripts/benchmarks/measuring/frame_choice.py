@@ -12,8 +12,8 @@ from flux_hf import FluxVideoProcessor
 from flux_hf.checkpoints import checkpoint_path
 from flux_hf.data import load_video_dataset
 from flux_hf.evaluation.accuracy import model_labels
-from flux_hf.processing.frame_sampling_fluxvit import sample_segments, segment_bounds, segment_middles
-from flux_hf.processing.video_decoding_fluxvit import SeekableMetadata, read_video
+from flux_hf.processing.frame_sampling_fluxvit import SeekableMetadata, sample_segments, segment_bounds, segment_middles
+from flux_hf.processing.video_decoding_fluxvit import read_video
 
 
 def key_or_first_frames(metadata: SeekableMetadata, num_frames: int) -> np.ndarray:
