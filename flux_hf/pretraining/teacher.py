@@ -282,8 +282,8 @@ def load_teacher(
 
 
 def matching_layers(student_layers: list[int], student_depth: int, teacher_depth: int) -> list[int]:
-    """The teacher's layer for each of the student's, counted from 1: that at the same share of the depth, rounded up. The
-    last 6 layers of a student with more than 12 count as if it had 12.
+    """The teacher's layer for each of the student's, from 1: that at the same share of the depth, rounded up. The last
+    6 layers of a student with more than 12 count as if it had 12.
 
     These are InternVideo2's for 6 layers: 24, 27, 30, 34, 37 and 40 of 40, whether the student has 12 layers or 24."""
     counted = student_depth if min(student_layers) <= student_depth - 6 else min(student_depth, 12)
