@@ -38,6 +38,11 @@ def test_the_selector_keeps_what_an_augmentation_changes(clip, name):
     assert not loses(of_kept, of_all), f"{of_kept:.3f} of the kept tokens, {of_all:.3f} of all"
 
 
+@pytest.mark.parametrize("name", ["random_erasing", "multi_scale_crop", "random_colors"])
+def test_so_does_the_selector_of_pre_training(clip, name):
+    assert not loses(*kept_shares(augmentations()[name], clip, **SMALL, by_pixels=True))
+
+
 def test_one_patch_for_all_frames_would_be_dropped(clip):
     """torchvision's own erasing: the test above can fail."""
     erase = v2.RandomErasing(1.0, ERASED_AREA, ERASED_ASPECT, value="random")

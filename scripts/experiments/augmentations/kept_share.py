@@ -66,15 +66,19 @@ def augmentations() -> dict[str, View]:
     return views | {f"RandAugment: {name}": functools.partial(_operated, one) for name, one in OPERATIONS.items()}
 
 
-def kept_shares(views: View, frames: np.ndarray, size: int, budget: int, draws: int) -> tuple[float, float]:
+def kept_shares(
+    views: View, frames: np.ndarray, size: int, budget: int, draws: int, *, by_pixels: bool = False
+) -> tuple[float, float]:
     """The share of the kept tokens that an augmentation changed, and its share of all tokens: means over the views,
-    among `draws`, that it changed at all. Tokens are scored by the patch embedding of an untrained FluxViT-S."""
+    among `draws`, that it changed at all. Tokens are scored by the patch embedding of an untrained FluxViT-S, or by
+    their pixels, as pre-training does for its teacher."""
     torch.manual_seed(0)
     embedding = FluxViTPatchEmbedding(FluxViTConfig(hidden_size=384, num_attention_heads=6))
     before, shares = embedding.patchify(plain(frames, size)[None])[0].flatten(0, 2), []
     for view in islice(views(frames, size), draws):
         with torch.no_grad():
-            kept = select_tokens(token_importance(embedding(view[None])), budget)[0]
+            tokens = embedding.patchify(view[None]) if by_pixels else embedding(view[None])
+            kept = select_tokens(token_importance(tokens), budget)[0]
         changed = (embedding.patchify(view[None])[0].flatten(0, 2) - before).abs().amax(1) > CHANGED
         if changed.any():
             shares.append((changed[kept].float().mean().item(), changed.float().mean().item()))
