@@ -62,7 +62,7 @@ def score_videos(
     Yields:
         `{"row", "label", "arms"}` with one entry per arm: `grid` [frames, size], `top` (the best five classes, best
         first) and `scores` (theirs), `label_score` (that of the true class); or `{"row", "reason"}` for a video that
-        cannot be read.
+        cannot be read. A video with damaged frames also has `replaced_frames`: how many others stand in for.
     """
     videos = _VideoViews(dataset, rows, processor, arms, views)
     batches = DataLoader(
@@ -80,7 +80,8 @@ def score_videos(
                 yield {"row": item["row"], "reason": item["reason"]}
                 continue
             label = label_ids[item["label"]]
-            yield {
+            damage = {"replaced_frames": item["replaced"]} if item["replaced"] else {}
+            yield damage | {
                 "row": item["row"],
                 "label": label,
                 "arms": [
@@ -130,7 +131,7 @@ class _VideoViews(torch.utils.data.Dataset):
         row = self.rows[place]
         entry = self.dataset[row]
         try:
-            framings, pixels = read_views(
+            framings, pixels, metadata = read_views(
                 entry["video"],
                 self.processor,
                 [(arm.token_budget, arm.grid) for arm in self.arms],
@@ -140,4 +141,5 @@ class _VideoViews(torch.utils.data.Dataset):
             )
         except VideoDecodeError as error:
             return {"row": row, "reason": str(error)}
-        return {"row": row, "label": entry["label"], "framings": framings, "pixels": pixels}
+        replaced = getattr(metadata, "replaced_frames", 0)
+        return {"row": row, "label": entry["label"], "framings": framings, "pixels": pixels, "replaced": replaced}
