@@ -15,7 +15,7 @@ from flux_hf.training.checkpoint_folders import check_checkpoint, last_checkpoin
 
 
 def checkpoint_to_resume(
-    value: str | bool | None, output_dir: str, say: Callable[[str], None] = lambda _: None
+    value: str | Path | bool | None, output_dir: str, say: Callable[[str], None] = lambda _: None
 ) -> str | None:
     """The checkpoint that `resume_from_checkpoint` means: a folder, or the last whole one in `output_dir` for `last`,
     `true` and True; None for `false`, False, an empty word and None.
