@@ -6,6 +6,7 @@ from multiprocessing import parent_process
 import av
 from torch.utils.data import get_worker_info
 
+from .video_http_fluxvit import DEFAULT_LIMITS, DownloadLimits
 from .video_source_fluxvit import VideoDecodeError, opened_source, source_name
 
 CONTAINERS = (
@@ -30,7 +31,7 @@ class VideoFile:
         if hasattr(self._file, "seek"):
             self._file.seek(0)
         options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
-        self.container = av.open(self._file, container_options=options, metadata_errors="ignore")
+        self.container = av.open(self._file, mode="r", container_options=options, metadata_errors="ignore")
         try:
             self.stream = _video_stream(self.container, self.name)
         except VideoDecodeError:
@@ -83,11 +84,11 @@ class VideoFile:
 
 
 @contextmanager
-def opened_video(source, threads: int | None):
+def opened_video(source, threads: int | None, limits: DownloadLimits = DEFAULT_LIMITS):
     name = source_name(source)
     video = None
     try:
-        with opened_source(source) as file:
+        with opened_source(source, limits) as file:
             video = VideoFile(file, name, threads)
             yield video
     except av.error.FFmpegError as error:

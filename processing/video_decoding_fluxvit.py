@@ -12,6 +12,7 @@ import numpy as np
 from transformers.video_utils import VideoMetadata
 
 from .video_container_fluxvit import VideoFile, opened_video
+from .video_http_fluxvit import DEFAULT_LIMITS, DownloadLimits
 from .video_source_fluxvit import VideoDecodeError
 from .video_timeline_fluxvit import Timeline, is_mov, key_frames_hold, timelines
 
@@ -31,17 +32,26 @@ class SeekableMetadata(VideoMetadata):
     key_frames: list[int] = field(default_factory=list)
 
 
-def read_video(source, indices=None, *, short_side: int | None = None, threads: int | None = None):
+def read_video(
+    source,
+    indices=None,
+    *,
+    short_side: int | None = None,
+    threads: int | None = None,
+    limits: DownloadLimits = DEFAULT_LIMITS,
+):
     """Decodes the frames `indices` of a video.
 
     Args:
-        source: path, http(s) URL, bytes, binary file object, or a dictionary with "path" and/or "bytes".
+        source: path, http(s) URL, another address that fsspec knows (`hf://`, `zip://MEMBER::ARCHIVE`), bytes, binary
+            file object, or a dictionary with "path" and/or "bytes".
         indices: frame numbers in presentation order, in any order and with repeats, or a function that is called with
             `metadata=SeekableMetadata` and returns them (it is called again if the number of frames or the key frames
             turn out to differ from what the file says). Default: all frames.
         short_side: scale frames down (bilinear, antialiased) before they are converted to RGB so that the shorter side
             has this many pixels; smaller frames are left as they are. Default: native size.
         threads: decoder threads; 0 lets libav choose. Default: 1 inside DataLoader and other worker processes, else 0.
+        limits: of time and size, for what is downloaded or unpacked. Default: 300 seconds, 1 GiB.
 
     Returns:
         uint8 array (len(indices), height, width, 3), RGB, turned upright as the file's display matrix says (the sample
@@ -53,7 +63,7 @@ def read_video(source, indices=None, *, short_side: int | None = None, threads: 
     """
     if short_side is not None and short_side < 1:
         raise ValueError(f"short_side must be a positive number of pixels, got {short_side}")
-    with opened_video(source, threads) as video:
+    with opened_video(source, threads, limits) as video:
         for timeline in timelines(video):
             metadata = _metadata(video, timeline)
             numbers = _frame_numbers(indices, SeekableMetadata(**metadata, key_frames=timeline.key_frames))
@@ -67,9 +77,9 @@ def read_video(source, indices=None, *, short_side: int | None = None, threads: 
         raise VideoDecodeError(video.name, _unreachable(numbers, timeline))
 
 
-def probe_video(source) -> VideoMetadata:
-    """Counts the frames of a video and decodes the first: sources, metadata and errors as of `read_video`."""
-    metadata = read_video(source, [0])[1]
+def probe_video(source, limits: DownloadLimits = DEFAULT_LIMITS) -> VideoMetadata:
+    """Counts the frames of a video and decodes the first: sources, limits, metadata and errors as of `read_video`."""
+    metadata = read_video(source, [0], limits=limits)[1]
     metadata.frames_indices = None
     return metadata
 

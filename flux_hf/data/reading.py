@@ -6,6 +6,7 @@ import numpy as np
 
 from flux_hf.processing.frame_sampling_fluxvit import cut, snap_to_key_frames
 from flux_hf.processing.video_decoding_fluxvit import SeekableMetadata, read_video
+from flux_hf.processing.video_source_fluxvit import source_name
 
 
 def read_clip(
@@ -43,4 +44,5 @@ def read_clip(
 
 def row_name(row: dict, index: int) -> str:
     """What messages call a row: the path of its video, or the number of the row."""
-    return str(row["video"].get("path") or f"row {index}")
+    path = row["video"].get("path")
+    return source_name(path) if path else f"row {index}"
