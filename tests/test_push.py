@@ -3,11 +3,13 @@
 The client runs in processes of its own, forks of one: huggingface_hub reads the Hub's address when it is imported.
 """
 
+import io
 import json
 import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,9 @@ import yaml
 
 from flux_hf import FluxVideoProcessor, FluxViTForVideoClassification
 from tests import tiny_pretraining
+from tests.hub_repository import File, Repository
 from tests.hub_server import HubServer
+from tests.video_files import encode_video
 from tests.warm_python import WarmPython
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -74,6 +78,7 @@ print(json.dumps(feature[0].tolist()))
 
 TRAIN = """
 import sys
+import zipfile
 import torch
 from transformers import Trainer, TrainingArguments
 from flux_hf import FluxVideoProcessor, FluxViTForVideoClassification
@@ -316,3 +321,32 @@ def test_trainer_pushes(hub, client, tiny_checkpoint, tmp_path):
     pushed = hub.model("me/by-hand").files()
     assert pushed["model.safetensors"] == files["model.safetensors"]
     assert "training_args.bin" not in pushed
+
+
+READ = """
+import json, sys
+from flux_hf.processing.video_decoding_fluxvit import read_video
+for address in sys.argv[1:]:
+    try:
+        print(json.dumps(read_video(address, [3])[0].shape))
+    except ValueError as error:
+        print(json.dumps(f"{type(error).__name__}: {error}"))
+"""
+
+
+def test_videos_on_the_hub(hub, client):
+    clip, archive = encode_video(10), io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("a/x.mp4", clip)
+    hub.repositories["datasets", "me/set"] = Repository(private=True)
+    hub.repositories["datasets", "me/set"].commit(
+        "main", {"clips/x.mp4": File(clip, lfs=True), "v.zip": File(archive.getvalue(), lfs=True)}, "clips"
+    )
+    addresses = ("clips/x.mp4", "v.zip", "gone.mp4")
+    addresses = [f"hf://datasets/me/set/{name}" for name in addresses]
+    addresses[1] = f"zip://a/x.mp4::{addresses[1]}"
+    found, zipped, missing = map(json.loads, succeed(client(READ, *addresses)).splitlines()[-3:])
+    assert found == zipped == [1, 96, 128, 3]
+    assert missing.startswith(f"VideoDecodeError: Cannot decode {addresses[2]}: it cannot be opened: FileNotFoundError")
+    refused = json.loads(succeed(client(READ, addresses[0], token=WRONG_TOKEN)).splitlines()[-1])
+    assert refused.startswith("VideoDecodeError: ") and "401" in refused
