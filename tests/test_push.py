@@ -11,6 +11,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from threading import Event
 
 import pytest
 import torch
@@ -282,6 +283,30 @@ def test_a_hub_that_is_not_there(tiny_checkpoint, tmp_path):
     assert_no_token_in(output + errors)
     assert process.returncode == 1
     assert "cannot reach the Hub at http://127.0.0.1:9" in last_line(errors)
+
+
+@pytest.mark.parametrize("silent", ["/whoami", pytest.param("/commit/", marks=pytest.mark.slow)])
+def test_a_hub_that_does_not_answer(hub, client, tiny_checkpoint, silent):
+    silence = Event()
+    hub.interrupt = lambda method, path: silent in path and silence.wait(60)
+    done = client(PUSH, tiny_checkpoint, "me/tiny", "--timeout", "0.3")
+    silence.set()
+    assert done.returncode == 1
+    said = f"cannot reach the Hub at {hub.url}: no answer in 0.3 s (--timeout); run the command again"
+    assert last_line(done.stderr) == f"flux-hf push: error: {said}"
+
+
+@pytest.mark.slow
+def test_uploads_that_are_cut_each_time(hub, client, tiny_checkpoint):
+    hub.interrupt = lambda method, path: (method, path[:5]) == ("PUT", "/lfs/")
+    done = client(PUSH, tiny_checkpoint, "me/tiny")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert f"the upload to {hub.url} failed: Error while uploading 'model.safetensors'" in last_line(done.stderr)
+    assert hub.count("PUT", "/lfs/") == 6
+
+    hub.interrupt = None
+    succeed(client(PUSH, tiny_checkpoint, "me/tiny"))
+    assert hub.model("me/tiny").files()["model.safetensors"] == (tiny_checkpoint / "model.safetensors").read_bytes()
 
 
 @pytest.mark.slow
