@@ -72,5 +72,5 @@ class PushOptions:
     keep_readme: bool = field(default=False, metadata={"help": "Upload the folder's README.md, not a generated card."})
     timeout: float = field(
         default=60.0,
-        metadata={"help": "Seconds without a word from the Hub. Uploads are then tried again, five times."},
+        metadata={"help": "Seconds without a word from the Hub; an upload is tried again for some minutes."},
     )
