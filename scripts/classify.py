@@ -6,7 +6,14 @@ from pathlib import Path
 
 from flux_hf.checkpoints import checkpoint_path, example_clips
 from flux_hf.cli import run_command
-from flux_hf.options import check_at_least, check_checkpoints, naming_option, parse_options
+from flux_hf.options import (
+    check_at_least,
+    check_checkpoints,
+    decoding_option,
+    decoding_setting,
+    naming_option,
+    parse_options,
+)
 
 
 @dataclass
@@ -19,6 +26,7 @@ class ClassifyOptions:
     token_budgets: list[int] | None = field(
         default=None, metadata={"help": "Token budgets. Default: those of the model's heads."}
     )
+    decoding: str | None = decoding_option("Frames")
     top_k: int = field(default=3, metadata={"help": "Labels to print."})
     download_seconds: float | None = field(
         default=None, metadata={"help": "Seconds for all transfers of one video. Default: 300."}
@@ -43,7 +51,7 @@ def main(argv: list[str] | None = None) -> None:
         raise ValueError("--show draws one video: give exactly one path or URL, and no --demo")
     if options.show and not Path(options.show).parent.is_dir():
         raise ValueError(f"--show {options.show}: there is no folder {Path(options.show).parent}")
-    check_at_least(1, options, "token_budgets", "top_k", "download_bytes")
+    check_at_least(1, options, "token_budgets", "top_k", "download_seconds", "download_bytes")
     from transformers import AutoModelForVideoClassification, AutoVideoProcessor
 
     from flux_hf import VideoDecodeError
@@ -61,7 +69,7 @@ def main(argv: list[str] | None = None) -> None:
         model = AutoModelForVideoClassification.from_pretrained(checkpoint, **loading).eval()
         downloads = {name: getattr(options, name) for name in ("download_seconds", "download_bytes")}
         given = {name: value for name, value in downloads.items() if value is not None}
-        processor = AutoVideoProcessor.from_pretrained(checkpoint, **loading, **given)
+        processor = AutoVideoProcessor.from_pretrained(checkpoint, **loading, **decoding_setting(options), **given)
     budgets = options.token_budgets or model.config.head_token_budgets
 
     examples = {path: label for label, path in example_clips().items()} if options.demo else {}
