@@ -8,7 +8,7 @@ protocol, and then only that one is opened; the content of a file opens nothing.
 
 import io
 import os
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from inspect import iscoroutinefunction
 
 from .video_http_fluxvit import DEFAULT_LIMITS, DownloadError, DownloadLimits
@@ -84,34 +84,30 @@ def opened_source(source, limits: DownloadLimits = DEFAULT_LIMITS):
         source = source.get("path") if content is None else content
         if source is None:
             raise VideoDecodeError(name, 'the dictionary holds neither "path" nor "bytes"')
-    path = None
-    if isinstance(source, (str, os.PathLike)):
-        path = local_path(source) if isinstance(source, str) else os.fsdecode(source)
-    if path is not None:
-        _check_file(path, name)
-        try:
-            path.encode()
-        except UnicodeEncodeError:
-            with open(path, "rb") as file:
-                yield _ReadOnly(file, name)
-        else:
-            yield f"file:{os.path.abspath(path)}"
-    elif isinstance(source, str):
-        with _failures(name):
-            file = open_address(source, limits)
-        with file:
-            yield _ReadOnly(file, name)
-    elif isinstance(source, (bytes, bytearray, memoryview)):
-        yield _ReadOnly(io.BytesIO(source), name)
-    elif hasattr(source, "read"):
-        with _failures(name):
-            file = _seekable(source, name, limits)
-        yield _ReadOnly(file, name)
-    else:
+    if not is_video_source(source):
         raise TypeError(
             "a video must be a path, an http(s) URL or another address, bytes, a binary file object or a dictionary "
             f"with 'path' or 'bytes', got {type(source).__name__}"
         )
+    path = local_path(source) if isinstance(source, str) else None
+    if isinstance(source, os.PathLike):
+        path = os.fsdecode(source)
+    if path is not None:
+        _check_file(path, name)
+        if _is_unicode(path):
+            yield f"file:{os.path.abspath(path)}"
+            return
+    with ExitStack() as opened:
+        if path is not None:
+            file = opened.enter_context(open(path, "rb"))
+        elif isinstance(source, (bytes, bytearray, memoryview)):
+            file = io.BytesIO(source)
+        else:
+            with _failures(name):
+                file = open_address(source, limits) if isinstance(source, str) else _seekable(source, name, limits)
+            if isinstance(source, str):
+                opened.enter_context(file)
+        yield opened.enter_context(_read_only(file, name))
 
 
 @contextmanager
@@ -127,37 +123,73 @@ def _failures(name: str):
         raise VideoDecodeError(name, f"the file object cannot be read: {said(error)}") from error
 
 
+@contextmanager
+def _read_only(file, name: str):
+    """`_ReadOnly` for a context in which nothing but its failure counts, once it failed."""
+    reader = _ReadOnly(file, name)
+    try:
+        if not reader.read(1):
+            raise VideoDecodeError(name, "there are no bytes to read")
+        reader.seek(0)
+        yield reader
+    except Exception:
+        if reader.failure is not None:
+            raise reader.failure from reader.failure.__cause__
+        raise
+    if reader.failure is not None:
+        raise reader.failure
+
+
 class _ReadOnly:
     """All that libav sees of a file object: bytes. PyAV would go by its `mode` and `writable`, and trust that `read`
     gives no more than it was asked for.
 
-    Raises:
-        VideoDecodeError: there are no bytes, or no bytes but something else; also whatever the file object raises.
+    Whatever the file object raises becomes a VideoDecodeError, `failure`. From then on there seem to be no more bytes:
+    PyAV prints a second exception that comes before the first has gone through libav.
     """
 
     def __init__(self, file, name: str):
-        self._file, self.name = file, name
-        if not self.read(1):
-            raise VideoDecodeError(name, "there are no bytes to read")
-        self.seek(0)
+        self._file, self.name, self.failure = file, name, None
 
     def read(self, size: int) -> bytes:
-        with _failures(self.name):
-            part = self._file.read(size)
+        return self._tried(lambda: self._read(size), b"")
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._tried(lambda: self._seek(offset, whence), 0)
+
+    def tell(self) -> int:
+        return self._tried(self._file.tell, 0)
+
+    def _tried(self, action, otherwise):
+        if self.failure is not None:
+            return otherwise
+        try:
+            with _failures(self.name):
+                return action()
+        except VideoDecodeError as error:
+            self.failure = error
+            raise
+
+    def _read(self, size: int) -> bytes:
+        part = self._file.read(size)
         if not isinstance(part, (bytes, bytearray, memoryview)):
             raise VideoDecodeError(self.name, f"the file object gives {type(part).__name__}, not bytes")
         if len(part) > size:
             raise VideoDecodeError(self.name, f"the file object gives {len(part)} bytes where {size} are asked for")
         return bytes(part)
 
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        with _failures(self.name):
-            self._file.seek(offset, whence)
-            return self._file.tell()
+    def _seek(self, offset: int, whence: int) -> int:
+        self._file.seek(offset, whence)
+        return self._file.tell()
 
-    def tell(self) -> int:
-        with _failures(self.name):
-            return self._file.tell()
+
+def _is_unicode(path: str) -> bool:
+    """Whether a path can be given to libav; others hold bytes that are no UTF-8."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _check_file(path: str, name: str):

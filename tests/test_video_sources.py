@@ -131,6 +131,11 @@ class Breaking(Seeker):
             raise KeyError("the line is cut")
         return super().read(size)
 
+    def seek(self, offset: int, whence: int = 0):
+        if offset > 50_000:
+            raise KeyError("the line is cut")
+        super().seek(offset, whence)
+
 
 class Asynchronous(Seeker):
     async def read(self, size: int = -1):
@@ -157,11 +162,12 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-def test_file_objects_that_cannot_be_read(clip, kind):
+def test_file_objects_that_cannot_be_read(clip, kind, capfd):
     make, reason = BROKEN[kind]
     with pytest.raises(VideoDecodeError, match=re.escape(reason)):
         read_video(make(clip))
     assert read_numbers(read_video(clip, [3])[0]) == [3]  # nothing of that error is left in PyAV
+    assert capfd.readouterr().err == ""
 
 
 def test_a_bound_on_what_is_read_whole(clip):
