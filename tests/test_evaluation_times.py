@@ -94,7 +94,7 @@ def test_two_parts_of_one_video(film, model, processor, views, mode):
 
 
 def numbers_seen(path, processor, frames: int, views: Views, **times) -> list[list[int]]:
-    (framing,), pixels = read_views(str(path), processor, [(None, Grid(frames, 48))], views, **times)
+    (framing,), pixels, _ = read_views(str(path), processor, [(None, Grid(frames, 48))], views, **times)
     pictures = (pixels[framing] * STD + MEAN).mul(255).permute(0, 1, 3, 4, 2)
     return [read_numbers(clip.numpy()) for clip in pictures]
 
