@@ -29,7 +29,7 @@ def decode_clip(
             segment of `segment_bounds`; the nearest intact frame of the segment stands in for a damaged one.
         short_side: larger frames are scaled down to this short side, in pixels, while they are converted.
         snap_to_keyframes: `choose` takes one frame from each of equal segments; move it to the nearest key frame of its
-            segment, where there is one (`snap_to_key_frames`).
+            segment, where that leaves out frames (`snap_to_key_frames`).
 
     Returns:
         uint8 array (frames, height, width, 3), RGB, and what `read_video` says of the video.
