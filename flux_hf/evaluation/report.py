@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from flux_hf.files import whole_file
 from flux_hf.processing.grid_fluxvit import as_grid
 from flux_hf.tables import table
 
@@ -46,7 +47,8 @@ def plot_accuracy(result: dict, path: str | Path):
     axes.margins(x=0.18, y=0.15)
     axes.set(xlabel="GMACs x views", ylabel="top-1 accuracy, %")
     axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=150)
+    with whole_file(path) as partial:
+        figure.savefig(partial, dpi=150)
     plt.close(figure)
 
 
