@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from .cropping_fluxvit import crops_along_longer_side
-from .frame_sampling_fluxvit import cut, sample_segments, segment_middles
+from .frame_sampling_fluxvit import cut, intact_frames, sample_segments, segment_middles
 from .grid_fluxvit import Framing, Grid
 from .video_batch_fluxvit import flat_videos
 
@@ -55,10 +55,11 @@ def clip_frames(total: int, num_frames: int, views: Views) -> np.ndarray:
 
 def frames_to_decode(metadata, num_frames: int, views: Views, decoding: str) -> np.ndarray:
     """Frame numbers (clips, num_frames): one clip of "middles" is what the processor takes with `decoding`,
-    several clips and "ticks" are those of the protocol, see `clip_frames`."""
+    several clips and "ticks" are those of the protocol, see `clip_frames`; of all `intact_frames`."""
     if views.num_clips == 1 and views.clip_sampling == "middles":
         return sample_segments(metadata, num_frames, decoding)[None]
-    return clip_frames(metadata.total_num_frames, num_frames, views)
+    clips = clip_frames(metadata.total_num_frames, num_frames, views)
+    return np.stack([intact_frames(numbers, metadata) for numbers in clips])
 
 
 def check_processor(processor, views: Views):

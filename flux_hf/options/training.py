@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from flux_hf.options.decoding import decoding_option
+
 
 @dataclass
 class FinetuneOptions:
@@ -57,6 +59,7 @@ class FinetuneOptions:
         default=None, metadata={"help": "With size: grid of evaluation and of the saved processor, at every budget."}
     )
     size: int | None = field(default=None, metadata={"help": "Side of that grid in pixels. Default: the processor's."})
+    decoding: str | None = decoding_option("Frames of evaluation and of the saved processor")
     overwrite: bool = field(
         default=False, metadata={"help": "Begin anew where output_dir holds another run; deletes its checkpoints."}
     )
