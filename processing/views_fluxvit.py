@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from transformers.video_utils import VideoMetadata
 
 from .cropping_fluxvit import crops_along_longer_side
 from .frame_sampling_fluxvit import cut, intact_frames, sample_segments, segment_middles
@@ -85,7 +86,7 @@ def read_views(
     start: float | None = None,
     end: float | None = None,
     num_frames: int | None = None,
-) -> tuple[list[Framing], dict[Framing, torch.Tensor]]:
+) -> tuple[list[Framing], dict[Framing, torch.Tensor], VideoMetadata]:
     """Decode a video once and make all its views in all framings that are wanted of it.
 
     Args:
@@ -97,8 +98,8 @@ def read_views(
         num_frames: instead of the grids' number of frames.
 
     Returns:
-        the framing of each that is wanted, and framing -> pixels (clips * crops, frames, channels, height, width), clip
-        by clip.
+        the framing of each that is wanted; framing -> pixels (clips * crops, frames, channels, height, width), clip
+        by clip; and what `take_frames` says of the video.
 
     Raises:
         VideoDecodeError: the video cannot be read, or has no frame between the times.
@@ -125,7 +126,7 @@ def read_views(
         crops = _crops(frames[np.searchsorted(decoded, needed)], processor, framing, views.num_crops)
         places = np.searchsorted(needed, clips)
         pixels[framing] = torch.stack([crop[place] for place in places for crop in crops])
-    return framings, pixels
+    return framings, pixels, metadata
 
 
 def _crops(frames, processor, framing: Framing, num_crops: int) -> list[torch.Tensor]:

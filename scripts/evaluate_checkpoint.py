@@ -125,6 +125,8 @@ def _write(result: dict, output: Path | None):
     print(markdown_table(result))
     for entry in result["unreadable"]:
         print(f"unreadable: {entry['reason']}", file=sys.stderr)
+    for entry in result["damaged"]:
+        print(f"damaged: {entry['video']}, others stand in for {entry['replaced_frames']} frames", file=sys.stderr)
     if output is None:
         return
     write_json(output, result)

@@ -230,7 +230,7 @@ def test_metadata_can_be_handed_in_again():
 def test_one_decoding_serves_all_grids_and_crops_of_an_evaluation(fed):
     data = encode_video(240, height=60, width=120, options={"g": "10", "sc_threshold": "0"})
     processor = FluxVideoProcessor(patch_size=8)
-    _, pixels = read_views(data, processor, [(None, Grid(4, 40)), (None, Grid(6, 32))], Views(num_crops=3))
+    _, pixels, _ = read_views(data, processor, [(None, Grid(4, 40)), (None, Grid(6, 32))], Views(num_crops=3))
     assert {framing.grid: tuple(views.shape) for framing, views in pixels.items()} == {
         (4, 40): (3, 4, 3, 40, 40),
         (6, 32): (3, 6, 3, 32, 32),

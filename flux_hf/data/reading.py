@@ -8,13 +8,18 @@ from flux_hf.processing.frame_sampling_fluxvit import SeekableMetadata, cut, int
 from flux_hf.processing.video_decoding_fluxvit import read_video
 
 
-def read_clip(
+def read_clip(row: dict, choose: Callable[[int], np.ndarray], **options) -> np.ndarray:
+    """The frames of `decode_clip` alone."""
+    return decode_clip(row, choose, **options)[0]
+
+
+def decode_clip(
     row: dict,
     choose: Callable[[int], np.ndarray],
     *,
     short_side: int | None = None,
     snap_to_keyframes: bool = False,
-) -> np.ndarray:
+) -> tuple[np.ndarray, SeekableMetadata]:
     """Decode chosen frames of a row.
 
     Args:
@@ -26,7 +31,7 @@ def read_clip(
             segment, where there is one (`snap_to_key_frames`).
 
     Returns:
-        uint8 array (frames, height, width, 3), RGB.
+        uint8 array (frames, height, width, 3), RGB, and what `read_video` says of the video.
 
     Raises:
         VideoDecodeError: the video cannot be read, or ends before its start time.
@@ -39,7 +44,7 @@ def read_clip(
             numbers = snap_to_key_frames(numbers, part.total_num_frames, part.key_frames)
         return first + intact_frames(numbers, part)
 
-    return read_video(row["video"], indices, short_side=short_side)[0]
+    return read_video(row["video"], indices, short_side=short_side)
 
 
 def row_name(row: dict, index: int) -> str:
