@@ -134,11 +134,9 @@ class _Reader:
         self.data, self.original = data, original
         self.counts, self.found = Counter(read=0, refused=0, undetectable=0), []
         self.shown: dict[int, set[int]] = {}
-        try:
-            plain = _plain_decode(data)
-        except (av.error.FFmpegError, IndexError):
-            plain = []
-        self.plain = [(picture.tobytes(), self.number_if_right(picture), tainted) for picture, tainted in plain]
+        self.plain = [
+            (picture.tobytes(), self.number_if_right(picture), tainted) for picture, tainted in _plain_decode(data)
+        ]
         self.all_right = [number for _, number, tainted in self.plain if not tainted] == list(range(len(original)))
 
     def number_if_right(self, picture: np.ndarray) -> int | None:
@@ -216,19 +214,23 @@ class _Reader:
 def _plain_decode(data: bytes) -> list[tuple[np.ndarray, bool]]:
     """All pictures in the order they come, with one thread; whether an error came between the last key frame and it."""
     pictures, tainted = [], False
-    with av.open(io.BytesIO(data), metadata_errors="ignore") as container:
-        stream = container.streams.video[0]
-        stream.thread_type, stream.codec_context.thread_count = "SLICE", 1
-        for packet in container.demux(stream):
-            tainted |= packet.is_corrupt
-            try:
-                frames = packet.decode()
-            except av.error.FFmpegError:
-                tainted = True
-                continue
-            for frame in frames:
-                tainted = frame.is_corrupt or (tainted and not frame.key_frame)
-                pictures.append((frame.to_ndarray(format="rgb24"), tainted))
+    try:
+        with av.open(io.BytesIO(data), metadata_errors="ignore") as container:
+            streams = [stream for stream in container.streams.video if stream.codec_context is not None]
+            for stream in streams[:1]:
+                stream.thread_type, stream.codec_context.thread_count = "SLICE", 1
+                for packet in container.demux(stream):
+                    tainted |= packet.is_corrupt
+                    try:
+                        frames = packet.decode()
+                    except av.error.FFmpegError:
+                        tainted = True
+                        continue
+                    for frame in frames:
+                        tainted = frame.is_corrupt or (tainted and not frame.key_frame)
+                        pictures.append((frame.to_ndarray(format="rgb24"), tainted))
+    except (av.error.FFmpegError, IndexError):  # IndexError: of PyAV, where a stream appears while reading
+        pass
     return pictures
 
 
