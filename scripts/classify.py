@@ -4,7 +4,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flux_hf.checkpoints import checkpoint_path, example_clips
+from flux_hf.checkpoints import check_weights, checkpoint_path, example_clips
 from flux_hf.cli import run_command
 from flux_hf.options import check_at_least, check_checkpoints, naming_option, parse_options
 
@@ -51,6 +51,7 @@ def main(argv: list[str] | None = None) -> None:
     checkpoint = checkpoint_path(options.checkpoint)
     with no_bars_for_folders(checkpoint), naming_option("checkpoint", options.checkpoint):
         model = AutoModelForVideoClassification.from_pretrained(checkpoint, **loading).eval()
+        check_weights(model, checkpoint)
         processor = AutoVideoProcessor.from_pretrained(checkpoint, **loading)
     budgets = options.token_budgets or model.config.head_token_budgets
 

@@ -2,17 +2,21 @@
 that works. Nothing is computed or allocated before."""
 
 import json
+import pathlib
+import shutil
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoVideoProcessor
 
 from flux_hf import FluxVideoProcessor, FluxViTConfig, FluxViTForPreTraining, FluxViTForVideoClassification
-from flux_hf.checkpoints import default_checkpoint
+from flux_hf.checkpoints import default_checkpoint, example_clips
 from flux_hf.options.recipes import model_config_path
+from flux_hf.scripts import classify
 
 EVIL = [
     *(-1, 0, 1, 7, 99, 1.5, 10**5, 10**6, 10**9, 10**18, 10**30, -1e5, 1e-300, 1e308),
@@ -98,3 +102,45 @@ def test_every_way_in(tmp_path):
         FluxVideoProcessor()(CLIP, token_budget=10**18)
     with pytest.raises(ValueError, match="fps=1000"):
         FluxVideoProcessor()(CLIP, fps=1000, video_metadata={"total_num_frames": 4, "fps": 0.01})
+
+
+@pytest.fixture
+def copied(tmp_path):
+    shutil.copytree(CHECKPOINT, tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def a_pickle_with_code(folder: Path):
+    (folder / "model.safetensors").unlink()
+    torch.save({"a": torch.zeros(1), "b": pathlib.PurePosixPath}, folder / "pytorch_model.bin")
+
+
+def numbers_that_are_none(folder: Path):
+    weights = load_file(folder / "model.safetensors")
+    weights["classifiers.0.bias"] = weights["classifiers.0.bias"] * float("nan")
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def half(folder: Path):
+    (folder / "model.safetensors").write_bytes((CHECKPOINT / "model.safetensors").read_bytes()[:9999])
+
+
+@pytest.mark.parametrize(
+    ("damage", "word"),
+    [
+        (half, "model.safetensors is damaged"),
+        (a_pickle_with_code, "accepted is model.safetensors"),
+        (numbers_that_are_none, "classifiers.0.bias holds numbers that are not finite"),
+        (lambda folder: (folder / "config.json").write_text("[1]"), "config.json holds no JSON object"),
+        (lambda folder: (folder / "config.json").write_text("[" * 100_000), "config.json is damaged"),
+        (lambda folder: (folder / "config.json").write_text(json.dumps(SIZES | {"patch_size": 0})), "patch_size"),
+        (lambda folder: (folder / "video_preprocessor_config.json").write_text("7"), "config.json holds no JSON"),
+    ],
+)
+def test_commands_say_what_is_wrong_with_a_checkpoint(damage, word, copied):
+    """One line: the option, the file, and nothing that PyTorch advises."""
+    damage(copied)
+    clip = next(iter(example_clips().values()))
+    with pytest.raises(ValueError, match=word) as found:
+        classify.main([clip, "--checkpoint", str(copied), "--token_budgets", "64"])
+    assert f"--checkpoint {copied}" in str(found.value) and "weights_only" not in str(found.value)

@@ -8,7 +8,7 @@ class ConvertOptions:
     """What to convert into what."""
 
     checkpoint: str = field(
-        metadata={"help": "The .pth or .safetensors file: FluxViT, InternVideo2 (distilled), UMT or VideoMAE."}
+        metadata={"help": "A .pth or .safetensors file: FluxViT, InternVideo2 (distilled), UMT, VideoMAE."}
     )
     output_dir: str = field(metadata={"help": "Folder to write."})
     label_names: str | None = field(

@@ -1,12 +1,18 @@
 """The parser of real command lines. Importing it imports Transformers."""
 
+import reprlib
 from argparse import Action, ArgumentError
 from collections.abc import Callable
+from numbers import Integral, Real
+from os import PathLike
 from typing import NoReturn
 
 from transformers import HfArgumentParser
 
 from flux_hf.options.errors import did_you_mean
+
+ACCEPTED = {int: Integral, float: Real, str: (str, PathLike)}
+"""By the type of an option: the types of values in a recipe. A number that is not a number is none."""
 
 
 class OptionParser(HfArgumentParser):
@@ -21,6 +27,20 @@ class OptionParser(HfArgumentParser):
     def names(self) -> list[str]:
         """Names of all options, as in recipes."""
         return [action.dest for action in self._actions]
+
+    def set_defaults(self, **values) -> None:
+        """As in argparse, which converts text; other values, as a recipe has them, must be what the option takes."""
+        for action in self._actions:
+            value = values.get(action.dest)
+            if value is None or isinstance(value, str) or action.type not in ACCEPTED:
+                continue
+            entries = value if action.nargs in ("+", "*") and isinstance(value, (list, tuple)) else [value]
+            if action.nargs in ("+", "*") and entries is not value:
+                self.fail(f"--{action.dest} takes a list, got {reprlib.repr(value)}")
+            for entry in entries:
+                if not isinstance(entry, ACCEPTED[action.type]) or isinstance(entry, bool) or entry != entry:
+                    self.fail(f"--{action.dest} takes {action.type.__name__} values, got {reprlib.repr(entry)}")
+        super().set_defaults(**values)
 
     def error(self, message: str) -> NoReturn:
         self.fail(message)
