@@ -7,6 +7,7 @@ from pathlib import Path
 from flux_hf.checkpoints import check_weights, checkpoint_path, example_clips
 from flux_hf.cli import run_command
 from flux_hf.options import check_at_least, check_checkpoints, naming_option, parse_options
+from flux_hf.tables import printable
 
 
 @dataclass
@@ -59,11 +60,11 @@ def main(argv: list[str] | None = None) -> None:
     right, all_read = 0, True
     for video in [*examples, *options.videos]:
         expected = examples.get(video)
-        print(f"\n{Path(video).name}   (expected: {expected})" if expected else f"\n{video}")
+        print(f"\n{Path(video).name}   (expected: {expected})" if expected else f"\n{printable(video, None)}")
         try:
             results = [classify(video, model, processor, budget, options.top_k) for budget in budgets]
         except VideoDecodeError as error:
-            print(f"flux-hf classify: error: {error}", file=sys.stderr)
+            print(f"flux-hf classify: error: {printable(error, None)}", file=sys.stderr)
             all_read = False
             continue
         for result in results:
@@ -79,7 +80,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _line(result, expected: str | None) -> str:
-    labels = ", ".join(f"{name} {score:.2f}" for name, score in result.labels)
+    labels = ", ".join(f"{printable(name)} {score:.2f}" for name, score in result.labels)
     mark = "" if expected is None else ("ok  " if result.labels[0][0] == expected else "MISS ")
     return (
         f"  {mark}budget {result.token_budget:>4}: {labels} | grid {result.grid}, "

@@ -16,6 +16,7 @@ from flux_hf.options import (
     naming_option,
     parse_options,
 )
+from flux_hf.tables import printable
 
 
 @dataclass
@@ -130,7 +131,7 @@ def _write(result: dict, output: Path | None):
 
     print(markdown_table(result))
     for entry in result["unreadable"]:
-        print(f"unreadable: {entry['reason']}", file=sys.stderr)
+        print(f"unreadable: {printable(entry['reason'], None)}", file=sys.stderr)
     if output is None:
         return
     write_json(output, result)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from flux_hf.processing.grid_fluxvit import as_grid
-from flux_hf.tables import table
+from flux_hf.tables import markdown, table
 
 
 def markdown_table(result: dict) -> str:
@@ -15,7 +15,7 @@ def markdown_table(result: dict) -> str:
         rows.append([budget, as_grid(figures["grid"]), f"{figures['gmacs_x_views']:.3f}", top1_in_percent(figures)])
         rows[-1] += [_percent(figures["top5"]), _percent(figures["mean_class"])]
     head = ["tokens", "grid", f"GMACs x {count}", "top-1 (95 % interval)", "top-5", "mean class"]
-    split = f"split {result['split']}: " if "split" in result else ""
+    split = f"split {markdown(result['split'])}: " if "split" in result else ""
     return (
         f"{split}{counted(result['num_videos'], 'video')}, {len(result['unreadable'])} unreadable, "
         f"{counted(views['num_clips'], 'clip')} x {counted(views['num_crops'], 'crop')}\n\n"

@@ -12,8 +12,7 @@ from huggingface_hub.utils import httpx
 from transformers import AutoConfig, AutoModel, AutoModelForVideoClassification, AutoVideoProcessor
 
 from flux_hf.checkpoints import check_weights, checkpoint_path, reading_weights
-from flux_hf.files import read_json
-from flux_hf.hub.model_card import build_model_card
+from flux_hf.hub.model_card import build_model_card, read_evaluation
 from flux_hf.latency import forward_latency
 from flux_hf.options.checkpoints import PushOptions
 from flux_hf.options.recipes import read_recipe
@@ -118,7 +117,7 @@ def _card(folder: Path, options: PushOptions, is_classifier: bool) -> str:
         options.repo_id,
         model,
         processor,
-        evaluations=[read_json(path) for path in options.evaluations],
+        evaluations=[read_evaluation(path) for path in options.evaluations],
         recipe=read_recipe(options.recipe) if options.recipe else None,
         latency=forward_latency(model, processor, sorted(budgets)) if options.measure_latency else None,
     )

@@ -9,11 +9,12 @@ from typing import NoReturn
 
 from flux_hf.checkpoints import checkpoint_path, reading_weights
 from flux_hf.files import read_json
+from flux_hf.tables import printable
 
 
 def usage_error(usage: str, message: str, help_command: str) -> NoReturn:
     """End the program with exit code 2 and three lines: usage, what was wrong, where the help is."""
-    message = " ".join(message.split())
+    message = printable(" ".join(message.split()), None)
     print(f"usage: {usage}\nerror: {message}\nhint: {help_command}", file=sys.stderr)
     raise SystemExit(2)
 
