@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import io
 import os
 import subprocess
 import sys
@@ -251,7 +252,7 @@ def test_names_cannot_steer_a_terminal(monkeypatch):
     output = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr("sys.stdout", output)
     with pytest.raises(SystemExit) as stop:
-        run_command("flux-hf x", refuses)
+        cli.run_command("flux-hf x", refuses)
     output.flush()
     assert stop.value.code == r"flux-hf x: error: no label \x1b[2J here"
     assert output.buffer.getvalue() == rb"gr\xf6\xdfe" + b"\n"
