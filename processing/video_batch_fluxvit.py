@@ -2,13 +2,18 @@
 
 import reprlib
 from collections.abc import Mapping
+from dataclasses import fields
 
 import numpy as np
 import torch
 from transformers.image_utils import is_pil_image
 from transformers.video_utils import VideoMetadata, get_video_size
 
+from .frame_sampling_fluxvit import SeekableMetadata
 from .video_source_fluxvit import is_video_source
+
+OF_DECODING = {field.name for field in fields(SeekableMetadata)} - {field.name for field in fields(VideoMetadata)}
+"""What is known of a file and not of the frames taken from it."""
 
 EXPECTED = (
     "a video must be a path, an http(s) URL, bytes, a binary file object, a dictionary with 'path' or 'bytes', an "
@@ -60,7 +65,7 @@ def batched_metadata(videos: list, video_metadata) -> list[VideoMetadata]:
 def _flat_metadata(value) -> list[VideoMetadata]:
     if isinstance(value, Mapping):
         try:
-            return [VideoMetadata(**value)]
+            return [VideoMetadata(**{name: value[name] for name in value if name not in OF_DECODING})]
         except TypeError as error:
             reason = str(error)[:200]
             raise ValueError(f"video_metadata {reprlib.repr(dict(value))}: {reason}") from error
