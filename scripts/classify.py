@@ -45,8 +45,8 @@ def main(argv: list[str] | None = None) -> None:
     from flux_hf.drawing import SUFFIXES, draw_classification
     from flux_hf.progress_bars import no_bars_for_folders
 
-    if options.show and not options.show.lower().endswith(SUFFIXES):
-        raise ValueError(f"--show must end in {' or '.join(SUFFIXES)}, got {options.show}")
+    if options.show and (Path(options.show).suffix.lower() not in SUFFIXES or Path(options.show).is_dir()):
+        raise ValueError(f"--show must end in {' or '.join(SUFFIXES)}, with a name before it, got {options.show}")
     check_checkpoints(checkpoint=options.checkpoint)
     loading = {"trust_remote_code": options.trust_remote_code}
     checkpoint = checkpoint_path(options.checkpoint)

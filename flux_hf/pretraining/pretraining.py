@@ -123,15 +123,15 @@ def copy_to_idle_heads(model: FluxViTForPreTraining, trained: list[int]) -> None
 
 def _check(options: PretrainOptions, args: FluxPreTrainingArguments) -> None:
     if options.model is None and options.model_config is None:
-        raise ValueError("give model (a checkpoint) or model_config (a name or JSON file, random weights)")
+        raise ValueError("give --model (a checkpoint) or --model_config (a name or JSON file, random weights)")
     if options.streaming and options.cache_dir:
-        raise ValueError("streaming reads videos as they come and cannot be combined with cache_dir")
+        raise ValueError("--streaming reads videos as they come and cannot be combined with --cache_dir")
     if args.snap_to_keyframes and options.cache_dir:
-        raise ValueError("snap_to_keyframes needs video files and cannot be combined with cache_dir")
+        raise ValueError("--snap_to_keyframes needs video files and cannot be combined with --cache_dir")
     if options.streaming and args.view_epochs is not None:
-        raise ValueError("view_epochs repeats the views of videos with numbers, streaming has none")
+        raise ValueError("--view_epochs repeats the views of videos with numbers, --streaming has none")
     if unknown := sorted(set(options.dataset_without_flip or []) - set(options.dataset)):
-        raise ValueError(f"dataset_without_flip names no data set of dataset: {', '.join(unknown)}")
+        raise ValueError(f"--dataset_without_flip names no data set of --dataset: {', '.join(unknown)}")
     if options.dataset_weights is not None:
         shares_of(options.dataset_weights, [1] * len(options.dataset))
     args.resume_from_checkpoint = checkpoint_to_resume(args.resume_from_checkpoint, args.output_dir)

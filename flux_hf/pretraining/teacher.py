@@ -262,7 +262,7 @@ def load_teacher(
         raise ValueError(f"the teacher {checkpoint} is a {kind} without code; there are: {', '.join(FAMILIES)}")
     if kind not in FAMILIES and not trust_remote_code:
         raise ValueError(
-            f"the teacher {checkpoint} ({kind}) comes with code of its own: give trust_remote_code to run it"
+            f"the teacher {checkpoint} ({kind}) comes with code of its own: give --trust_remote_code to run it"
         )
     processor = get_video_processor_config(checkpoint) or get_image_processor_config(checkpoint)
     if not {"image_mean", "image_std"} <= processor.keys():
