@@ -48,6 +48,13 @@ def read_state_dict(path: str | Path) -> dict[str, torch.Tensor]:
     for name, tensor in state_dict.items():
         if wrong := _no_weights(tensor):
             raise ValueError(f"{path}: the tensor {name[:100]!r} {wrong}")
+    storages = {
+        tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in state_dict.values()
+    }
+    if sum(storages.values()) > path.stat().st_size:  # older PyTorch fills up what a damaged file lacks
+        raise ValueError(
+            f"{path} is damaged: it lacks numbers of its tensors, which are {sum(storages.values())} bytes"
+        )
     return state_dict
 
 
