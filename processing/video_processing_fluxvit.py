@@ -198,6 +198,10 @@ class FluxVideoProcessor(BaseVideoProcessor):
     def from_dict(cls, video_processor_dict: dict, **kwargs):
         """As in every processor. Keys of a configuration that this version does not know are left out with a
         warning."""
+        if not isinstance(video_processor_dict, dict):
+            raise ValueError(
+                f"a configuration of {cls.__name__} must be a JSON object, got {video_processor_dict!r:.100}"
+            )
         known = cls.valid_kwargs.__annotations__
         unknown = [name for name in video_processor_dict if name not in known and not _beside_options(name)]
         if unknown:

@@ -98,6 +98,9 @@ def test_every_way_in(tmp_path):
     (tmp_path / "video_preprocessor_config.json").write_text(json.dumps(OPTIONS | {"resample": 99}))
     with pytest.raises(ValueError, match="resample"):
         AutoVideoProcessor.from_pretrained(tmp_path)
+    (tmp_path / "video_preprocessor_config.json").write_text("[1e999]")
+    with pytest.raises(ValueError, match="JSON object"):
+        FluxVideoProcessor.from_pretrained(tmp_path)
     with pytest.raises(ValueError, match="token_budget"):
         FluxVideoProcessor()(CLIP, token_budget=10**18)
     with pytest.raises(ValueError, match="fps=1000"):
