@@ -54,7 +54,11 @@ class VideoFile:
             raise
         self.stream.thread_type = "AUTO"
         self.stream.codec_context.thread_count = self.threads
-        self.stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
+        options = {"max_pixels": str(MOST_PIXELS)}
+        if self.threads != 1:
+            # A thread marks a picture as damaged too late for others to see; as an error damage cannot be missed.
+            options["err_detect"] = "explode"
+        self.stream.codec_context.options = options
         self.fresh, self.errors = True, 0
 
     def close(self):

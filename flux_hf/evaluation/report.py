@@ -21,6 +21,7 @@ def markdown_table(result: dict) -> str:
     split = f"split {markdown(result['split'])}: " if "split" in result else ""
     return (
         f"{split}{counted(result['num_videos'], 'video')}, {len(result['unreadable'])} unreadable, "
+        f"{len(result.get('damaged', []))} with damaged frames, "
         f"{counted(views['num_clips'], 'clip')} x {counted(views['num_crops'], 'crop')}\n\n"
         f"{table(head, rows, 'rlrr' + 'r' * (1 + has_top5))}\n"
     )
