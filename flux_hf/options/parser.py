@@ -3,16 +3,22 @@
 import reprlib
 from argparse import Action, ArgumentError
 from collections.abc import Callable
-from numbers import Integral, Real
-from os import PathLike
+from numbers import Integral, Number, Real
 from typing import NoReturn
 
 from transformers import HfArgumentParser
 
 from flux_hf.options.errors import did_you_mean
 
-ACCEPTED = {int: Integral, float: Real, str: (str, PathLike)}
-"""By the type of an option: the types of values in a recipe. A number that is not a number is none."""
+NUMBERS = {int: Integral, float: Real}
+
+
+def _is_value(entry, kind: type) -> bool:
+    """Options of type str may also take dictionaries and lists, as lr_scheduler_kwargs does, but no numbers. A number
+    that is not a number is none."""
+    if kind is str:
+        return isinstance(entry, bool) or not isinstance(entry, Number)
+    return isinstance(entry, NUMBERS[kind]) and not isinstance(entry, bool) and entry == entry
 
 
 class OptionParser(HfArgumentParser):
@@ -32,13 +38,13 @@ class OptionParser(HfArgumentParser):
         """As in argparse, which converts text; other values, as a recipe has them, must be what the option takes."""
         for action in self._actions:
             value = values.get(action.dest)
-            if value is None or isinstance(value, str) or action.type not in ACCEPTED:
+            if value is None or isinstance(value, str) or action.type not in (str, *NUMBERS):
                 continue
             entries = value if action.nargs in ("+", "*") and isinstance(value, (list, tuple)) else [value]
             if action.nargs in ("+", "*") and entries is not value:
                 self.fail(f"--{action.dest} takes a list, got {reprlib.repr(value)}")
             for entry in entries:
-                if not isinstance(entry, ACCEPTED[action.type]) or isinstance(entry, bool) or entry != entry:
+                if not _is_value(entry, action.type):
                     self.fail(f"--{action.dest} takes {action.type.__name__} values, got {reprlib.repr(entry)}")
         super().set_defaults(**values)
 
