@@ -6,6 +6,7 @@ from multiprocessing import parent_process
 import av
 from torch.utils.data import get_worker_info
 
+from .video_http_fluxvit import DEFAULT_LIMITS, DownloadLimits
 from .video_source_fluxvit import VideoDecodeError, opened_source, source_name
 
 CONTAINERS = (
@@ -17,6 +18,9 @@ they are reported as what they are."""
 
 MOST_PIXELS = 2**27
 """Larger pictures are refused: a damaged header may announce any size."""
+
+MOST_HELD = 64
+"""Frames that a decoder may hold back: as often is it asked for the next one when the end of a file is damaged."""
 
 PICTURES = ((0, b"\x89PNG"), (0, b"\xff\xd8\xff"), (8, b"WEBP"), (0, b"BM"), (0, b"II*\0"), (0, b"MM\0*"))
 """Where still pictures (and animated WebP) are told from videos: offset and signature."""
@@ -101,14 +105,16 @@ class VideoFile:
                 return
 
     def _decoded(self, packet) -> list:
-        try:
-            return self.stream.codec_context.decode(packet)
-        except av.error.EOFError:  # the second of two packets that say that there are no more
-            return []
-        except av.error.FFmpegError:
-            self.errors += 1
-            # Frames that were done before the one that failed.
-            return [] if packet is not None and packet.size else self._decoded(None)
+        """The frames that are done after this packet; without one, all that the decoder still holds."""
+        ending = packet is None or not packet.size
+        for _ in range(MOST_HELD if ending else 1):
+            try:
+                return self.stream.codec_context.decode(packet)
+            except av.error.EOFError:  # it has ended before
+                return []
+            except av.error.FFmpegError:
+                self.errors += 1
+        return []
 
     def seek(self, stamp: int) -> bool:
         """Jumps to a key frame before the time stamp; False when the container cannot."""
@@ -121,11 +127,11 @@ class VideoFile:
 
 
 @contextmanager
-def opened_video(source, threads: int | None):
+def opened_video(source, threads: int | None, limits: DownloadLimits = DEFAULT_LIMITS):
     name = source_name(source)
     video = None
     try:
-        with opened_source(source) as file:
+        with opened_source(source, limits) as file:
             try:
                 video = VideoFile(file, name, threads)
             except (av.error.InvalidDataError, av.error.ArgumentError) as error:

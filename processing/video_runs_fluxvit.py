@@ -159,14 +159,15 @@ def _read(video: VideoFile, timeline: Timeline, run: np.ndarray, frames: FrameWr
 
     for frame in video.frames(before, chain([entry_packet], ahead, packets)):
         number = timeline.number(frame.pts)
-        if number is None:
-            if frame.pts is None or frame.pts >= begin:
-                raise Mistaken
-            continue
-        if number < entry:  # made from frames before the key frame
-            continue
-        if (shown and number <= shown[-1]) or (number == entry and frame.pict_type in PREDICTED):
+        if number is not None and number < entry or frame.pts is not None and frame.pts < begin:
+            continue  # made from frames before the key frame
+        if number == entry and frame.pict_type in PREDICTED:
             raise Mistaken
+        if number is None or (shown and number <= shown[-1]):
+            if not bad and video.errors == errors:
+                raise Mistaken
+            bad.update({number} - {None})
+            continue
         shown.append(number)
         if frame.is_corrupt:
             bad.add(number)

@@ -48,6 +48,14 @@ class OptionParser(HfArgumentParser):
                     self.fail(f"--{action.dest} takes {action.type.__name__} values, got {reprlib.repr(entry)}")
         super().set_defaults(**values)
 
+    def read(self, name: str, words: list[str]):
+        """The value of an option that was given these words, whatever they begin with."""
+        (action,) = (action for action in self._actions if action.dest == name)
+        try:
+            return self._get_values(action, words)
+        except ArgumentError as error:
+            self.fail(str(error))
+
     def error(self, message: str) -> NoReturn:
         self.fail(message)
 
