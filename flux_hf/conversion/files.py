@@ -8,8 +8,8 @@ import zipfile
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+
+from flux_hf.files import read_tensors
 
 WRAPPERS = ("module", "model", "state_dict")
 """Keys under which training code keeps the state dict: DeepSpeed, as FluxViT uses it; UMT and VideoMAE; others."""
@@ -60,10 +60,7 @@ def read_state_dict(path: str | Path) -> dict[str, torch.Tensor]:
 
 def _load(path: Path):
     if path.suffix == ".safetensors":
-        try:
-            return load_file(path)
-        except SafetensorError as error:
-            raise ValueError(f"{path} is damaged or no safetensors file: {error}") from error
+        return read_tensors(path)
     _check_archive(path)
     try:
         with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():

@@ -101,10 +101,15 @@ def _ssv2(file: Path, names: list[str], root: Path) -> Dataset:
     numbers = {name: number for number, name in enumerate(names)}
     paths, labels = [], []
     entries = read_json(file)
-    for entry in entries:
-        label = entry.get("template", "").replace("[", "").replace("]", "")
+    if not isinstance(entries, list):
+        raise ValueError(f"{file} must be a list of videos, each with an id and a template")
+    for number, entry in enumerate(entries, 1):
+        if not isinstance(entry, dict) or "id" not in entry or not isinstance(entry.get("template"), str):
+            where = entry.get("id", number) if isinstance(entry, dict) else number
+            raise ValueError(f"{file}, entry {where}: expected an id and a template, got {_short(entry)}")
+        label = entry["template"].replace("[", "").replace("]", "")
         if label not in numbers:
-            raise ValueError(f"{file}, entry {entry.get('id')}: {label!r} is not in the labels file")
+            raise ValueError(f"{file}, entry {entry['id']}: {label!r} is not in the labels file")
         paths.append(root / str(entry["id"]))
         labels.append(numbers[label])
     if not paths:
@@ -116,7 +121,12 @@ def _ssv2(file: Path, names: list[str], root: Path) -> Dataset:
 def _coin(file: Path, split: str, root: Path) -> Dataset:
     if split not in COIN_SUBSETS:
         raise MissingSplitError(str(file), split, list(COIN_SUBSETS))
-    database = read_json(file)["database"]
+    content = read_json(file)
+    database = content.get("database") if isinstance(content, dict) else None
+    if not isinstance(database, dict):
+        raise ValueError(f"{file} must hold a database of videos by their ids")
+    for key, entry in database.items():
+        _check_coin(entry, f"{file}, entry {key}")
     names = sorted({entry["class"] for entry in database.values()})
     numbers = {name: number for number, name in enumerate(names)}
     rows = {key: entry for key, entry in database.items() if entry["subset"] == COIN_SUBSETS[split]}
@@ -133,6 +143,22 @@ def _coin(file: Path, split: str, root: Path) -> Dataset:
         start=[float(entry["start"]) for entry in rows.values()],
         end=[float(entry["end"]) for entry in rows.values()],
     )
+
+
+def _check_coin(entry, where: str) -> None:
+    """Raises ValueError naming `where` unless the entry has a class, a subset, a start and an end in seconds."""
+    if not isinstance(entry, dict) or not all(isinstance(entry.get(name), str) for name in ("class", "subset")):
+        raise ValueError(f"{where}: expected a class and a subset, got {_short(entry)}")
+    for name in ("start", "end"):
+        try:
+            float(entry[name])
+        except (KeyError, TypeError, ValueError):
+            raise ValueError(f"{where}: {name} must be seconds, got {_short(entry.get(name))}") from None
+
+
+def _short(content) -> str:
+    text = json.dumps(content)
+    return text if len(text) <= 100 else f"{text[:97]}..."
 
 
 def _dataset(file: Path | None, paths: list[str], labels: list[int], names: list[str], **times) -> Dataset:
