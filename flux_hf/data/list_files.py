@@ -1,5 +1,6 @@
 """The list files that Kinetics, SSv2 and COIN ship: which video has which label."""
 
+import json
 import re
 from pathlib import Path
 
