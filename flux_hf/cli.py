@@ -10,6 +10,7 @@ from pathlib import Path
 
 import flux_hf
 from flux_hf.options.errors import did_you_mean, usage_error
+from flux_hf.tables import printable
 
 COMMANDS = {
     "classify": "classify",
@@ -54,6 +55,8 @@ def run_command(program: str, main: Callable[[list[str] | None], None], argv: li
         argv: the arguments, default `sys.argv[1:]`.
     """
     sys.argv[0] = program
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal's encoding lacks is no error
     try:
         main(argv)
         sys.stdout.flush()
@@ -64,7 +67,7 @@ def run_command(program: str, main: Callable[[list[str] | None], None], argv: li
         raise SystemExit(141) from None
     except (ValueError, OSError, ImportError) as error:
         message = " ".join(_own_words(error).split()) or type(error).__name__
-        raise SystemExit(f"{program}: error: {message}") from error
+        raise SystemExit(f"{program}: error: {printable(message, None)}") from error
 
 
 def _own_words(error: Exception) -> str:

@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from flux_hf.classification import Classification
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
+from flux_hf.tables import printable
 
 SUFFIXES = (".png", ".mp4")
 
@@ -115,7 +116,7 @@ def _bars(draw: ImageDraw.ImageDraw, result: Classification, left: int, top: int
     for place, (name, score) in enumerate(result.labels):
         y = top + place * (BAR_HEIGHT + GAP)
         ink = INK if place == 0 else PALE
-        draw.text((left, y + 2), _shortened(draw, name, name_width - 10), ink, _font(16))
+        draw.text((left, y + 2), _shortened(draw, printable(name), name_width - 10), ink, _font(16))
         draw.rounded_rectangle((bar_left, y + 3, bar_right, y + BAR_HEIGHT - 4), 4, TRACK)
         end = bar_left + round(score * (bar_right - bar_left))
         if end - bar_left >= 2:

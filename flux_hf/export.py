@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from transformers import AutoModelForVideoClassification, AutoVideoProcessor
 
-from flux_hf.checkpoints import checkpoint_path
+from flux_hf.checkpoints import check_weights, checkpoint_path
 from flux_hf.files import whole_folder, write_json
 from flux_hf.latency import machine, median_ms
 from flux_hf.options import check_at_least, check_checkpoints, naming_option
@@ -56,6 +56,7 @@ def export(options: ExportOptions) -> dict:
     checkpoint = checkpoint_path(options.checkpoint)
     with no_bars_for_folders(checkpoint), naming_option("checkpoint", options.checkpoint):
         model = AutoModelForVideoClassification.from_pretrained(checkpoint, dtype=torch.float32).eval()
+        check_weights(model, checkpoint)
         processor = AutoVideoProcessor.from_pretrained(checkpoint)
     budget = options.token_budget or processor.token_budget or model.config.token_budget
     processor, shape = _fixed_processor(processor, budget)

@@ -145,10 +145,28 @@ def read_json(path: str | Path) -> dict | list:
     Raises:
         ValueError: it is no JSON, or not all of it; names the file.
     """
+    text = read_text(path)
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged or no JSON file: {error}") from None
+
+
+def read_text(path: str | Path) -> str:
+    """A text file in UTF-8, with or without a byte-order mark.
+
+    Raises:
+        ValueError: it is no text in UTF-8, or has NUL characters in it; names the file and the line.
+    """
+    content = Path(path).read_bytes()
+    try:
+        text, place = content.decode("utf-8-sig"), content.find(b"\0")
+    except UnicodeDecodeError as error:
+        text, place = "", error.start
+    if place >= 0:
+        line = content.count(b"\n", 0, place) + 1
+        raise ValueError(f"{path}, line {line}: byte {content[place]:#04x} is damage, or not UTF-8, which is accepted")
+    return text
 
 
 def read_tensors(path: str | Path) -> dict:

@@ -1,11 +1,115 @@
 """FluxViT configuration."""
 
+import functools
+import re
 from pathlib import Path
+from typing import Literal
 
-from huggingface_hub.dataclasses import strict
+import torch
+from huggingface_hub.dataclasses import strict, validated_field
+from huggingface_hub.errors import (
+    StrictDataclassClassValidationError,
+    StrictDataclassError,
+    StrictDataclassFieldValidationError,
+)
 from transformers import PreTrainedConfig
+from transformers.activations import ACT2FN
+
+# Upper bounds are several times what any published video or image transformer has (ViT-22B: 48 layers of width 6144, 48
+# heads; InternVideo2: 6e9 parameters; clips of some thousand tokens; JFT: 30,000 classes). They are there so that a
+# damaged or hostile config.json is an error that names the field, and not a process that computes or allocates until
+# it is killed. A size may be in its bounds and the whole still too large: MOST_PARAMETERS bounds what they come to.
+MOST_LAYERS = 256
+LARGEST_WIDTH = 2**15
+LARGEST_PATCH = 256
+MOST_CHANNELS = 1024
+MOST_FRAMES = 2**16
+LARGEST_SIDE = 2**14
+MOST_TOKENS = 2**20
+MOST_HEADS = 32
+MOST_LABELS = 2**16
+MOST_PARAMETERS = 2**33
+LONGEST_MESSAGE = 500
 
 
+class FluxViTConfigError(
+    StrictDataclassFieldValidationError, StrictDataclassClassValidationError, StrictDataclassError, ValueError
+):
+    """A value that a configuration does not accept; the message names the field, the value and what is accepted. What
+    `@strict` raises is no ValueError; this is both."""
+
+    def __init__(self, message: str):
+        Exception.__init__(self, message)
+
+
+def _value_errors(method):
+    """`method`, whose `@strict` errors are FluxViTConfigErrors of one line."""
+
+    @functools.wraps(method)
+    def wrapped(self, *args, **kwargs):
+        try:
+            return method(self, *args, **kwargs)
+        except FluxViTConfigError:
+            raise
+        except StrictDataclassError as error:
+            raise FluxViTConfigError(_in_one_line(error)) from error.__cause__
+
+    return wrapped
+
+
+def _in_one_line(error: StrictDataclassError) -> str:
+    field = re.match(r"Validation error for field '(\w+)'", str(error))
+    message = " ".join(str(error.__cause__).split())
+    if field and not isinstance(error.__cause__, TypeError):  # which names it
+        message = f"{field[1]} {message}"
+    half = LONGEST_MESSAGE // 2
+    return message if len(message) <= LONGEST_MESSAGE else f"{message[:half]} ... {message[-half:]}"
+
+
+def _raises_value_errors(cls):
+    for name in ("__init__", "__setattr__", "validate"):
+        setattr(cls, name, _value_errors(getattr(cls, name)))
+    return cls
+
+
+def _within(least: float, most: float, *, default, length: int = 1, descending: bool = False):
+    """A field whose number lies in [least, most]. A list of numbers holds 1 to `length`, different and in order. None,
+    where the type allows it, is not given."""
+
+    def check(value):
+        numbers = value if isinstance(value, (list, tuple)) else [] if value is None else [value]
+        for number in numbers:
+            if not least <= number <= most:
+                side = f"at most {most}" if number > most else f"at least {least}"
+                raise ValueError(f"must be {side}, got {number}; accepted is {least} to {most}")
+        if numbers is value:
+            if not 1 <= len(value) <= length:
+                raise ValueError(f"must hold 1 to {length} numbers, got {len(value)}")
+            if sorted(set(value), reverse=descending) != list(value):
+                order = "descending" if descending else "ascending"
+                raise ValueError(f"must be different and {order}, got {list(value)}")
+
+    return validated_field(check, default=default)
+
+
+def _activation(name: str):
+    if name not in ACT2FN:
+        raise ValueError(f"must be one of {', '.join(sorted(ACT2FN))}, got {name!r}")
+
+
+def _dtype(name: str | torch.dtype | None):
+    if isinstance(name, str) and not isinstance(getattr(torch, name, None), torch.dtype):
+        raise ValueError(f"must be the name of a type of torch, as float32, got {name!r}")
+
+
+def _label_numbers(names: dict | None):
+    if names is not None and not 1 <= len(names) <= MOST_LABELS:
+        raise ValueError(f"must name 1 to {MOST_LABELS} labels, got {len(names)}")
+    if names is not None and {str(number) for number in names} != {str(number) for number in range(len(names))}:
+        raise ValueError(f"must have the numbers 0 to {len(names) - 1}, got {list(names)[:10]}")
+
+
+@_raises_value_errors
 @strict
 class FluxViTConfig(PreTrainedConfig):
     r"""
@@ -46,35 +150,62 @@ class FluxViTConfig(PreTrainedConfig):
 
     model_type = "fluxvit"
 
-    hidden_size: int = 384
-    num_hidden_layers: int = 12
-    num_attention_heads: int = 6
-    mlp_ratio: float | int = 4.0
-    hidden_act: str = "gelu"
-    patch_size: int = 14
-    num_channels: int = 3
-    position_frames: int = 24
-    position_size: int = 252
-    layer_norm_eps: float = 1e-6
-    layer_scale_init: float = 1e-5
-    initializer_range: float = 0.02
-    drop_path_rate: float | int = 0.0
-    projection_dim: int = 768
-    pooler_num_attention_heads: int = 16
-    head_token_budgets: list[int] | tuple[int, ...] = (3072, 2048, 1024)
-    token_budget: int | None = None
-    aligned_layers: list[int] | tuple[int, ...] | None = None
-    teacher_hidden_size: int | None = None
-    teacher_projection_dim: int | None = None
-    num_frames: int | None = None
+    hidden_size: int = _within(1, LARGEST_WIDTH, default=384)
+    num_hidden_layers: int = _within(1, MOST_LAYERS, default=12)
+    num_attention_heads: int = _within(1, LARGEST_WIDTH, default=6)
+    mlp_ratio: float | int = _within(2**-10, 2**10, default=4.0)
+    hidden_act: str = validated_field(_activation, default="gelu")
+    patch_size: int = _within(1, LARGEST_PATCH, default=14)
+    num_channels: int = _within(1, MOST_CHANNELS, default=3)
+    position_frames: int = _within(1, MOST_FRAMES, default=24)
+    position_size: int = _within(1, LARGEST_SIDE, default=252)
+    layer_norm_eps: float = _within(0.0, 1.0, default=1e-6)
+    layer_scale_init: float = _within(-1e3, 1e3, default=1e-5)
+    initializer_range: float = _within(1e-10, 1e3, default=0.02)
+    drop_path_rate: float | int = _within(0.0, 1 - 2**-10, default=0.0)
+    projection_dim: int = _within(1, LARGEST_WIDTH, default=768)
+    pooler_num_attention_heads: int = _within(1, LARGEST_WIDTH, default=16)
+    head_token_budgets: list[int] | tuple[int, ...] = _within(
+        1, MOST_TOKENS, default=(3072, 2048, 1024), length=MOST_HEADS, descending=True
+    )
+    token_budget: int | None = _within(1, MOST_TOKENS, default=None)
+    aligned_layers: list[int] | tuple[int, ...] | None = _within(1, MOST_LAYERS, default=None, length=MOST_LAYERS)
+    teacher_hidden_size: int | None = _within(1, LARGEST_WIDTH, default=None)
+    teacher_projection_dim: int | None = _within(1, LARGEST_WIDTH, default=None)
+    num_frames: int | None = _within(1, MOST_FRAMES, default=None)
+
+    # Fields of every configuration, whose types the base class only writes down.
+    architectures: list[str] | None = None
+    dtype: str | torch.dtype | None = validated_field(_dtype, default=None)
+    id2label: dict[int | str, str] | None = validated_field(_label_numbers, default=None)
+    label2id: dict[str, int | str] | None = None
+    output_hidden_states: bool | None = False
+    problem_type: Literal["regression", "single_label_classification", "multi_label_classification"] | None = None
+    return_dict: bool | None = True
+    transformers_version: str | None = None
 
     def __post_init__(self, **kwargs):
         self.head_token_budgets = list(self.head_token_budgets)
         if self.aligned_layers is not None:
             self.aligned_layers = list(self.aligned_layers)
+        if kwargs.get("torch_dtype") is not None:
+            _dtype(kwargs["torch_dtype"])
         super().__post_init__(**kwargs)
         if self.label2id is None and self.id2label is not None:
             self.label2id = {name: index for index, name in self.id2label.items()}
+
+    def __setattr__(self, name, value):
+        # No field but a property, which makes as many names at once.
+        if name == "num_labels" and not (type(value) is int and 1 <= value <= MOST_LABELS):
+            raise FluxViTConfigError(f"num_labels must be an integer from 1 to {MOST_LABELS}, got {value!r}")
+        super().__setattr__(name, value)
+
+    @classmethod
+    def from_dict(cls, config_dict, **kwargs):
+        """As in transformers; what `kwargs` change is checked together with the rest, too."""
+        made = super().from_dict(config_dict, **kwargs)
+        (made[0] if isinstance(made, tuple) else made).validate()
+        return made
 
     def save_pretrained(self, save_directory, *args, **kwargs):
         """As in transformers; a saved classifier also tells `AutoModel` where its base model is. `custom_pipelines` and
@@ -90,18 +221,6 @@ class FluxViTConfig(PreTrainedConfig):
 
     def validate_architecture(self):
         """Part of `@strict`: checks that the sizes fit each other."""
-        for name in (
-            "hidden_size",
-            "num_attention_heads",
-            "pooler_num_attention_heads",
-            "patch_size",
-            "num_channels",
-            "position_frames",
-            "position_size",
-            "projection_dim",
-        ):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         for heads in ("num_attention_heads", "pooler_num_attention_heads"):
             if self.hidden_size % getattr(self, heads):
                 raise ValueError(
@@ -111,20 +230,39 @@ class FluxViTConfig(PreTrainedConfig):
             raise ValueError(
                 f"position_size ({self.position_size}) is not a multiple of patch_size ({self.patch_size})"
             )
-        budgets = self.head_token_budgets
-        if not budgets or any(b < 1 for b in budgets) or sorted(set(budgets), reverse=True) != list(budgets):
-            raise ValueError(f"head_token_budgets must be positive, different and descending, got {budgets}")
-        if self.token_budget is not None and self.token_budget < 1:
-            raise ValueError(f"token_budget must be None or at least 1, got {self.token_budget}")
-        layers = self.aligned_layers
-        if layers is not None and (
-            not layers or layers != sorted(set(layers)) or layers[0] < 1 or layers[-1] > self.num_hidden_layers
-        ):
+        side = self.position_size // self.patch_size
+        if self.position_frames * side**2 > MOST_TOKENS:
             raise ValueError(
-                f"aligned_layers must be different, ascending and in 1..{self.num_hidden_layers}, got {layers}"
+                f"position_frames ({self.position_frames}) of {side} x {side} patches (position_size "
+                f"{self.position_size}, patch_size {self.patch_size}) are more than {MOST_TOKENS} positions"
             )
-        if not 0.0 <= self.drop_path_rate < 1.0:
-            raise ValueError(f"drop_path_rate must be in [0, 1), got {self.drop_path_rate}")
+        if int(self.hidden_size * self.mlp_ratio) < 1:
+            raise ValueError(f"mlp_ratio ({self.mlp_ratio}) leaves no width of hidden_size ({self.hidden_size})")
+        layers = self.aligned_layers
+        if layers is not None and layers[-1] > self.num_hidden_layers:
+            raise ValueError(f"aligned_layers must be in 1..{self.num_hidden_layers}, got {layers}")
+        if (parameters := self._parameters()) > MOST_PARAMETERS:
+            raise ValueError(
+                f"the sizes come to {parameters:.2g} parameters, accepted are {MOST_PARAMETERS:.2g}: hidden_size "
+                f"{self.hidden_size}, num_hidden_layers {self.num_hidden_layers}, mlp_ratio {self.mlp_ratio}, "
+                f"patch_size {self.patch_size}, num_channels {self.num_channels}, position_frames "
+                f"{self.position_frames}, position_size {self.position_size}, projection_dim {self.projection_dim}, "
+                f"teacher_hidden_size {self.teacher_hidden_size}, teacher_projection_dim "
+                f"{self.teacher_projection_dim}, {len(self.head_token_budgets)} head_token_budgets, "
+                f"{self.num_labels} num_labels"
+            )
+
+    def _parameters(self) -> int:
+        """Weights of the largest matrices, of classifier and pre-training model together."""
+        width, pooled, heads = self.hidden_size, self.projection_dim, len(self.head_token_budgets)
+        layer = 4 * width**2 + 2 * width * int(width * self.mlp_ratio)
+        side = self.position_size // self.patch_size
+        positions = self.position_frames * side**2 * width
+        patches = self.patch_size**2 * self.num_channels * width
+        head = 3 * width**2 + (width + self.num_labels + pooled) * pooled
+        teacher = (self.teacher_hidden_size or width) * width * len(self.aligned_layers or [])
+        teacher += (self.teacher_projection_dim or pooled) * pooled
+        return self.num_hidden_layers * layer + positions + patches + heads * head + teacher
 
 
 __all__ = ["FluxViTConfig"]

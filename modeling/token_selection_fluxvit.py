@@ -33,6 +33,7 @@ def token_importance(tokens: torch.Tensor) -> torch.Tensor:
         return _even_cover(height, width, tokens.device).expand(batch, 1, -1)
     grouped = tokens.detach().float().reshape(batch, group_count(frames), -1, height * width, channels)
     change = torch.linalg.vector_norm(grouped[:, :, 1:] - grouped[:, :, :-1], dim=-1)
+    change = torch.where(change.isnan(), torch.inf, change)  # kept first, so that the answer is no number either
     return torch.cat([change[:, :, :1], change], dim=2).reshape(batch, frames, height * width)
 
 

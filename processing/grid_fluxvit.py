@@ -6,10 +6,13 @@ size may shrink for them. The best grid depends on the data; a search puts its r
 """
 
 import math
+import reprlib
 from typing import NamedTuple
 
 import numpy as np
 from transformers.image_utils import SizeDict
+
+from .option_limits_fluxvit import LARGEST_PATCH, LARGEST_SIDE, MOST_FRAMES, MOST_TOKENS, check_clip_pixels
 
 
 class Grid(NamedTuple):
@@ -106,16 +109,16 @@ def choose_grid(
         an entry of `grids` for exactly this budget says otherwise.
 
     Raises:
-        ValueError: the budget or patch size is below 1, or a size in `grids` is not a multiple of the patch size.
+        ValueError: the budget or patch size is out of bounds, or a size in `grids` is not a multiple of the patch size.
     """
-    _check_count("patch_size", patch_size)
+    _check_count("patch_size", patch_size, LARGEST_PATCH)
     if grids:
         table = check_patch_multiple(grids, patch_size)
     else:
         table = {budget: _at_patch_size(grid, patch_size) for budget, grid in DEFAULT_GRIDS.items()}
     if token_budget is None:
         return _at_patch_size(UNLIMITED_GRID, patch_size)
-    _check_count("token_budget", token_budget)
+    _check_count("token_budget", token_budget, MOST_TOKENS)
     if token_budget in table:
         return Grid(*table[token_budget])
     nearest = min(table, key=lambda budget: (abs(math.log(token_budget / budget)), -budget))
@@ -169,17 +172,20 @@ def normalize_grids(grids: dict) -> dict[int, Grid]:
     Accepts what JSON makes of such a table: keys as strings of digits, values as lists.
 
     Raises:
-        ValueError: naming the entry, unless each key is a budget >= 1 and each value a pair (frames, size) >= 1.
+        ValueError: naming the entry, unless each key is a budget and each value a pair (frames, size), within bounds.
     """
     table = {}
     for budget, grid in grids.items():
-        entry = f"grids entry {budget!r}: {grid!r}"
-        if isinstance(budget, str) and budget.isascii() and budget.isdigit():
+        entry = f"grids entry {reprlib.repr(budget)}: {reprlib.repr(grid)}"
+        if isinstance(budget, str) and budget.isascii() and budget.isdigit() and len(budget) < 20:
             budget = int(budget)
-        if not _is_count(budget):
-            raise ValueError(f"{entry}: the key must be a token budget, an integer >= 1")
+        if not _is_count(budget, MOST_TOKENS):
+            raise ValueError(f"{entry}: the key must be a token budget, an integer >= 1 and <= {MOST_TOKENS}")
         if not isinstance(grid, (tuple, list)) or len(grid) != 2 or not all(map(_is_count, grid)):
             raise ValueError(f"{entry}: the value must be (num_frames, size), two integers >= 1")
+        if grid[0] > MOST_FRAMES or grid[1] > LARGEST_SIDE:
+            raise ValueError(f"{entry}: the value may be at most {MOST_FRAMES} frames of {LARGEST_SIDE} pixels")
+        check_clip_pixels(grid[0], (grid[1], grid[1]), **{"grids entry": f"{budget}: {list(grid)}"})
         if int(budget) in table:
             raise ValueError(f"{entry}: the budget {budget} is there twice")
         table[int(budget)] = Grid(int(grid[0]), int(grid[1]))
@@ -200,10 +206,11 @@ def _at_patch_size(grid: Grid, patch_size: int) -> Grid:
     return Grid(grid.frames, grid.size // REFERENCE_PATCH_SIZE * patch_size)
 
 
-def _is_count(value) -> bool:
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= 1
+def _is_count(value, most: float = math.inf) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and 1 <= value <= most
 
 
-def _check_count(name: str, value):
-    if not _is_count(value):
-        raise ValueError(f"{name} must be an integer >= 1, got {value!r}")
+def _check_count(name: str, value, most: float = math.inf):
+    if not _is_count(value, most):
+        up_to = "" if most == math.inf else f" and <= {most}"
+        raise ValueError(f"{name} must be an integer >= 1{up_to}, got {value!r}")

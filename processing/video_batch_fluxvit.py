@@ -1,5 +1,6 @@
 """Whatever a caller hands over as videos, as a flat list: things to decode, and 4-dimensional arrays."""
 
+import reprlib
 from collections.abc import Mapping
 from dataclasses import fields
 
@@ -63,7 +64,11 @@ def batched_metadata(videos: list, video_metadata) -> list[VideoMetadata]:
 
 def _flat_metadata(value) -> list[VideoMetadata]:
     if isinstance(value, Mapping):
-        return [VideoMetadata(**{name: value[name] for name in value if name not in OF_DECODING})]
+        try:
+            return [VideoMetadata(**{name: value[name] for name in value if name not in OF_DECODING})]
+        except TypeError as error:
+            reason = str(error)[:200]
+            raise ValueError(f"video_metadata {reprlib.repr(dict(value))}: {reason}") from error
     if not isinstance(value, (list, tuple)):
         raise TypeError(f"video_metadata must hold VideoMetadata or dictionaries, got {type(value).__name__}")
     return [entry for item in value for entry in _flat_metadata(item)]

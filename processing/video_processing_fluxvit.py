@@ -5,7 +5,7 @@ from typing import Annotated
 
 import numpy as np
 import torch
-from huggingface_hub.dataclasses import validate_typed_dict
+from torchvision.transforms import InterpolationMode
 from transformers.image_processing_utils import BatchFeature
 from transformers.image_utils import (
     IMAGENET_DEFAULT_MEAN,
@@ -21,6 +21,23 @@ from transformers.video_utils import VideoMetadata, get_video_size, infer_channe
 
 from .frame_sampling_fluxvit import DECODING_MODES, sample_segments
 from .grid_fluxvit import Framing, Grid, check_patch_multiple, choose_grid, fit_grid, normalize_grids
+from .option_limits_fluxvit import (
+    LARGEST_FACTOR,
+    LARGEST_PATCH,
+    MOST_BYTES,
+    MOST_FPS,
+    MOST_FRAMES,
+    MOST_TOKENS,
+    check_clip_pixels,
+    check_typed_options,
+    colour_numbers,
+    counted,
+    device_name,
+    one_of,
+    resampling,
+    side_lengths,
+    within,
+)
 from .video_batch_fluxvit import array_metadata, batched_metadata, flat_videos
 from .video_http_fluxvit import DownloadLimits
 from .video_source_fluxvit import is_video_source
@@ -58,27 +75,6 @@ def _beside_options(name: str) -> bool:
     return name in SAVED_BESIDE_OPTIONS or name.startswith("_")
 
 
-def _at_least_one(value):
-    if isinstance(value, int) and value < 1:
-        raise ValueError(f"it must be an integer >= 1, got {value}")
-
-
-def _above_zero(value):
-    if isinstance(value, (int, float)) and not value > 0:
-        raise ValueError(f"it must be a number > 0, got {value}")
-
-
-def _positive_size(value):
-    numbers = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else [value]
-    for number in numbers:
-        _at_least_one(number)
-
-
-def _decoding_mode(value):
-    if isinstance(value, str) and value not in DECODING_MODES:
-        raise ValueError(f"it must be one of {', '.join(DECODING_MODES)}, got {value!r}")
-
-
 def _size_dict(grid: Grid) -> SizeDict:
     if isinstance(grid.size, int):
         return SizeDict(shortest_edge=grid.size)
@@ -99,9 +95,12 @@ def _longest_and_largest(videos: list, metadata: list[VideoMetadata]) -> tuple[i
     return max(entry.total_num_frames for entry in metadata), max(sides)
 
 
+Numbers = float | int | list[float | int] | tuple[float | int, ...] | None
+
+
 class FluxVideoProcessorKwargs(VideosKwargs, total=False):
     """Options of `FluxVideoProcessor` beside those of every video processor; see there. Types are checked from these
-    annotations before values; transformers' own validators of `num_frames`, `fps` and sizes let numbers below 1 pass.
+    annotations before values; of transformers' own validators most check nothing.
 
     Attributes:
         token_budget (`int`, *optional*): number of tokens the model shall keep.
@@ -114,19 +113,26 @@ class FluxVideoProcessorKwargs(VideosKwargs, total=False):
         download_seconds (`int` or `float`, *optional*): how long the transfers of one video may take.
         download_bytes (`int`, *optional*): how much of one video may be held in memory.
         size, crop_size (`int` or `dict`, *optional*): positive numbers of pixels.
+        resample, rescale_factor, image_mean, image_std, input_data_format, device: as of every video processor.
     """
 
-    token_budget: Annotated[int | None, _at_least_one]
+    token_budget: Annotated[int | None, counted(MOST_TOKENS)]
     grids: dict | None
-    patch_size: Annotated[int | None, _at_least_one]
+    patch_size: Annotated[int | None, counted(LARGEST_PATCH)]
     fit_source: bool | None
-    num_frames: Annotated[int | None, _at_least_one]
-    fps: Annotated[int | float | None, _above_zero]
-    decoding: Annotated[str | None, _decoding_mode]
-    download_seconds: Annotated[int | float | None, _above_zero]
-    download_bytes: Annotated[int | None, _at_least_one]
-    size: Annotated[int | list[int] | tuple[int, ...] | dict[str, int] | None, _positive_size]
-    crop_size: Annotated[int | list[int] | tuple[int, ...] | dict[str, int] | None, _positive_size]
+    num_frames: Annotated[int | None, counted(MOST_FRAMES)]
+    fps: Annotated[int | float | None, within(1 / LARGEST_FACTOR, MOST_FPS, "a number > 0")]
+    decoding: Annotated[str | None, one_of(DECODING_MODES)]
+    download_seconds: Annotated[int | float | None, within(1 / LARGEST_FACTOR, LARGEST_FACTOR, "a number > 0")]
+    download_bytes: Annotated[int | None, counted(MOST_BYTES)]
+    size: Annotated[int | list[int] | tuple[int, ...] | dict[str, int] | None, side_lengths]
+    crop_size: Annotated[int | list[int] | tuple[int, ...] | dict[str, int] | None, side_lengths]
+    resample: Annotated[int | InterpolationMode | None, resampling]
+    rescale_factor: Annotated[float | int | None, within(1 / LARGEST_FACTOR, LARGEST_FACTOR)]
+    image_mean: Annotated[Numbers, colour_numbers(-LARGEST_FACTOR)]
+    image_std: Annotated[Numbers, colour_numbers(1 / LARGEST_FACTOR)]
+    input_data_format: Annotated[str | ChannelDimension | None, one_of([layout.value for layout in ChannelDimension])]
+    device: Annotated[str | torch.device | None, device_name]
 
 
 class FluxVideoProcessor(BaseVideoProcessor):
@@ -164,7 +170,7 @@ class FluxVideoProcessor(BaseVideoProcessor):
             all steps are done, with the ImageNet mean and deviation.
 
     Raises:
-        StrictDataclassFieldValidationError: an option has the wrong type or value; the message names it.
+        ValueError: an option has the wrong type or value; the message names it.
         TypeError: an option is not known.
     """
 
@@ -196,6 +202,8 @@ class FluxVideoProcessor(BaseVideoProcessor):
     def __init__(self, **kwargs):
         self._check_options({name: value for name, value in kwargs.items() if not _beside_options(name)})
         super().__init__(**kwargs)
+        if missing := [name for name in ("patch_size", "decoding") if getattr(self, name) is None]:
+            raise ValueError(f"{missing[0]} must be set, got None")
         if self.grids:
             check_patch_multiple(self.grids, self.patch_size)
 
@@ -203,6 +211,10 @@ class FluxVideoProcessor(BaseVideoProcessor):
     def from_dict(cls, video_processor_dict: dict, **kwargs):
         """As in every processor. Keys of a configuration that this version does not know are left out with a
         warning."""
+        if not isinstance(video_processor_dict, dict):
+            raise ValueError(
+                f"a configuration of {cls.__name__} must be a JSON object, got {video_processor_dict!r:.100}"
+            )
         known = cls.valid_kwargs.__annotations__
         unknown = [name for name in video_processor_dict if name not in known and not _beside_options(name)]
         if unknown:
@@ -254,7 +266,17 @@ class FluxVideoProcessor(BaseVideoProcessor):
         resize = size or self.size or _size_dict(grid)
         cropped = self.do_center_crop if do_center_crop is None else do_center_crop
         crop = (crop_size or self.crop_size or resize) if cropped else resize
-        return Framing(num_frames or self.num_frames or grid.frames, resize, _height_width(crop))
+        framing = Framing(num_frames or self.num_frames or grid.frames, resize, _height_width(crop))
+        check_clip_pixels(
+            framing.frames,
+            _height_width(resize),
+            framing.crop,
+            token_budget=budget,
+            num_frames=framing.frames,
+            size=dict(resize),
+            crop_size=framing.crop,
+        )
+        return framing
 
     def preprocess(self, videos, **kwargs) -> BatchFeature:
         """Prepares one video or many for the model.
@@ -325,6 +347,8 @@ class FluxVideoProcessor(BaseVideoProcessor):
                     f"fps={fps} needs the frame rate of the video: give video_metadata with fps, or num_frames"
                 )
             num_frames = max(1, int(total / metadata.fps * fps + 1e-6))
+            if num_frames > MOST_FRAMES:
+                raise ValueError(f"fps={fps} asks for {num_frames} frames of the video, accepted are {MOST_FRAMES}")
         elif num_frames is None:
             num_frames = grid_frames or self.framing(**kwargs).frames
         if asked and num_frames > total:
@@ -379,7 +403,7 @@ class FluxVideoProcessor(BaseVideoProcessor):
                 close = get_close_matches(name, known, n=1)
                 hint = f", did you mean {close[0]!r}?" if close else f"; options are {', '.join(sorted(known))}"
                 raise TypeError(f"{type(self).__name__} has no option {name!r}{hint}")
-        validate_typed_dict(self.valid_kwargs, options)
+        check_typed_options(self.valid_kwargs, options)
 
     def _options_of_call(self, asked: dict) -> dict:
         """All options, in transformers' standard form: what a call asks for, else the processor's own."""
@@ -465,6 +489,9 @@ class FluxVideoProcessor(BaseVideoProcessor):
                 video = self.resize(video, size=size, resample=resample)
             if do_center_crop:
                 video = self.center_crop(video, crop_size)
+            for name, numbers in (("image_mean", image_mean), ("image_std", image_std)) if do_normalize else ():
+                if isinstance(numbers, tuple) and len(numbers) not in (1, video.shape[1]):
+                    raise ValueError(f"{name} has {len(numbers)} numbers, the video {video.shape[1]} channels")
             video = self.rescale_and_normalize(video, do_rescale, rescale_factor, do_normalize, image_mean, image_std)
             pixels.append(video.contiguous())
         shapes = sorted({tuple(video.shape) for video in pixels})

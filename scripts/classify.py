@@ -4,7 +4,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flux_hf.checkpoints import checkpoint_path, example_clips
+from flux_hf.checkpoints import check_weights, checkpoint_path, example_clips
 from flux_hf.cli import run_command
 from flux_hf.options import (
     check_at_least,
@@ -14,6 +14,7 @@ from flux_hf.options import (
     naming_option,
     parse_options,
 )
+from flux_hf.tables import printable
 
 
 @dataclass
@@ -60,13 +61,14 @@ def main(argv: list[str] | None = None) -> None:
     from flux_hf.processing.video_source_fluxvit import source_name
     from flux_hf.progress_bars import no_bars_for_folders
 
-    if options.show and not options.show.lower().endswith(SUFFIXES):
-        raise ValueError(f"--show must end in {' or '.join(SUFFIXES)}, got {options.show}")
+    if options.show and (Path(options.show).suffix.lower() not in SUFFIXES or Path(options.show).is_dir()):
+        raise ValueError(f"--show must end in {' or '.join(SUFFIXES)}, with a name before it, got {options.show}")
     check_checkpoints(checkpoint=options.checkpoint)
     loading = {"trust_remote_code": options.trust_remote_code}
     checkpoint = checkpoint_path(options.checkpoint)
     with no_bars_for_folders(checkpoint), naming_option("checkpoint", options.checkpoint):
         model = AutoModelForVideoClassification.from_pretrained(checkpoint, **loading).eval()
+        check_weights(model, checkpoint)
         downloads = {name: getattr(options, name) for name in ("download_seconds", "download_bytes")}
         given = {name: value for name, value in downloads.items() if value is not None}
         processor = AutoVideoProcessor.from_pretrained(checkpoint, **loading, **decoding_setting(options), **given)
@@ -76,11 +78,13 @@ def main(argv: list[str] | None = None) -> None:
     right, all_read = 0, True
     for video in [*examples, *options.videos]:
         expected = examples.get(video)
-        print(f"\n{Path(video).name}   (expected: {expected})" if expected else f"\n{source_name(video)}")
+        print(
+            f"\n{Path(video).name}   (expected: {expected})" if expected else f"\n{printable(source_name(video), None)}"
+        )
         try:
             results = [classify(video, model, processor, budget, options.top_k) for budget in budgets]
         except VideoDecodeError as error:
-            print(f"flux-hf classify: error: {error}", file=sys.stderr)
+            print(f"flux-hf classify: error: {printable(error, None)}", file=sys.stderr)
             all_read = False
             continue
         for result in results:
@@ -96,7 +100,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _line(result, expected: str | None) -> str:
-    labels = ", ".join(f"{name} {score:.2f}" for name, score in result.labels)
+    labels = ", ".join(f"{printable(name)} {score:.2f}" for name, score in result.labels)
     mark = "" if expected is None else ("ok  " if result.labels[0][0] == expected else "MISS ")
     return (
         f"  {mark}budget {result.token_budget:>4}: {labels} | grid {result.grid}, "

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from flux_hf.checkpoints import checkpoint_name, checkpoint_path
+from flux_hf.checkpoints import check_weights, checkpoint_name, checkpoint_path
 from flux_hf.cli import run_command
 from flux_hf.files import write_json, write_text
 from flux_hf.options import (
@@ -18,6 +18,7 @@ from flux_hf.options import (
     naming_option,
     parse_options,
 )
+from flux_hf.tables import printable
 
 
 @dataclass
@@ -82,6 +83,7 @@ def main(argv: list[str] | None = None) -> None:
     checkpoint = checkpoint_path(options.checkpoint)
     with no_bars_for_folders(checkpoint), naming_option("checkpoint", options.checkpoint):
         model = AutoModelForVideoClassification.from_pretrained(checkpoint).eval().to(state.device)
+        check_weights(model, checkpoint)
         processor = AutoVideoProcessor.from_pretrained(checkpoint, **decoding_setting(options))
     result = evaluate(
         dataset,
@@ -124,9 +126,10 @@ def _write(result: dict, output: Path | None):
 
     print(markdown_table(result))
     for entry in result["unreadable"]:
-        print(f"unreadable: {entry['reason']}", file=sys.stderr)
+        print(f"unreadable: {printable(entry['reason'], None)}", file=sys.stderr)
     for entry in result["damaged"]:
-        print(f"damaged: {entry['video']}, others stand in for {entry['replaced_frames']} frames", file=sys.stderr)
+        video = printable(entry["video"], None)
+        print(f"damaged: {video}, others stand in for {entry['replaced_frames']} frames", file=sys.stderr)
     if output is None:
         return
     write_json(output, result)

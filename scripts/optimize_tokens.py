@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from flux_hf.checkpoints import checkpoint_path
+from flux_hf.checkpoints import check_weights, checkpoint_path
 from flux_hf.cli import run_command
 from flux_hf.files import whole_folder, write_json, write_text
 from flux_hf.options import (
@@ -132,6 +132,7 @@ def main(argv: list[str] | None = None) -> None:
         )
     with no_bars_for_folders(checkpoint), naming_option("checkpoint", options.checkpoint):
         model = AutoModelForVideoClassification.from_pretrained(checkpoint).eval().to(state.device)
+        check_weights(model, checkpoint)
         processor = AutoVideoProcessor.from_pretrained(checkpoint)
     shared = {"batch_size": options.batch_size, "num_workers": options.num_workers}
     before = _processor_before(processor, output, state)

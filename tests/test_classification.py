@@ -99,6 +99,21 @@ def test_an_unreadable_video_does_not_keep_the_others_from_being_classified(chec
     assert missing.startswith(f"flux-hf classify: error: Cannot decode {videos[2]}: ")
 
 
+def test_names_cannot_steer_a_terminal(tmp_path, capsys):
+    """Line breaks and escape sequences in names of labels are shown, not done; long names are cut."""
+    names = ["\x1b[2Jcleared", "two\nlines | bar", "\ud800 größe", "x" * 10_000]
+    config = FluxViTConfig(**PATCHES_OF_8, head_token_budgets=[64, 32], id2label=dict(enumerate(names)))
+    FluxViTForVideoClassification(config).save_pretrained(tmp_path)
+    FluxVideoProcessor(patch_size=8, grids={64: (4, 48), 32: (8, 32)}).save_pretrained(tmp_path)
+    (tmp_path / "clip.mp4").write_bytes(encode_video(12))
+    picture = tmp_path / "shown.png"
+    main([str(tmp_path / "clip.mp4"), "--checkpoint", str(tmp_path), "--top_k", "4", "--show", str(picture)])
+    output = capsys.readouterr().out
+    assert all(text in output for text in (r"\x1b[2Jcleared", r"two\nlines | bar", r"\ud800 größe", "xxx…"))
+    assert output.isprintable() or set(filter(lambda char: not char.isprintable(), output)) == {"\n"}
+    assert len(output) < 3000 and picture.is_file()
+
+
 def test_odd_names_and_addresses(checkpoint, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     clip = encode_video(12)

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import io
 import os
 import subprocess
 import sys
@@ -239,3 +240,19 @@ def test_a_split_that_is_not_there_names_its_option(tmp_path, monkeypatch):
     with pytest.raises(SystemExit) as stop:
         cli.main(["finetune", "own_clips", "--dataset", str(folder), "--train_split", "dev", "--use_cpu"])
     assert stop.value.code == f"flux-hf finetune: error: --train_split: {folder} has no split 'dev', it has train"
+
+
+def test_names_cannot_steer_a_terminal(monkeypatch):
+    """Errors show what is not printable; a name that the encoding lacks is written as Python writes it."""
+
+    def refuses(argv):
+        print("größe")
+        raise ValueError("no label \x1b[2J\nhere")
+
+    output = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr("sys.stdout", output)
+    with pytest.raises(SystemExit) as stop:
+        cli.run_command("flux-hf x", refuses)
+    output.flush()
+    assert stop.value.code == r"flux-hf x: error: no label \x1b[2J here"
+    assert output.buffer.getvalue() == rb"gr\xf6\xdfe" + b"\n"

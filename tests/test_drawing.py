@@ -83,3 +83,7 @@ def test_command(tiny_checkpoint, make_video, tmp_path, capsys):
         main([clip, other, *checkpoint, "--show", str(tmp_path / "out.png")])
     with pytest.raises(ValueError, match=r"--show must end in \.png or \.mp4"):
         main([clip, *checkpoint, "--show", str(tmp_path / "out.gif")])
+    (tmp_path / "folder.png").mkdir()
+    for no_name in (tmp_path / ".png", tmp_path / "folder.png"):
+        with pytest.raises(ValueError, match=r"--show must end in .* with a name"):
+            main([clip, *checkpoint, "--show", str(no_name)])

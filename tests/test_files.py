@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import re
 import signal
 from multiprocessing import get_context
 from pathlib import Path
@@ -21,7 +22,7 @@ from flux_hf.files import (
     write_json,
     write_text,
 )
-from flux_hf.tables import percent, table
+from flux_hf.tables import code, code_block, markdown, percent, printable, table
 from tests.full_disk import files_of_at_most
 
 
@@ -171,3 +172,28 @@ def test_table():
 def test_per_cent_does_not_hang_on_the_last_bits():
     assert percent(0.08749999999999999) == percent(0.08750000000000001) == "8.8"
     assert (percent(1), percent(0.123456)) == ("100.0", "12.3")
+
+
+@pytest.mark.parametrize(
+    ("text", "terminal", "page"),
+    [
+        ("plain, größe 👩‍👩‍👧", "plain, größe 👩‍👩‍👧", "plain, größe 👩‍👩‍👧"),
+        ("a|b", "a|b", r"a\|b"),
+        ("a\\|b", "a\\|b", r"a\\\|b"),
+        ("one\ntwo\r\t", r"one\ntwo\r\t", r"one\\ntwo\\r\\t"),
+        ("\x1b[31mred\x9b0m\x00", r"\x1b[31mred\x9b0m\x00", r"\\x1b\[31mred\\x9b0m\\x00"),
+        ("\u202egnp\u2028\ud800", r"\u202egnp\u2028\ud800", r"\\u202egnp\\u2028\\ud800"),
+        ("<b>*x*</b> `y` &amp;", "<b>*x*</b> `y` &amp;", r"\<b\>\*x\*\</b\> \`y\` \&amp;"),
+        ("x" * 10_000, "x" * 99 + "…", "x" * 99 + "…"),
+    ],
+)
+def test_text_of_others(text, terminal, page):
+    assert printable(text) == terminal and markdown(text) == page
+    lines = table(["a", "b"], [[markdown(text), 1], [text, 2]]).split("\n")
+    assert len(lines) == 4 and {len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) for line in lines} == {3}
+
+
+def test_code_in_markdown():
+    assert (code("a.pth"), code("a`b``")) == ("`a.pth`", "``` a`b`` ```")
+    assert code_block("a: 1", "yaml") == "```yaml\na: 1\n```"
+    assert code_block("a: ````", "yaml").startswith("`````yaml\n")

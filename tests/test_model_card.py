@@ -1,6 +1,7 @@
 """The generated model card: what it says, and that the Hub's library accepts its metadata."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -11,8 +12,18 @@ from transformers import AutoModel, AutoModelForVideoClassification, AutoVideoPr
 from flux_hf.data import load_video_dataset
 from flux_hf.evaluation import evaluate
 from flux_hf.hub import build_model_card
+from flux_hf.hub.model_card import read_evaluation
 from flux_hf.latency import forward_latency, machine, median_ms
 from tests import tiny_pretraining
+
+CONVERSION = {
+    "source": {"file": "official.pth", "sha256": "ab12"},
+    "family": "InternVideo2",
+    "loaded": ["a", "b"],
+    "resized": {"c": "x"},
+    "new": {},
+    "unused": {},
+}
 
 
 @pytest.fixture
@@ -134,12 +145,74 @@ def test_tables_are_tables(tiny_checkpoint, model, processor):
         assert lengths == [7, 4] + [4] * len(options.get("evaluations", []))
 
 
+EVIL_NAMES = [
+    "a|b",
+    "first\nsecond | third",
+    "\r\n---\nlicense: other",
+    "`code` ``` *bold*",
+    "<script>alert(1)</script> <!--",
+    "[here](https://example.com)",
+    "{{ 7 * 7 }} {% raw %}",
+    "\x1b[31mred\x07",
+    "👩‍👩‍👧 größe",
+    "\u202ereversed",
+    "\ud800",
+    "x" * 10_000,
+]
+
+
+@pytest.mark.parametrize("name", EVIL_NAMES)
+def test_names_of_others_stay_names(tiny_checkpoint, model, processor, tmp_path, name):
+    """Names of labels, data sets, splits and files are text: none makes or cuts a table, metadata, HTML or code."""
+    (tmp_path / "conversion.json").write_text(json.dumps(CONVERSION | {"source": {"file": name, "sha256": name}}))
+    plain = build_model_card(tmp_path, "me/tiny", model, processor, evaluations=[evaluation()], recipe={"a": "b"})
+    model.config.id2label[1] = name
+    hostile = evaluation(dataset=name, split=name, date=name, unreadable=[{"video": name, "reason": name}])
+    card = build_model_card(tmp_path, "me/tiny", model, processor, evaluations=[hostile], recipe={"a": name, "b": name})
+    text = str(card).encode().decode()
+    assert {line.count("|") - line.count("\\|") for line in text.splitlines() if line.startswith("| classes ")} == {3}
+    rows, expected = (
+        [line for line in one.splitlines() if line.startswith("|") and "classes" not in line]
+        for one in (text, str(plain))
+    )
+    assert rows == expected
+    prose = re.sub(r"(?s)(`+)(?!`).*?(?<!`)\1(?!`)", "", card.text)
+    assert "<script>" not in re.sub(r"\\.", "", prose) and "](https://example.com)" not in re.sub(r"\\.", "", prose)
+    assert "\x1b" not in text and "\u202e" not in text and "x" * 200 not in text.partition("yaml\n")[0]
+    data = parsed(card)
+    assert (data.license, data.model_name, len(data.eval_results)) == ("mit", "tiny", 2)
+    assert ("👩‍👩‍👧" in text) == ("👩‍👩‍👧" in name)
+
+
+def test_no_video_could_be_read(tiny_checkpoint, model, processor):
+    """There is no accuracy then, and none in the metadata."""
+    unread = evaluation(num_videos=0)
+    unread["budgets"] = {budget: figures | {"top1": None} for budget, figures in unread["budgets"].items()}
+    card = build_model_card(tiny_checkpoint, "me/tiny", model, processor, evaluations=[unread])
+    assert "| 96 | 8 x 70 x 70 | 96 of 200 | – | 0.0123 |" in card.text
+    assert not {"model-index", "metrics"} & parsed(card).to_dict().keys()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([], "has no budgets"),
+        ({"budgets": []}, "has no budgets"),
+        ({"budgets": {}}, "lacks dataset, split, num_videos"),
+        (evaluation(budgets={"96": {"grid": [8, 70]}}), "budgets.96 lacks gmacs, top1"),
+        (evaluation(budgets={"96": None}), "budgets.96 lacks grid, gmacs, top1"),
+    ],
+)
+def test_a_file_that_is_no_evaluation(tmp_path, content, message):
+    (tmp_path / "result.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=rf"result\.json is no result.*{message}"):
+        read_evaluation(tmp_path / "result.json")
+
+
 def test_training_and_origin(tiny_checkpoint, model, processor, tmp_path):
     state = {"global_step": 120, "epoch": 3.0, "log_history": [{"loss": 1.0}, {"eval_top1": 0.75, "eval_runtime": 3.1}]}
     (tmp_path / "trainer_state.json").write_text(json.dumps(state))
-    origin = {"source": {"file": "official.pth", "sha256": "ab12"}, "family": "InternVideo2"}
-    origin |= {"loaded": ["a", "b"], "resized": {"c": "x"}, "new": {}, "unused": {}}
-    (tmp_path / "conversion.json").write_text(json.dumps(origin))
+    (tmp_path / "conversion.json").write_text(json.dumps(CONVERSION))
     recipe = {"dataset": "them/clips", "model": "them/base", "seed": 42, "learning_rate": 0.001}
     card = build_model_card(tmp_path, "me/tiny", model, processor, recipe=recipe)
     assert "120 steps, 3 epochs; at the end eval_top1 0.75." in card.text

@@ -464,8 +464,8 @@ def test_pretrain_streams_several_sets(tmp_path, teacher):
     [
         ({"model_config": None}, "model_config"),
         ({"streaming": True, "cache_dir": "x"}, "cache_dir"),
-        ({"cache_dir": "x", "snap_to_keyframes": True}, "snap_to_keyframes .* cache_dir"),
-        ({"dataset_without_flip": ["b"]}, "dataset_without_flip names no data set of dataset: b"),
+        ({"cache_dir": "x", "snap_to_keyframes": True}, "--snap_to_keyframes .* --cache_dir"),
+        ({"dataset_without_flip": ["b"]}, "--dataset_without_flip names no data set of --dataset: b"),
         ({"dataset_weights": [1.0, 2.0]}, "dataset_weights"),
     ],
 )

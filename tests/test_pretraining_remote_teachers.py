@@ -141,7 +141,7 @@ def test_no_code_runs_unless_asked_for(tmp_path, modules):
     auto_map = {"AutoConfig": "hostile.HostileConfig", "AutoModel": "hostile.HostileModel"}
     (folder / "config.json").write_text(json.dumps({"model_type": "hostile", "auto_map": auto_map}))
     (folder / "hostile.py").write_text(f"open({str(ran)!r}, 'w')\n")
-    with pytest.raises(ValueError, match=r"hostile \(hostile\) comes with code of its own: give trust_remote_code"):
+    with pytest.raises(ValueError, match=r"hostile \(hostile\) comes with code of its own: give --trust_remote_code"):
         load_teacher(str(folder), **STUDENT)
     assert not ran.exists() and not modules.exists()
 

@@ -73,3 +73,12 @@ def test_smaller_budgets_keep_subsets_of_larger_ones():
 def test_kept_positions_are_in_order():
     mask = torch.tensor([[0, 1, 0, 1, 1], [1, 1, 1, 0, 0]]).bool()
     assert kept_positions(mask, 3).tolist() == [[1, 3, 4], [0, 1, 2]]
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_what_is_no_number_is_kept(bad):
+    """Exactly the budget, whatever the numbers are, and what is none is among it."""
+    tokens = torch.randn(2, 4, 3, 3, 8)
+    tokens[0, 2, 1, 1] = bad
+    mask = select_tokens(token_importance(tokens), 7)
+    assert mask.sum(1).tolist() == [7, 7] and mask[0, 2 * 9 + 4]

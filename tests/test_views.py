@@ -239,6 +239,7 @@ def test_costs_are_of_the_grid_that_comes_out(dataset, model, processor, setting
         short = f"{frames}x{size}" if isinstance(size, int) else f"{frames}x{height}x{width}"
         assert figures["grids_used"] == {short: 4}
         assert f"{frames} x {height} x {width}" in markdown_table(result)
+        assert ("top-5" in markdown_table(result)) == (len(result["label_names"]) > 5)
         answer = classify(dataset[0]["video"], model, processor, budget)
         assert answer.grid == (frames, size) and answer.gmacs == figures["gmacs"]
         shapes.append((1, frames, 3, height, width))

@@ -17,7 +17,7 @@ from flux_hf.files import whole_folder, write_json
 from flux_hf.modeling.configuration_fluxvit import FluxViTConfig
 from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification
 from flux_hf.options.checkpoints import ConvertOptions
-from flux_hf.options.recipes import model_config_path
+from flux_hf.options.recipes import read_model_config
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
 
 REPORT_FILE = "conversion.json"
@@ -87,7 +87,7 @@ def _build(state_dict: dict, options: ConvertOptions, id2label: dict[int, str] |
         act = {"hidden_act": options.hidden_act} if options.hidden_act else {}
         model = convert_official_state_dict(state_dict, **sizes, **act)
         return model, ConversionReport("FluxViT", loaded=list(model.state_dict()))
-    config = FluxViTConfig.from_json_file(model_config_path(options.model_config)) if options.model_config else None
+    config = FluxViTConfig.from_dict(read_model_config(options.model_config)) if options.model_config else None
     if config is not None and options.num_attention_heads:
         raise ValueError("num_attention_heads is in the model_config, change it there")
     return initialize_from_state_dict(state_dict, config=config, hidden_act=options.hidden_act, **sizes)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from datasets import ClassLabel, Dataset, Features, Value
 
-from flux_hf.data.label_names import read_label_names
+from flux_hf.data.label_names import check_label_number, read_label_names
 from flux_hf.data.video_column import VIDEO, video_at
-from flux_hf.files import read_json
+from flux_hf.files import read_json, read_text
 from flux_hf.processing.video_storage_fluxvit import is_address
 
 VIDEO_SUFFIXES = (".mp4", ".webm", ".mkv", ".avi", ".mov", ".mpeg", ".mpg", ".m4v", ".ts", ".flv", ".wmv", ".3gp")
@@ -77,24 +77,24 @@ def _only(files: list[Path]) -> Path:
 
 def _kinetics(file: Path, label_names: list[str] | None, root: Path) -> Dataset:
     paths, labels = [], []
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{file} is damaged or no text file in UTF-8: {error}") from None
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(read_text(file).split("\n"), 1):
         if not line.strip():
             continue
         found = LAST_FIELD.search(line.strip())
         if found is None or not found[1].isdecimal():
-            raise ValueError(f"{file}, line {number}: expected a path and the number of a label, got {line!r}")
+            raise ValueError(f"{file}, line {number}: expected a path and the number of a label, got {line!r:.200}")
+        if label_names is None:
+            check_label_number(int(found[1][:20]), f"{file}, line {number}")
+        elif int(found[1][:20]) >= len(label_names):
+            raise ValueError(
+                f"{file}, line {number} has a label {found[1]:.20}, but there are only {len(label_names)} label_names"
+            )
         path = line.strip()[: found.start()].rstrip(", \t")
         paths.append(path if is_address(path) else str(root / path))
         labels.append(int(found[1]))
     if not paths:
         raise ValueError(f"{file} lists no video")
     names = label_names or [str(number) for number in range(max(labels) + 1)]
-    if max(labels) >= len(names):
-        raise ValueError(f"{file} has a label {max(labels)}, but there are only {len(names)} label_names")
     return _dataset(file, paths, labels, names)
 
 
@@ -129,6 +129,7 @@ def _coin(file: Path, split: str, root: Path) -> Dataset:
     for key, entry in database.items():
         _check_coin(entry, f"{file}, entry {key}")
     names = sorted({entry["class"] for entry in database.values()})
+    numbers = {name: number for number, name in enumerate(names)}
     rows = {key: entry for key, entry in database.items() if entry["subset"] == COIN_SUBSETS[split]}
     if not rows:
         raise ValueError(f"{file} has no video of the subset {COIN_SUBSETS[split]!r}")
@@ -138,7 +139,7 @@ def _coin(file: Path, split: str, root: Path) -> Dataset:
     return _dataset(
         None,
         [str(found.get(key, root / f"{key}.mp4")) for key in rows],
-        [names.index(entry["class"]) for entry in rows.values()],
+        [numbers[entry["class"]] for entry in rows.values()],
         names,
         start=[float(entry["start"]) for entry in rows.values()],
         end=[float(entry["end"]) for entry in rows.values()],

@@ -7,7 +7,7 @@ from pathlib import Path
 from datasets import ClassLabel, Dataset, Features, IterableDataset, Value, load_dataset, load_dataset_builder
 
 from flux_hf.data.damaged_files import naming_damaged_file
-from flux_hf.data.label_names import read_label_names
+from flux_hf.data.label_names import check_label_number, read_label_names
 from flux_hf.data.list_files import VIDEO_SUFFIXES, MissingSplitError, load_list_file
 from flux_hf.data.video_column import VIDEO, as_structs, without_torchcodec
 from flux_hf.options.errors import not_found
@@ -156,24 +156,35 @@ def _columns(dataset, where: str) -> list[str]:
     return list(dataset.features)
 
 
+def _names_of(labels: list, strings: bool, where: str) -> list[str]:
+    """Names for labels that have none: themselves where they are text, else the numbers up to the largest."""
+    for row, label in enumerate(labels):
+        if label is None:
+            raise ValueError(f"{where}, row {row} has no label")
+        if not strings:
+            check_label_number(label, f"{where}, row {row}")
+    return sorted({label.strip() for label in labels}) if strings else [str(n) for n in range(max(labels) + 1)]
+
+
 def _with_class_labels(dataset, names: list[str] | None, where: str):
     feature = dataset.features["label"]
     if isinstance(feature, ClassLabel):
         if names is not None and names != feature.names:
             raise ValueError(f"label_names differ from the names that {where} has: {feature.names}")
         return dataset
-    strings = feature == Value("string")
+    strings = feature in (Value("string"), Value("large_string"))
+    if not strings and not re.fullmatch("u?int\\d+|bool", getattr(feature, "dtype", "")):
+        raise ValueError(f"{where}: labels must be names or whole numbers, the column label holds {feature}")
     if names is None:
         if isinstance(dataset, IterableDataset):
             raise ValueError(f"{where} is streamed and its labels have no names: give label_names")
-        present = {label.strip() if strings else label for label in dataset["label"][:]}
-        names = sorted(present) if strings else [str(number) for number in range(max(present) + 1)]
+        names = _names_of(dataset["label"][:], strings, where)
     numbers = {name: number for number, name in enumerate(names)}
 
-    def encode(label: str | int) -> int:
-        label = label.strip() if strings else label
-        if (label not in numbers) if strings else not 0 <= label < len(names):
-            raise ValueError(f"{where}: label {label!r} is not among the {len(names)} label names")
+    def encode(label: str | int | None) -> int:
+        label = label.strip() if isinstance(label, str) else label
+        if (label not in numbers) if strings else label is None or not 0 <= label < len(names):
+            raise ValueError(f"{where}: label {label!r:.100} is not among the {len(names)} label names")
         return numbers[label] if strings else label
 
     labels = ClassLabel(names=names)

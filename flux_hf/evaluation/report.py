@@ -4,24 +4,27 @@ from pathlib import Path
 
 from flux_hf.files import whole_file
 from flux_hf.processing.grid_fluxvit import as_grid
-from flux_hf.tables import table
+from flux_hf.tables import markdown, table
+
+TOP = 5
 
 
 def markdown_table(result: dict) -> str:
-    """One row per budget; accuracies in percent, GMACs times views. Above it the split, where the result names it."""
+    """One row per budget; accuracies in percent, that of the first five only where there are more classes, GMACs times
+    views. Above it the split, where the result names it."""
     views = result["views"]
     count = views["num_clips"] * views["num_crops"]
-    rows = []
+    rows, has_top5 = [], len(result["label_names"]) > TOP
     for budget, figures in result["budgets"].items():
         rows.append([budget, as_grid(figures["grid"]), f"{figures['gmacs_x_views']:.3f}", top1_in_percent(figures)])
-        rows[-1] += [_percent(figures["top5"]), _percent(figures["mean_class"])]
-    head = ["tokens", "grid", f"GMACs x {count}", "top-1 (95 % interval)", "top-5", "mean class"]
+        rows[-1] += [_percent(figures[name]) for name in ("top5", "mean_class") if name != "top5" or has_top5]
+    head = ["tokens", "grid", f"GMACs x {count}", "top-1 (95 % interval)", *["top-5"] * has_top5, "mean class"]
     damaged = f"{len(result['damaged'])} with damaged frames, " if result.get("damaged") else ""
-    split = f"split {result['split']}: " if "split" in result else ""
+    split = f"split {markdown(result['split'])}: " if "split" in result else ""
     return (
         f"{split}{counted(result['num_videos'], 'video')}, {len(result['unreadable'])} unreadable, "
         f"{damaged}{counted(views['num_clips'], 'clip')} x {counted(views['num_crops'], 'crop')}\n\n"
-        f"{table(head, rows, 'rlrrrr')}\n"
+        f"{table(head, rows, 'rlrr' + 'r' * (1 + has_top5))}\n"
     )
 
 

@@ -12,6 +12,7 @@ from flux_hf.costs import view_gmacs
 from flux_hf.files import read_json
 from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification
 from flux_hf.processing.grid_fluxvit import Grid, as_grid, grid_tokens
+from flux_hf.tables import code, code_block, markdown, printable
 
 TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
 PAPER = "https://arxiv.org/abs/2503.14237"
@@ -61,6 +62,7 @@ def build_model_card(
         metrics=["accuracy"] if results else None,
         eval_results=results or None,
     )
+    shown = yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True).rstrip()
     budgets = sorted({*model.config.head_token_budgets, *(processor.grids or {})}, reverse=True)
     return ModelCard.from_template(
         data,
@@ -72,10 +74,12 @@ def build_model_card(
         config=model.config,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         classes=[model.config.id2label[index] for index in range(model.config.num_labels)] if is_classifier else None,
+        markdown=markdown,
+        code=code,
         rows=[_cost(budget, model.config, processor.choose_grid(budget), latency) for budget in budgets],
         latency=latency,
         evaluations=[_evaluation(evaluation, model.config) for evaluation in evaluations],
-        recipe=yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True).rstrip() if recipe else None,
+        recipe=code_block(shown, "yaml") if recipe else None,
         training=_training(folder / "trainer_state.json"),
         conversion=_json(folder / REPORT_FILE),
     )
@@ -93,13 +97,25 @@ def _cost(budget: int, config, grid: Grid, latency: dict | None) -> dict:
     }
 
 
+def read_evaluation(path: str | Path) -> dict:
+    """The JSON file of `flux-hf evaluate`. Raises ValueError, naming the file, where it is none."""
+    evaluation = read_json(path)
+    if not isinstance(evaluation, dict) or not isinstance(evaluation.get("budgets"), dict):
+        raise ValueError(f"{path} is no result of flux-hf evaluate --output: it has no budgets")
+    figures = [(f"budgets.{budget}", each, ("grid", "gmacs", "top1")) for budget, each in evaluation["budgets"].items()]
+    for where, found, names in [("", evaluation, ("dataset", "split", "num_videos")), *figures]:
+        if missing := [name for name in names if not isinstance(found, dict) or name not in found]:
+            raise ValueError(f"{path} is no result of flux-hf evaluate --output: {where} lacks {', '.join(missing)}")
+    return evaluation
+
+
 def _evaluation(evaluation: dict, config) -> dict:
     rows = []
     for budget, figures in _by_budget(evaluation):
         grid = as_grid(figures["grid"])
         tokens = grid_tokens(grid, config.patch_size)
         selection = f"{budget} of {tokens}" if tokens > budget else f"none, all {tokens}"
-        top1 = 100 * figures["top1"]
+        top1 = "–" if figures["top1"] is None else f"{100 * figures['top1']:.2f}"
         rows.append(
             {"budget": budget, "grid": str(grid), "selection": selection, "top1": top1, "gmacs": figures["gmacs"]}
         )
@@ -124,13 +140,14 @@ def _results(evaluation: dict) -> list[EvalResult]:
             task_name="Video classification",
             dataset_type=evaluation["dataset"] if _is_hub_id(evaluation["dataset"]) else name,
             dataset_name=name,
-            dataset_split=evaluation["split"],
+            dataset_split=printable(evaluation["split"]),
             dataset_revision=evaluation.get("revision"),
             metric_type="accuracy",
             metric_name=f"top-1, {budget} tokens of {as_grid(figures['grid'])}",
             metric_value=round(100 * figures["top1"], 2),
         )
         for budget, figures in _by_budget(evaluation)
+        if figures["top1"] is not None
     ]
 
 
@@ -141,7 +158,7 @@ def _by_budget(evaluation: dict) -> list[tuple[int, dict]]:
 def _dataset_name(evaluation: dict) -> str:
     """The Hub id, or the last part of a folder's path: where it lies on a disk is nobody's business."""
     dataset = str(evaluation["dataset"])
-    return dataset if _is_hub_id(dataset) else Path(dataset).name
+    return dataset if _is_hub_id(dataset) else printable(Path(dataset).name)
 
 
 def _is_hub_id(name) -> bool:

@@ -13,9 +13,8 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalToken
 from huggingface_hub.utils import get_session, httpx
 from transformers import AutoConfig, AutoModel, AutoModelForVideoClassification, AutoVideoProcessor
 
-from flux_hf.checkpoints import checkpoint_path
-from flux_hf.files import read_json
-from flux_hf.hub.model_card import build_model_card
+from flux_hf.checkpoints import check_weights, checkpoint_path, reading_weights
+from flux_hf.hub.model_card import build_model_card, read_evaluation
 from flux_hf.latency import forward_latency
 from flux_hf.options.checkpoints import PushOptions
 from flux_hf.options.recipes import read_recipe
@@ -145,8 +144,9 @@ def _check_card(folder: Path, options: PushOptions) -> bool:
 def _card(folder: Path, options: PushOptions, is_classifier: bool) -> str:
     if options.keep_readme:
         return (folder / "README.md").read_text(encoding="utf-8")
-    with no_bars_for_folders(str(folder)):
+    with no_bars_for_folders(str(folder)), reading_weights(folder):
         model = (AutoModelForVideoClassification if is_classifier else AutoModel).from_pretrained(folder).eval()
+        check_weights(model, folder)
         processor = AutoVideoProcessor.from_pretrained(folder)
     budgets = {*model.config.head_token_budgets, *(processor.grids or {})}
     card = build_model_card(
@@ -154,7 +154,7 @@ def _card(folder: Path, options: PushOptions, is_classifier: bool) -> str:
         options.repo_id,
         model,
         processor,
-        evaluations=[read_json(path) for path in options.evaluations],
+        evaluations=[read_evaluation(path) for path in options.evaluations],
         recipe=read_recipe(options.recipe) if options.recipe else None,
         latency=forward_latency(model, processor, sorted(budgets)) if options.measure_latency else None,
     )

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 class ConvertOptions:
     """What to convert into what."""
 
-    checkpoint: str = field(metadata={"help": "The .pth file: FluxViT, InternVideo2 (distilled), UMT or VideoMAE."})
+    checkpoint: str = field(
+        metadata={"help": "A .pth or .safetensors file: FluxViT, InternVideo2 (distilled), UMT, VideoMAE."}
+    )
     output_dir: str = field(metadata={"help": "Folder to write."})
     label_names: str | None = field(
         default=None, metadata={"help": "Class names: text file with one per line, or JSON."}

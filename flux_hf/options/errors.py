@@ -7,12 +7,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
-from flux_hf.checkpoints import checkpoint_path
+from flux_hf.checkpoints import checkpoint_path, reading_weights
+from flux_hf.files import read_json
+from flux_hf.tables import printable
 
 
 def usage_error(usage: str, message: str, help_command: str) -> NoReturn:
     """End the program with exit code 2 and three lines: usage, what was wrong, where the help is."""
-    message = " ".join(message.split())
+    message = printable(" ".join(message.split()), None)
     print(f"usage: {usage}\nerror: {message}\nhint: {help_command}", file=sys.stderr)
     raise SystemExit(2)
 
@@ -27,7 +29,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 def naming_option(option: str, value: str):
     """Puts `--option value: ` before the messages of ValueErrors and OSErrors; the error is a ValueError then."""
     try:
-        yield
+        with reading_weights(value):
+            yield
     except (ValueError, OSError) as error:
         raise ValueError(f"--{option} {value}: {error}") from error
 
@@ -83,7 +86,11 @@ def check_checkpoints(**checkpoints: str | None) -> None:
         if checkpoint is not None:
             with naming_option(option, checkpoint):
                 try:
-                    cached_file(checkpoint_path(checkpoint), "config.json")
+                    found = cached_file(checkpoint_path(checkpoint), "config.json")
+                    beside = Path(found).with_name("video_preprocessor_config.json")
+                    for file in (Path(found), *([beside] if beside.is_file() else [])):
+                        if not isinstance(read_json(file), dict):
+                            raise ValueError(f"{file} holds no JSON object {{...}}")
                 except OSError as error:
                     if Path(checkpoint_path(checkpoint)).is_dir():
                         raise

@@ -1,13 +1,17 @@
 """YAML and JSON files that go by name: what ships in `scripts/configs` for training."""
 
+import reprlib
 from importlib.resources import files
 from pathlib import Path
 
 import yaml
 
+from flux_hf.files import read_json, read_text
 from flux_hf.options.errors import did_you_mean
 
 SUFFIXES = (".yaml", ".yml")
+MOST_ALIASES = 16
+MOST_LEVELS = 30
 
 
 def recipe_names() -> list[str]:
@@ -31,6 +35,22 @@ def model_config_path(config: str | Path) -> Path:
         ValueError: no shipped configuration has that name.
     """
     return _named_file(config, _shipped("models"), ".json", "model configuration")
+
+
+def read_model_config(config: str | Path) -> dict:
+    """What the JSON file of a model configuration holds, see [`model_config_path`].
+
+    Raises:
+        ValueError: naming the file, when there is none or it holds no JSON object.
+    """
+    path = model_config_path(config)
+    try:
+        content = read_json(path)
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds no JSON object {{...}}")
+    return content
 
 
 def label_symmetries_path(table: str | Path) -> Path:
@@ -80,14 +100,51 @@ def _base_path(base: str, folder: Path) -> Path:
 
 def _options(path: Path) -> dict:
     try:
-        options = yaml.safe_load(path.read_text(encoding="utf-8"))
+        options = read_yaml(path)
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}{did_you_mean(path.stem, recipe_names())}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not YAML: {error}") from error
-    if not isinstance(options, dict):
-        raise ValueError(f"{path} must hold lines `option: value`, got {options!r}")
+    if not isinstance(options, dict) or not all(isinstance(name, str) for name in options):
+        raise ValueError(f"{path} must hold lines `option: value`, got {reprlib.repr(options)}")
     return options
+
+
+def read_yaml(path: Path):
+    """What a YAML file holds.
+
+    Raises:
+        ValueError: naming the file and the line: it is no YAML, a name comes twice, or it has so many aliases that a
+            few lines stand for more than memory holds.
+    """
+    text = read_text(path)
+    try:
+        _check_tokens(text)
+        return yaml.load(text, _UniqueKeys)
+    except (yaml.YAMLError, ValueError) as error:
+        raise ValueError(f"{path} is not YAML: {error}") from error
+
+
+def _check_tokens(text: str) -> None:
+    aliases, depth = 0, 0
+    for token in yaml.scan(text):
+        name = type(token).__name__
+        aliases += name == "AliasToken"
+        depth += name.endswith("StartToken") - name.endswith("EndToken")
+        if aliases > MOST_ALIASES or depth > MOST_LEVELS:
+            raise ValueError(
+                f"line {token.start_mark.line + 1}: more than {MOST_ALIASES} aliases or {MOST_LEVELS} levels"
+            )
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """The safe loader, which takes the last of two lines with the same name, without that."""
+
+    def construct_mapping(self, node, deep=False):
+        lines = {}
+        for key, _ in node.value:
+            first = lines.setdefault(str(key.value), key.start_mark.line + 1)
+            if first != key.start_mark.line + 1:
+                raise yaml.constructor.ConstructorError(f"{key.value} is there twice", key.start_mark, None, None)
+        return super().construct_mapping(node, deep)
 
 
 def _named_file(given: str | Path, folder: Path, suffix: str, kind: str) -> Path:

@@ -41,7 +41,7 @@ def load_mixture(
         ValueError: a name comes twice, or the lists do not fit.
     """
     if len(set(names)) < len(names):
-        raise ValueError(f"a data set comes twice: {', '.join(names)}; use dataset_weights to see one more often")
+        raise ValueError(f"a data set comes twice: {', '.join(names)}; use --dataset_weights to see one more often")
     splits = _one_for_each(splits, names, "train_split")
     roots = _one_for_each(video_roots, names, "video_root") if video_roots else [None] * len(names)
     parts = [
@@ -62,7 +62,7 @@ def shares_of(weights: list[float] | None, sizes: list[int]) -> list[float]:
     """Share of each data set in the clips, by weight or, without weights, by size."""
     weights = sizes if weights is None else weights
     if len(weights) != len(sizes) or min(weights) <= 0:
-        raise ValueError(f"dataset_weights must be {len(sizes)} numbers above 0, one for each dataset, got {weights}")
+        raise ValueError(f"--dataset_weights must be {len(sizes)} numbers above 0, one for each dataset, got {weights}")
     return [weight / sum(weights) for weight in weights]
 
 
@@ -86,7 +86,7 @@ def mixed_order(numbers: Sequence[int], weights: list[float], seed: int) -> Call
     counts = np.diff(limits)
     if not counts.all():
         raise ValueError(
-            f"dataset_weights {list(weights)} give data set {int(np.argmin(counts)) + 1} none of the {len(numbers)} "
+            f"--dataset_weights {list(weights)} give data set {int(np.argmin(counts)) + 1} none of the {len(numbers)} "
             "clips of an epoch; raise its weight"
         )
 
@@ -118,7 +118,7 @@ def _one_for_each(values: list[str], names: list[str], option: str) -> list[str]
     if len(values) == 1:
         return values * len(names)
     if len(values) != len(names):
-        raise ValueError(f"{option} must be one, or one for each of the {len(names)} data sets, got {values}")
+        raise ValueError(f"--{option} must be one, or one for each of the {len(names)} data sets, got {values}")
     return values
 
 

@@ -5,12 +5,12 @@ import shlex
 import torch
 from transformers import set_seed
 
-from flux_hf.checkpoints import checkpoint_path
+from flux_hf.checkpoints import checkpoint_path, reading_weights
 from flux_hf.data import cache_clips, clip_source
 from flux_hf.modeling.configuration_fluxvit import FluxViTConfig
 from flux_hf.modeling.modeling_fluxvit_pretraining import FluxViTForPreTraining, default_aligned_layers
 from flux_hf.options.pretraining import PretrainOptions
-from flux_hf.options.recipes import model_config_path
+from flux_hf.options.recipes import read_model_config
 from flux_hf.pretraining.arguments import FluxPreTrainingArguments
 from flux_hf.pretraining.mixture import load_mixture, shares_of
 from flux_hf.pretraining.teacher import Teacher, load_teacher
@@ -64,7 +64,7 @@ def _trainer(options: PretrainOptions, training_args: FluxPreTrainingArguments, 
         dataset = cache_clips(dataset, options.cache_dir, num_frames=options.cached_frames, size=options.cached_size)
     say(clip_table(options.dataset, {"train": None if options.streaming else clip_source(dataset).labels}))
     if options.model is None:
-        config = FluxViTConfig.from_json_file(model_config_path(options.model_config))
+        config = FluxViTConfig.from_dict(read_model_config(options.model_config))
         processor = FluxVideoProcessor(patch_size=config.patch_size)
     else:
         config = FluxViTConfig.from_pretrained(checkpoint_path(options.model))
@@ -106,7 +106,8 @@ def student(options: PretrainOptions, config: FluxViTConfig, teacher: Teacher) -
     if options.model is None:
         return FluxViTForPreTraining(config)
     checkpoint = checkpoint_path(options.model)
-    return FluxViTForPreTraining.from_pretrained(checkpoint, config=config, ignore_mismatched_sizes=True)
+    with reading_weights(checkpoint):
+        return FluxViTForPreTraining.from_pretrained(checkpoint, config=config, ignore_mismatched_sizes=True)
 
 
 @torch.no_grad()
@@ -122,15 +123,15 @@ def copy_to_idle_heads(model: FluxViTForPreTraining, trained: list[int]) -> None
 
 def _check(options: PretrainOptions, args: FluxPreTrainingArguments, say) -> None:
     if options.model is None and options.model_config is None:
-        raise ValueError("give model (a checkpoint) or model_config (a name or JSON file, random weights)")
+        raise ValueError("give --model (a checkpoint) or --model_config (a name or JSON file, random weights)")
     if options.streaming and options.cache_dir:
-        raise ValueError("streaming reads videos as they come and cannot be combined with cache_dir")
+        raise ValueError("--streaming reads videos as they come and cannot be combined with --cache_dir")
     if args.snap_to_keyframes and options.cache_dir:
-        raise ValueError("snap_to_keyframes needs video files and cannot be combined with cache_dir")
+        raise ValueError("--snap_to_keyframes needs video files and cannot be combined with --cache_dir")
     if options.streaming and args.view_epochs is not None:
-        raise ValueError("view_epochs repeats the views of videos with numbers, streaming has none")
+        raise ValueError("--view_epochs repeats the views of videos with numbers, --streaming has none")
     if unknown := sorted(set(options.dataset_without_flip or []) - set(options.dataset)):
-        raise ValueError(f"dataset_without_flip names no data set of dataset: {', '.join(unknown)}")
+        raise ValueError(f"--dataset_without_flip names no data set of --dataset: {', '.join(unknown)}")
     if options.dataset_weights is not None:
         shares_of(options.dataset_weights, [1] * len(options.dataset))
     args.resume_from_checkpoint = checkpoint_to_resume(args.resume_from_checkpoint, args.output_dir, say)

@@ -12,7 +12,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.models.auto.image_processing_auto import get_image_processor_config
 from transformers.models.auto.video_processing_auto import get_video_processor_config
 
-from flux_hf.checkpoints import checkpoint_path
+from flux_hf.checkpoints import checkpoint_path, reading_weights
 from flux_hf.modeling.modeling_fluxvit import FluxViTModel
 from flux_hf.modeling.token_selection_fluxvit import kept_positions
 from flux_hf.pretraining.resampling import renormalize, resample_frames, resample_tokens, resize_frames
@@ -262,7 +262,7 @@ def load_teacher(
         raise ValueError(f"the teacher {checkpoint} is a {kind} without code; there are: {', '.join(FAMILIES)}")
     if kind not in FAMILIES and not trust_remote_code:
         raise ValueError(
-            f"the teacher {checkpoint} ({kind}) comes with code of its own: give trust_remote_code to run it"
+            f"the teacher {checkpoint} ({kind}) comes with code of its own: give --trust_remote_code to run it"
         )
     processor = get_video_processor_config(checkpoint) or get_image_processor_config(checkpoint)
     if not {"image_mean", "image_std"} <= processor.keys():
@@ -277,7 +277,8 @@ def load_teacher(
         options |= {"trust_remote_code": True}
     else:
         options |= {"attn_implementation": CLS_ATTENTION if family is ImageTeacher else "sdpa"}
-    model = AutoModel.from_pretrained(checkpoint, **options)
+    with reading_weights(checkpoint):
+        model = AutoModel.from_pretrained(checkpoint, **options)
     return family(getattr(model, "vision_model", model), normalization, patch_size)
 
 

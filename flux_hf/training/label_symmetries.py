@@ -1,9 +1,8 @@
 """What becomes of a clip's label when the clip is turned, mirrored or played backwards, from a table in YAML."""
 
 import numpy as np
-import yaml
 
-from flux_hf.options.recipes import label_symmetries_path
+from flux_hf.options.recipes import label_symmetries_path, read_yaml
 
 OPERATIONS = {
     "quarter_turn": (4, lambda clip: np.rot90(clip, axes=(1, 2))),
@@ -71,11 +70,11 @@ def load_label_symmetries(name_or_path: str, label_names: list[str]) -> LabelSym
         ValueError: there is no such file, it is not YAML, or it does not fit (see [`LabelSymmetries`]).
     """
     try:
-        table = yaml.safe_load(label_symmetries_path(name_or_path).read_text(encoding="utf-8"))
+        table = read_yaml(label_symmetries_path(name_or_path))
     except OSError as error:
         raise ValueError(f"label_symmetries: {name_or_path} cannot be read: {error.strerror}") from None
-    except yaml.YAMLError as error:
-        raise ValueError(f"label_symmetries: {name_or_path} is not YAML: {error}") from error
+    except ValueError as error:
+        raise ValueError(f"label_symmetries: {error}") from error
     return LabelSymmetries(table, label_names, f"label_symmetries {name_or_path}")
 
 

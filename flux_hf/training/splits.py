@@ -7,6 +7,8 @@ import numpy as np
 from datasets import Dataset
 from transformers.utils import logging
 
+from flux_hf.tables import printable
+
 logger = logging.get_logger(__name__)
 
 MOST_ROWS = 30
@@ -44,7 +46,7 @@ def clip_table(label_names: list[str], splits: dict[str, Sequence[int] | None]) 
     if left_out := max(0, len(label_names) - MOST_ROWS):
         order = sorted(sorted(order, key=lambda label: sum(found[label] for found in counted))[:MOST_ROWS])
     rows = [["clips", *counts]]
-    rows += [[label_names[label], *(_count(found, label) for found in counts.values())] for label in order]
+    rows += [[printable(label_names[label]), *(_count(found, label) for found in counts.values())] for label in order]
     if left_out:
         rows.append([f"{left_out} more classes", *("" for _ in counts)])
     rows.append(["all", *(_count(found) for found in counts.values())])
@@ -88,5 +90,5 @@ def _count(found: Counter | None, label: int | None = None) -> str:
 
 
 def _names(label_names: list[str], labels: list[int]) -> str:
-    shown = ", ".join(label_names[label] for label in labels[:MOST_NAMES])
+    shown = ", ".join(printable(label_names[label]) for label in labels[:MOST_NAMES])
     return shown + f" and {len(labels) - MOST_NAMES} more" * (len(labels) > MOST_NAMES)

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import torch
 from transformers.utils import logging
 
-from flux_hf.checkpoints import checkpoint_path
+from flux_hf.checkpoints import checkpoint_path, reading_weights
 from flux_hf.modeling.configuration_fluxvit import FluxViTConfig
 from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification
 from flux_hf.modeling.modeling_fluxvit_pretraining import FluxViTForPreTraining
-from flux_hf.options.recipes import model_config_path
+from flux_hf.options.recipes import read_model_config
 
 logger = logging.get_logger(__name__)
 
@@ -61,18 +61,20 @@ def starting_model(
         "label2id": {name: index for index, name in enumerate(label_names)},
     }
     if checkpoint is None:
-        config = FluxViTConfig.from_json_file(model_config_path(config_file))
+        config = FluxViTConfig.from_dict(read_model_config(config_file))
         config.update(names | changes.as_dict())
         return FluxViTForVideoClassification(config)
 
     checkpoint = checkpoint_path(checkpoint)
     if FluxViTConfig.from_pretrained(checkpoint).architectures == [FluxViTForPreTraining.__name__]:
-        encoder = FluxViTForPreTraining.from_pretrained(checkpoint, **changes.as_dict()).fluxvit
+        with reading_weights(checkpoint):
+            encoder = FluxViTForPreTraining.from_pretrained(checkpoint, **changes.as_dict()).fluxvit
         encoder.config.update(names)
         model = FluxViTForVideoClassification(encoder.config)
         model.fluxvit = encoder
         return model
-    model = FluxViTForVideoClassification.from_pretrained(checkpoint, **changes.as_dict())
+    with reading_weights(checkpoint):
+        model = FluxViTForVideoClassification.from_pretrained(checkpoint, **changes.as_dict())
     known = model.config.label2id
     taken = [known.get(name) for name in label_names]
     model.config.update(names)
