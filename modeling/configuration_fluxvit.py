@@ -45,6 +45,8 @@ class FluxViTConfig(PreTrainedConfig):
     """
 
     model_type = "fluxvit"
+    # The Trainer's predictions are the logits.
+    keys_to_ignore_at_inference = ["pooler_output", "keep_mask"]
 
     hidden_size: int = 384
     num_hidden_layers: int = 12

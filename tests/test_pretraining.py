@@ -16,7 +16,7 @@ from flux_hf.data import CachedClips, load_video_dataset
 from flux_hf.pretraining import FluxPreTrainer, load_teacher
 from flux_hf.pretraining.masking import gumbel_noise, student_masks, teacher_mask
 from flux_hf.pretraining.mixture import load_mixture, mixed_order
-from flux_hf.pretraining.pretraining import PretrainOptions, copy_to_idle_heads, student
+from flux_hf.pretraining.pretraining import PretrainOptions, student
 from flux_hf.pretraining.pretraining import pretrain as run_pretraining
 from flux_hf.pretraining.teacher_cache import TeacherCache
 from flux_hf.scripts import finetune, pretrain
@@ -202,20 +202,17 @@ def test_a_student_that_does_not_fit_the_teacher(tmp_path, teacher):
         tiny_pretraining.trainer(tmp_path, teacher, changes={"teacher_hidden_size": 32})
     with pytest.raises(ValueError, match=r"teacher_layers must be 1 numbers in 1\.\.4"):
         tiny_pretraining.trainer(tmp_path, teacher, layers=[5])
-    with pytest.raises(ValueError, match="head of its own"):
-        tiny_pretraining.trainer(tmp_path, teacher, token_budgets=[16, 15])
+    with pytest.raises(ValueError, match="different and descending"):
+        tiny_pretraining.trainer(tmp_path, teacher, token_budgets=[16, 16])
 
 
-@pytest.mark.parametrize(
-    ("budgets", "trained", "copied"),
-    [([16, 12, 8], [1], [1, 1, 1]), ([64, 20, 16], [0, 2], [0, 2, 2]), ([24, 16, 8], [0, 2], [0, 0, 2])],
-)
-def test_idle_heads_are_saved_as_copies_of_the_nearest_budget(budgets, trained, copied):
-    model = tiny_pretraining.student(head_token_budgets=budgets)
-    before = [{name: value.clone() for name, value in head.state_dict().items()} for head in model.fluxvit.poolers]
-    copy_to_idle_heads(model, trained)
-    for head, source in zip(model.fluxvit.poolers, copied, strict=True):
-        assert all(value.equal(before[source][name]) for name, value in head.state_dict().items())
+def test_a_student_has_the_heads_that_are_trained(tmp_path, teacher):
+    trainer = tiny_pretraining.trainer(tmp_path, teacher, token_budgets=[12])
+    trainer.train()
+    trainer.save_model()
+    saved = FluxViTForPreTraining.from_pretrained(tmp_path)
+    assert saved.config.head_token_budgets == [12] and len(saved.fluxvit.poolers) == 1
+    assert all(value.equal(trainer.model.state_dict()[name]) for name, value in saved.state_dict().items())
 
 
 @pytest.mark.parametrize("layers", [[2, 1], [3]])

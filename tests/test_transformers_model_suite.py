@@ -151,12 +151,12 @@ class TestFluxViTModels(ModelTesterMixin, unittest.TestCase):
             )
         self.assertEqual(
             {name for name, *_ in report["mismatched_keys"]},
-            {f"classifiers.{head}.{kind}" for head in (0, 1) for kind in ("weight", "bias")},
+            {f"classifier.heads.{head}.{kind}" for head in (0, 1) for kind in ("weight", "bias")},
         )
         self.assertEqual(resized(**inputs).logits.shape, (self.model_tester.batch_size, 42))
         weights = model.state_dict()
         for name, weight in resized.state_dict().items():
-            if not name.startswith("classifiers."):
+            if not name.startswith("classifier.heads."):
                 self.assertTrue(torch.equal(weight, weights[name]), name)
             self.assertTrue(weight.isfinite().all(), name)
 
@@ -182,7 +182,7 @@ class TestFluxViTModels(ModelTesterMixin, unittest.TestCase):
             labels = torch.zeros(self.model_tester.batch_size, dtype=torch.long)
             model(**inputs, head_index=head, labels=labels).loss.backward()
             without = {name for name, parameter in model.named_parameters() if parameter.grad is None}
-            idle = (f"fluxvit.poolers.{1 - head}.", f"classifiers.{1 - head}.", "alignment_decoders.")
+            idle = (f"fluxvit.poolers.{1 - head}.", f"classifier.heads.{1 - head}.", "alignment_decoders.")
             self.assertEqual(without, {name for name, _ in model.named_parameters() if name.startswith(idle)})
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from flux_hf.conversion.labels import name_classes
-from flux_hf.conversion.names import our_name, our_shape, position_grid
+from flux_hf.conversion.names import our_tensors, position_grid
 from flux_hf.conversion.report import ConversionReport
 from flux_hf.modeling.configuration_fluxvit import FluxViTConfig
 from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification
@@ -105,13 +105,13 @@ def _targets(key: str, tensor: torch.Tensor, config: FluxViTConfig, pooled: bool
         return {f"{positions}.cls": tensor[:, :1], table: fitted}, {table: how} if how else {}
     heads = range(len(config.head_token_budgets))
     keys = [re.sub(_ONE_HEAD, rf"\1.{head}.\2", key) for head in heads] if re.match(_ONE_HEAD, key) else [key]
-    names = [name for name in map(our_name, keys) if name]
-    if not names or (not pooled and not names[0].startswith("fluxvit.e")):
-        return {}, {}
     how = None
     if key == "patch_embed.proj.weight":
         tensor, how = _fit_patches(tensor, config.patch_size)
-    return {name: our_shape(name, tensor) for name in names}, {name: how for name in names if how}
+    ours = {name: value for each in keys for name, value in our_tensors(each, tensor).items()}
+    if not pooled:
+        ours = {name: value for name, value in ours.items() if name.startswith("fluxvit.e")}
+    return ours, {name: how for name in ours if how}
 
 
 def _fit_positions(table: torch.Tensor, config: FluxViTConfig) -> tuple[torch.Tensor, str | None]:
