@@ -23,7 +23,7 @@ SHORTER = {
 }
 
 
-@pytest.mark.parametrize(("number", "folder", "heads"), [(0, "runs/mine", [256, 128, 64]), (1, "runs/plain", [128])])
+@pytest.mark.parametrize(("number", "folder", "heads"), [(0, "runs/mine", [256, 128, 64]), (1, "runs/plain", [256, 128, 64])])
 def test_the_examples_train_the_default_checkpoint(tmp_path, monkeypatch, number, folder, heads):
     video_datasets.videofolder(tmp_path / "my" / "videos", {"train": 6, "validation": 3})
     monkeypatch.chdir(tmp_path)
