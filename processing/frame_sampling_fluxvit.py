@@ -3,14 +3,33 @@ functions."""
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+from transformers.video_utils import VideoMetadata
 
 from .video_source_fluxvit import VideoDecodeError, source_name
 
 DECODING_MODES = ("fast", "exact")
 """Which frame of a segment inference takes: the one that is cheapest to reach, or the middle one."""
+
+
+@dataclass
+class SeekableMetadata(VideoMetadata):
+    """What a function that chooses frames is told, and what `read_video` returns.
+
+    Attributes:
+        key_frames: ascending numbers of the frames at which decoding can start; empty where the file says nothing of
+            them and is read from its beginning.
+        damaged_frames: ascending numbers of the frames that are known to be damaged or missing. They are found out by
+            decoding: frames that nobody asked for are not looked at.
+        replaced_frames: how many of the frames that were chosen first turned out to be damaged, so that others were
+            chosen.
+    """
+
+    key_frames: list[int] = field(default_factory=list)
+    damaged_frames: list[int] = field(default_factory=list)
+    replaced_frames: int = 0
 
 
 def repeat_evenly(total: int, num_frames: int) -> np.ndarray:

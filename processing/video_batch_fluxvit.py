@@ -1,13 +1,18 @@
 """Whatever a caller hands over as videos, as a flat list: things to decode, and 4-dimensional arrays."""
 
 from collections.abc import Mapping
+from dataclasses import fields
 
 import numpy as np
 import torch
 from transformers.image_utils import is_pil_image
 from transformers.video_utils import VideoMetadata, get_video_size
 
+from .frame_sampling_fluxvit import SeekableMetadata
 from .video_source_fluxvit import is_video_source
+
+OF_DECODING = {field.name for field in fields(SeekableMetadata)} - {field.name for field in fields(VideoMetadata)}
+"""What is known of a file and not of the frames taken from it."""
 
 EXPECTED = (
     "a video must be a path, an http(s) URL, bytes, a binary file object, a dictionary with 'path' or 'bytes', an "
@@ -58,7 +63,7 @@ def batched_metadata(videos: list, video_metadata) -> list[VideoMetadata]:
 
 def _flat_metadata(value) -> list[VideoMetadata]:
     if isinstance(value, Mapping):
-        return [VideoMetadata(**value)]
+        return [VideoMetadata(**{name: value[name] for name in value if name not in OF_DECODING})]
     if not isinstance(value, (list, tuple)):
         raise TypeError(f"video_metadata must hold VideoMetadata or dictionaries, got {type(value).__name__}")
     return [entry for item in value for entry in _flat_metadata(item)]

@@ -15,9 +15,25 @@ CONTAINERS = (
 """Demuxers libav may use. Playlists, image sequences, text and devices are not among them; audio files are, so that
 they are reported as what they are."""
 
+MOST_PIXELS = 2**27
+"""Larger pictures are refused: a damaged header may announce any size."""
+
+PICTURES = ((0, b"\x89PNG"), (0, b"\xff\xd8\xff"), (8, b"WEBP"), (0, b"BM"), (0, b"II*\0"), (0, b"MM\0*"))
+"""Where still pictures (and animated WebP) are told from videos: offset and signature."""
+
+DEFAULT_PIXELS = 5_000_000
+"""What a stream's mark as default counts in pixels of its picture, as in the ffmpeg program."""
+
+COVERS = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
+
 
 class VideoFile:
-    """A container that can be read again from its beginning, its video stream, and the name for error messages."""
+    """A container that can be read again from its beginning, its video stream, and the name for error messages.
+
+    Attributes:
+        threads: of the decoder, 0 lets libav choose.
+        errors: how many packets the decoder has refused since the file was opened.
+    """
 
     def __init__(self, file, name: str, threads: int | None):
         self._file, self.name = file, name
@@ -30,7 +46,7 @@ class VideoFile:
         if hasattr(self._file, "seek"):
             self._file.seek(0)
         options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
-        self.container = av.open(self._file, container_options=options, metadata_errors="ignore")
+        self.container = av.open(self._file, "r", container_options=options, metadata_errors="ignore")
         try:
             self.stream = _video_stream(self.container, self.name)
         except VideoDecodeError:
@@ -38,7 +54,8 @@ class VideoFile:
             raise
         self.stream.thread_type = "AUTO"
         self.stream.codec_context.thread_count = self.threads
-        self.fresh = True
+        self.stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
+        self.fresh, self.errors = True, 0
 
     def close(self):
         # Ends the work of the decoder's threads. They may be about to log, for which they need the GIL where somebody
@@ -46,31 +63,48 @@ class VideoFile:
         self.stream.codec_context.flush_buffers()
         self.container.close()
 
-    def restart(self):
-        """Makes sure that the next packet read is the first."""
-        if not self.fresh:
+    def restart(self, threads: int | None = None):
+        """Makes sure that the next packet read is the first, and that the decoder has `threads` from now on."""
+        if not self.fresh or threads not in (None, self.threads):
+            self.threads = self.threads if threads is None else threads
             self.close()
             self._open()
 
     def packets(self):
+        """Packets of the video stream from the current position on; where the file cannot be read on it ends."""
         self.fresh = False
-        yield from self.container.demux(self.stream)
+        while True:
+            try:
+                yield from self.container.demux(self.stream)
+            except IndexError:  # a packet of a stream that appeared while reading (PyAV 18.1)
+                continue
+            except av.error.FFmpegError:
+                pass
+            return
 
-    def frames(self, before=None):
-        """Frames from the current position on; packets too damaged to decode are left out.
+    def frames(self, before=None, packets=None):
+        """Frames from the current position on; packets too damaged to decode are left out and counted in `errors`.
 
         `before` is called with each packet before it is decoded. When it returns True no further packet is read: what
-        the decoder still holds follows, and the only way on is `seek` or `restart`.
+        the decoder still holds follows, and the only way on is `seek` or `restart`. `packets`: instead of those from
+        the current position on.
         """
-        for packet in self.packets():
+        for packet in self.packets() if packets is None else packets:
             last = before is not None and before(packet)
-            try:
-                yield from packet.decode()
-            except av.error.FFmpegError:
-                continue
-            if last:
-                yield from self.stream.codec_context.decode(None)
+            yield from self._decoded(packet)
+            if last and packet.size:
+                yield from self._decoded(None)
                 return
+
+    def _decoded(self, packet) -> list:
+        try:
+            return self.stream.codec_context.decode(packet)
+        except av.error.EOFError:  # the second of two packets that say that there are no more
+            return []
+        except av.error.FFmpegError:
+            self.errors += 1
+            # Frames that were done before the one that failed.
+            return [] if packet is not None and packet.size else self._decoded(None)
 
     def seek(self, stamp: int) -> bool:
         """Jumps to a key frame before the time stamp; False when the container cannot."""
@@ -88,7 +122,12 @@ def opened_video(source, threads: int | None):
     video = None
     try:
         with opened_source(source) as file:
-            video = VideoFile(file, name, threads)
+            try:
+                video = VideoFile(file, name, threads)
+            except (av.error.InvalidDataError, av.error.ArgumentError) as error:
+                if _is_picture(file):
+                    raise VideoDecodeError(name, "it is a picture; pictures are not supported, videos are") from error
+                raise
             yield video
     except av.error.FFmpegError as error:
         damaged = isinstance(error, (av.error.InvalidDataError, av.error.ArgumentError, av.error.EOFError))
@@ -99,12 +138,27 @@ def opened_video(source, threads: int | None):
             video.close()
 
 
+def _is_picture(file) -> bool:
+    if isinstance(file, str):
+        with open(file.removeprefix("file:"), "rb") as opened:
+            start = opened.read(16)
+    else:
+        file.seek(0)
+        start = file.read(16)
+    return any(start[place:].startswith(signature) for place, signature in PICTURES)
+
+
 def _video_stream(container, name: str):
-    pictures = av.stream.Disposition.attached_pic
-    streams = [s for s in container.streams.video if not s.disposition & pictures]
+    """The stream that ffmpeg would take: the largest picture, and the mark as default counts for much; no cover."""
+    streams = [s for s in container.streams.video if not s.disposition & COVERS]
     if not streams:
         kinds = sorted({s.type for s in container.streams})
         raise VideoDecodeError(name, f"it has no video stream (streams: {', '.join(kinds) or 'none'})")
-    if streams[0].codec_context is None:
+    readable = [s for s in streams if s.codec_context is not None]
+    if not readable:
         raise VideoDecodeError(name, "there is no decoder for its video codec")
-    return streams[0]
+    return max(readable, key=lambda s: s.codec_context.width * s.codec_context.height + DEFAULT_PIXELS * _is_default(s))
+
+
+def _is_default(stream) -> bool:
+    return bool(stream.disposition & av.stream.Disposition.default)

@@ -1,10 +1,26 @@
-"""Which frame of a video is shown when: found in the cheapest way the file allows."""
+"""Which frame of a video is shown when: found in the cheapest way the file allows, and mistrusted until it is seen."""
 
 from bisect import bisect_right
+from copy import copy
+from typing import NamedTuple
 
+import av
 import numpy as np
 
 from .video_container_fluxvit import VideoFile
+
+LEAP = 10
+"""Seconds between two frames of a transport or program stream that are taken for a joint, as in the ffmpeg program."""
+
+BEFORE_JOINT = 3
+"""Packets before a joint that are called corrupt without being so."""
+
+WITHOUT_PTS = ("asf", "avi", "rm")
+"""Containers that store when to decode a packet and not when to show it."""
+
+MARKER_SIZE = 16
+"""Bytes. MPEG-4 packets below it are taken for the markers of packed B-frames (DivX, XviD): two frames in a packet,
+none in the next, and time stamps that tell neither from the other."""
 
 
 class Timeline:
@@ -12,22 +28,33 @@ class Timeline:
 
     Attributes:
         pts: int64 array (frames,), ascending presentation time stamps in units of the stream's time base; None when the
-            file gives none, then frames are counted from the beginning and never sought.
+            file gives none that can be trusted, then frames are counted from the beginning and never sought.
         keys: ascending list of (frame number, decoding time stamp) of the frames at which decoding can start.
         readable: number of frames that are in the file.
         total: number of frames the video has; more than `readable` in a truncated file whose header counts them.
+        rate: frames per second, None when unknown.
+        sizes: int array (frames,), bytes of each frame's packet; None when nobody has looked at the packets.
+        counted: the frames were counted by decoding them.
         in_decoding_order: the numbers in `keys` count in decoding order. In an open GOP, frames that are decoded after
             a key frame are shown before it; its number is then larger than `keys` says.
+        jumps: whether decoding may start at `keys`; else only at the beginning of the file.
+        last: number of the frame that is decoded last; None when unknown.
+        doubtful: the codec may reorder frames and nothing shows yet that the stamps do: they may only count packets.
+        suspect: numbers of the frames whose packets the container calls incomplete.
+        damaged: numbers of the frames found to be damaged so far.
     """
 
-    def __init__(self, pts, keys, readable: int, total: int, in_decoding_order: bool = False):
-        self.pts, self.keys, self.readable, self.total = pts, keys, readable, total
-        self.in_decoding_order = in_decoding_order
+    def __init__(self, pts, keys, readable, total, rate, *, sizes=None, last=None, in_decoding_order=False, jumps=True):
+        self.pts, self.keys, self.readable, self.total, self.rate = pts, keys, readable, total, rate
+        self.sizes, self.last, self.in_decoding_order, self.jumps = sizes, last, in_decoding_order, jumps
+        self.doubtful = self.counted = False
+        self.suspect: set[int] = set()
+        self.damaged: set[int] = set()
 
     @property
     def key_frames(self) -> list[int]:
         """Ascending numbers of the frames at which decoding can start; none where frames are never sought."""
-        return [] if self.pts is None else [number for number, _ in self.keys]
+        return [number for number, _ in self.keys] if self.jumps else []
 
     def number(self, pts) -> int | None:
         """Number of the frame with this time stamp, None when there is none."""
@@ -41,10 +68,25 @@ class Timeline:
         position = bisect_right(self.keys, number, key=lambda entry: entry[0])
         return self.keys[position - 1] if position else (0, int(self.pts[0]))
 
-    def key_after(self, number: int) -> int:
-        """The number of the first of `keys` after frame `number`, that of the last frame when there is none."""
+    def key_after(self, number: int) -> int | None:
+        """The number of the first of `keys` after frame `number`."""
         position = bisect_right(self.keys, number, key=lambda entry: entry[0])
-        return self.keys[position][0] if position < len(self.keys) else len(self.pts) - 1
+        return self.keys[position][0] if position < len(self.keys) else None
+
+    def without(self, number: int) -> "Timeline":
+        """The same without one frame."""
+        keys = [(key - (key > number), dts) for key, dts in self.keys if key != number]
+        pts, sizes = np.delete(self.pts, number), np.delete(self.sizes, number)
+        shorter = Timeline(pts, keys, len(pts), len(pts), self.rate, sizes=sizes, jumps=self.jumps)
+        shorter.doubtful = self.doubtful
+        shorter.suspect = {other - (other > number) for other in self.suspect - {number}}
+        return shorter
+
+    def without_jumps(self) -> "Timeline":
+        """The same, read from the beginning."""
+        same = copy(self)
+        same.jumps, same.damaged = False, set()
+        return same
 
 
 def timelines(video: VideoFile):
@@ -52,10 +94,14 @@ def timelines(video: VideoFile):
     indexed = _timeline_from_index(video)
     if indexed is not None:
         yield indexed
-    counted = _timeline_from_packets(video)
-    if counted.readable:
-        yield counted
-    yield _timeline_from_frames(video, counted.total if is_mov(video) else 0)
+    scanned = _timeline_from_packets(video)
+    if scanned is None:
+        yield _timeline_from_frames(video, 0, None)
+        return
+    yield scanned
+    if scanned.jumps:
+        yield scanned.without_jumps()
+    yield _timeline_from_frames(video, scanned.total if is_mov(video) else 0, scanned.rate)
 
 
 def key_frames_hold(video: VideoFile, timeline: Timeline, numbers) -> bool:
@@ -76,7 +122,11 @@ def key_frames_hold(video: VideoFile, timeline: Timeline, numbers) -> bool:
 
 def is_mov(video: VideoFile) -> bool:
     """Whether it is an mp4 or one of its relatives."""
-    return "mov" in video.container.format.name.split(",")
+    return "mov" in _formats(video)
+
+
+def _formats(video: VideoFile) -> list[str]:
+    return video.container.format.name.split(",")
 
 
 def _timeline_from_index(video: VideoFile) -> Timeline | None:
@@ -90,7 +140,7 @@ def _timeline_from_index(video: VideoFile) -> Timeline | None:
     entries = list(stream.index_entries)
     if len(entries) != stream.frames or len(entries) < 2 or any(entry.is_discard for entry in entries):
         return None
-    if not entries[0].is_keyframe:
+    if not entries[0].is_keyframe or _packed(video, [entry.size for entry in entries]):
         return None
     times = [entry.timestamp for entry in entries]
     steps = np.diff(times)
@@ -100,47 +150,126 @@ def _timeline_from_index(video: VideoFile) -> Timeline | None:
     keys = [(number, times[number]) for number, entry in enumerate(entries) if entry.is_keyframe]
     pts = stream.start_time + step * np.arange(len(entries))
     reorders = bool(stream.codec_context.has_b_frames)
-    return Timeline(pts, keys, len(entries), len(entries), in_decoding_order=reorders)
+    rate = float(1 / (step * stream.time_base))
+    timeline = Timeline(pts, keys, len(entries), len(entries), rate, in_decoding_order=reorders)
+    timeline.doubtful = reorders
+    return timeline
 
 
-def _timeline_from_packets(video: VideoFile) -> Timeline:
-    """From one pass over the packets without decoding. Without usable time stamps it only counts."""
+class _Packet(NamedTuple):
+    pts: int | None
+    dts: int | None
+    size: int
+    is_keyframe: bool
+    is_discard: bool
+    is_corrupt: bool
+
+
+def _timeline_from_packets(video: VideoFile) -> Timeline | None:
+    """From one pass over the packets without decoding. Without usable time stamps it only counts; None when packets
+    are no frames."""
     video.restart()
-    dropped, pts, keys = 0, [], []
-    for packet in video.packets():
-        if not packet.size or packet.is_corrupt:
-            continue
-        if packet.is_keyframe:
-            keys.append((packet.pts, packet.pts if packet.dts is None else packet.dts))
-        if packet.is_discard or not keys:
-            dropped += 1
-        else:
-            pts.append(packet.pts)
-    if not pts or None in pts or len(set(pts)) < len(pts) or _in_decoding_order(video, pts):
-        return Timeline(None, None, len(pts), _announced(video, len(pts), dropped))
+    everything = [
+        _Packet(packet.pts, packet.dts, packet.size, packet.is_keyframe, packet.is_discard, packet.is_corrupt)
+        for packet in video.packets()
+        if packet.size
+    ]
+    while everything and everything[-1].is_corrupt:  # the file ends within it
+        everything.pop()
+    begin = next((place for place, packet in enumerate(everything) if packet.is_keyframe), len(everything))
+    packets = everything[begin:]
+    shown = [packet for packet in packets if not packet.is_discard]
+    if not shown or _packed(video, [packet.size for packet in shown]):
+        return None
+    rate = _rate(video, packets)
+    dropped = len(everything) - len(shown)
+    if not _trusted(video, shown):
+        return Timeline(None, [], len(shown), _announced(video, len(shown), dropped), rate, jumps=False)
+    decoded_last, stamps = shown[-1].pts, [packet.pts for packet in shown]
+    doubtful = bool(video.stream.codec_context.has_b_frames) and stamps == sorted(stamps)
     # What is shown before the first key frame is made from frames that are not there.
-    shown = np.sort(np.array([stamp for stamp in pts if stamp >= keys[0][0]], dtype=np.int64))
-    dropped += len(pts) - len(shown)
-    keys = sorted((int(np.searchsorted(shown, stamp)), dts) for stamp, dts in keys)
-    return Timeline(shown, keys, len(shown), _announced(video, len(shown), dropped))
+    shown = sorted((packet for packet in shown if packet.pts >= packets[0].pts), key=lambda packet: packet.pts)
+    stamps = np.array([packet.pts for packet in shown], dtype=np.int64)
+    keys = sorted(
+        (int(np.searchsorted(stamps, packet.pts)), packet.pts if packet.dts is None else packet.dts)
+        for packet in packets
+        if packet.is_keyframe
+    )
+    total = _announced(video, len(shown), len(everything) - len(shown))
+    sizes, last = np.array([packet.size for packet in shown]), int(np.searchsorted(stamps, decoded_last))
+    timeline = Timeline(stamps, keys, len(shown), total, rate, sizes=sizes, last=last)
+    timeline.doubtful = doubtful
+    timeline.suspect = {timeline.number(packet.pts) for packet in _incomplete(video, packets)} - {None}
+    return timeline
 
 
 def _announced(video: VideoFile, found: int, dropped: int) -> int:
-    """Number of frames: the header's where it is a table of all frames (mp4, mov), else what was found."""
-    return max(found, video.stream.frames - dropped) if is_mov(video) else found
+    """Number of frames: that of the table of all frames where there is one (mp4, mov), else what was found."""
+    return max(found, len(video.stream.index_entries) - dropped) if is_mov(video) else found
 
 
-def _in_decoding_order(video: VideoFile, pts: list[int]) -> bool:
-    """Whether the stamps only count packets: avi stores no others, although the codec may reorder frames."""
-    return (
-        "avi" in video.container.format.name.split(",")
-        and bool(video.stream.codec_context.has_b_frames)
-        and pts == sorted(pts)
-    )
+def _trusted(video: VideoFile, packets: list[_Packet]) -> bool:
+    """Whether time stamps, of packets in decoding order, say which frame is shown when.
+
+    Where decoding times go back, two recordings are joined. Raw streams and MPEG program streams have stamps for some
+    packets or none; libav guesses the others, and guesses otherwise after a jump.
+    """
+    pts, dts = [packet.pts for packet in packets], [packet.dts for packet in packets if packet.dts is not None]
+    if dts != sorted(dts) or None in pts or len(set(pts)) < len(pts):
+        return False
+    formats = _formats(video)
+    raw = video.container.format.flags & av.format.Flags.no_timestamps.value and not is_mov(video)
+    if raw or "mpeg" in formats:
+        return False
+    return not video.stream.codec_context.has_b_frames or set(formats).isdisjoint(WITHOUT_PTS)
 
 
-def _timeline_from_frames(video: VideoFile, announced: int) -> Timeline:
-    """By decoding all frames and counting them."""
-    video.restart()
-    count = sum(1 for _ in video.frames())
-    return Timeline(None, None, count, max(count, announced))
+def _packed(video: VideoFile, sizes: list[int]) -> bool:
+    context = video.stream.codec_context
+    return context.name == "mpeg4" and bool(context.has_b_frames) and min(sizes) < MARKER_SIZE
+
+
+def _incomplete(video: VideoFile, packets: list[_Packet]) -> list[_Packet]:
+    """The packets that the container calls corrupt. Those before a joint of two recordings it calls so, too."""
+    steps = np.diff([packet.pts if packet.dts is None else packet.dts for packet in packets])
+    joints = np.flatnonzero(abs(steps) * float(video.stream.time_base) > LEAP)
+    return [
+        packet
+        for place, packet in enumerate(packets)
+        if packet.is_corrupt and not ((joints >= place) & (joints < place + BEFORE_JOINT)).any()
+    ]
+
+
+def _rate(video: VideoFile, packets: list[_Packet]) -> float | None:
+    """Frames per second: over all, or where the stamps leap as at the joint of two recordings, of most frames."""
+    packets = [packet for packet in packets if packet.pts is not None]
+    if len(packets) < 2:
+        return None
+    shown = np.array([packet.pts for packet in packets])
+    steps = np.diff([packet.pts if packet.dts is None else packet.dts for packet in packets])
+    tick, leaping = float(video.stream.time_base), av.format.Flags.ts_discont.value & video.container.format.flags
+    step = (shown.max() - shown.min()) / (len(shown) - 1)
+    if (steps < 0).any() or (leaping and steps.max() * tick > LEAP):
+        step = np.median(steps[steps > 0]) if (steps > 0).any() else 0
+    return float(1 / (step * tick)) if step > 0 else None
+
+
+def _timeline_from_frames(video: VideoFile, announced: int, rate: float | None) -> Timeline:
+    """By decoding all frames and counting them. Those after the first error have no number that anybody knows."""
+    for threads in (None, 1):  # with several threads the decoder reports errors late
+        video.restart(threads)
+        count, readable, errors = 0, None, 0
+        for _ in video.frames():
+            if count == 0:
+                errors = video.errors
+            elif readable is None and video.errors > errors:
+                readable = count
+            count += 1
+        if video.errors == errors:
+            break
+    if readable is not None:
+        count += video.errors - errors
+    total = max(count, announced)
+    timeline = Timeline(None, [], count if readable is None else readable, total, rate, jumps=False)
+    timeline.counted = True
+    return timeline

@@ -33,14 +33,14 @@ def fed(monkeypatch):
     counted = Counter()
     original = VideoFile.frames
 
-    def frames(self, before=None):
+    def frames(self, before=None, packets=None):
         def counting(packet):
             last = before(packet) if before else False
             counted["packets"] += packet.size > 0
             counted["whole"] += packet.size > 0 and self.stream.codec_context.skip_frame != "NONREF"
             return last
 
-        return original(self, counting)
+        return original(self, counting, packets)
 
     monkeypatch.setattr(VideoFile, "frames", frames)
     return counted
@@ -203,7 +203,7 @@ from flux_hf.processing.frame_sampling_fluxvit import sample_segments
 from flux_hf.processing.video_decoding_fluxvit import read_video
 av.logging.set_level(av.logging.TRACE)
 logging.disable(logging.CRITICAL)
-for _ in range(40):
+for _ in range(15):
     read_video(sys.argv[1], lambda metadata: sample_segments(metadata, 8, "fast"), threads=3)
 """
 

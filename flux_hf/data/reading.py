@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from flux_hf.processing.frame_sampling_fluxvit import cut, snap_to_key_frames
-from flux_hf.processing.video_decoding_fluxvit import SeekableMetadata, read_video
+from flux_hf.processing.frame_sampling_fluxvit import SeekableMetadata, cut, snap_to_key_frames
+from flux_hf.processing.video_decoding_fluxvit import read_video
 
 
 def read_clip(
