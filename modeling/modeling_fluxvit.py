@@ -300,7 +300,7 @@ class FluxViTAttention(nn.Module):
         return self.output(attended + self.local_position(value)), weights
 
     def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
-        """As in torch; takes the three projections also as the one of older checkpoints."""
+        """As in torch; takes the three projections also as the one of files, for runs of the Trainer that go on."""
         if (fused := state_dict.pop(f"{prefix}qkv.weight", None)) is not None:
             names = (f"{prefix}{name}.weight" for name in ("query", "key", "value"))
             state_dict.update(zip(names, fused.chunk(3), strict=True))
@@ -421,17 +421,21 @@ class FeatureDecoder(nn.Module):
         return nn.functional.normalize(self.norm(self.projection(features)).float(), dim=-1)
 
 
-# What older checkpoints call it -> what it is now, for `from_pretrained`.
+# Files keep one matrix for query, key and value, and the name `classifiers`: transformers converts in both directions.
 register_checkpoint_conversion_mapping(
     FluxViTConfig.model_type,
     [
-        WeightRenaming(r"^classifiers\.", "classifier.heads."),
         WeightConverter(
             "attention.qkv.weight",
             ["attention.query.weight", "attention.key.weight", "attention.value.weight"],
             operations=[Chunk(dim=0)],
         ),
     ],
+    overwrite=True,
+)
+register_checkpoint_conversion_mapping(
+    "FluxViTForVideoClassification",
+    [WeightRenaming(r"^classifiers\.", "classifier.heads.")],
     overwrite=True,
 )
 
@@ -455,13 +459,12 @@ class FluxViTPreTrainedModel(PreTrainedModel):
     _parts_of_head = ("fluxvit.poolers.{}.",)
     _bias_of_head = "fluxvit.poolers.{}.output.bias"
 
-    def save_pretrained(self, save_directory, *args, state_dict: dict[str, torch.Tensor] | None = None, **kwargs):
-        """As in transformers, under the present names of the weights. A head that was never trained, though another one
-        was, is saved as a copy of the trained one with the nearest budget (ties: the larger), and the log says so."""
-        kwargs.setdefault("save_original_format", False)
+    def save_pretrained(self, save_directory, is_main_process=True, state_dict=None, *args, **kwargs):
+        """As in transformers. A head that was never trained, though another one was, is saved as a copy of the trained
+        one with the nearest budget (ties: the larger), and the log says so."""
         if copies := self._copies_for_idle_heads(self.state_dict() if state_dict is None else state_dict):
             state_dict = (self.state_dict() if state_dict is None else state_dict) | copies
-        super().save_pretrained(save_directory, *args, state_dict=state_dict, **kwargs)
+        super().save_pretrained(save_directory, is_main_process, state_dict, *args, **kwargs)
 
     def _copies_for_idle_heads(self, state_dict: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         budgets, copies = self.config.head_token_budgets, {}
@@ -513,7 +516,7 @@ class FluxViTModel(FluxViTPreTrainedModel):
 
     # What the models around it have on top.
     _keys_to_ignore_on_load_unexpected = [
-        r"^classifier",  # also those of older checkpoints
+        r"^classifier",
         r"^alignment_decoders\.",
         r"^layer_decoders\.",
         r"^pooled_dec",
@@ -636,7 +639,7 @@ class FluxViTForVideoClassification(FluxViTPreTrainedModel):
         return self.fluxvit.get_input_embeddings()
 
     def load_state_dict(self, state_dict, *args, **kwargs):
-        """As in torch; also takes the names of older checkpoints."""
+        """As in torch; also takes the names in files, for runs of the Trainer that go on."""
         renamed = {re.sub(r"^classifiers\.", "classifier.heads.", name): tensor for name, tensor in state_dict.items()}
         return super().load_state_dict(renamed, *args, **kwargs)
 

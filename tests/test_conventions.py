@@ -107,9 +107,8 @@ def test_weights_under_older_names_load_everywhere(tmp_path):
     model = tiny_training.model().eval()
     model.save_pretrained(tmp_path)
     file = tmp_path / "model.safetensors"
-    new = load_file(file)
-    assert set(new) == set(model.state_dict())
-    save_file(with_older_names(new), file, {"format": "pt"})
+    new, older = model.state_dict(), load_file(file)
+    assert all(tensor.equal(older[name]) for name, tensor in with_older_names(new).items()) and len(older) < len(new)
 
     other = tiny_training.model()
     other.load_state_dict(load_file(file))  # as a run of the Trainer that goes on
@@ -120,5 +119,6 @@ def test_weights_under_older_names_load_everywhere(tmp_path):
     encoder = FluxViTModel.from_pretrained(tmp_path).state_dict()
     assert all(tensor.equal(new[f"fluxvit.{name}"]) for name, tensor in encoder.items())
 
-    loaded.save_pretrained(tmp_path / "again")
-    assert set(load_file(tmp_path / "again" / "model.safetensors")) == set(new)
+    save_file(new, file, {"format": "pt"})
+    state = FluxViTForVideoClassification.from_pretrained(tmp_path).state_dict()
+    assert all(tensor.equal(new[name]) for name, tensor in state.items())

@@ -236,7 +236,7 @@ def test_another_run_is_not_written_over(command, tmp_path):
     assert all(weights(tmp_path / "run")[name].equal(tensor) for name, tensor in before.items())
     command("--overwrite", max_steps=1, seed=2)
     assert not list((tmp_path / "run").glob("checkpoint-*"))
-    assert not weights(tmp_path / "run")["classifier.heads.0.weight"].equal(before["classifier.heads.0.weight"])
+    assert not weights(tmp_path / "run")["classifiers.0.weight"].equal(before["classifiers.0.weight"])
     with pytest.raises(ValueError, match=r"--output_dir .*run already holds a model. Give --overwrite"):
         command()
 

@@ -95,7 +95,7 @@ class TestFluxViTModels(ModelTesterMixin, unittest.TestCase):
     def skipTest(self, reason):
         """Overridden: what the mixin skips for our models, it has to skip for VideoMAE as well."""
         name = self._testMethodName
-        if name not in SKIPPED_FOR_US_ALONE and not skipped(VideoMAESuite, [name]):
+        if not skipped(VideoMAESuite, [name]):
             self.fail(f"skipped for FluxViT and not for VideoMAE: {reason}")
         super().skipTest(reason)
 
@@ -223,13 +223,3 @@ def skipped(test_class: type[unittest.TestCase], names: list[str]) -> set[str]:
     result = unittest.TestResult()
     unittest.TestSuite(test_class(name) for name in names).run(result)
     return {getattr(test, "test_case", test)._testMethodName for test, _ in result.skipped}
-
-
-# Transformers renames the weights of old VideoMAE checkpoints while loading; ours have no older names.
-SKIPPED_FOR_US_ALONE = {"test_can_load_from_already_mapped_keys", "test_reverse_loading_mapping"}
-
-
-def test_exceptions_from_the_skips_of_videomae_are_needed():
-    """Of the other skips of `TestFluxViTModels` its `skipTest` sees to it."""
-    assert skipped(TestFluxViTModels, SKIPPED_FOR_US_ALONE) == SKIPPED_FOR_US_ALONE
-    assert not skipped(VideoMAESuite, SKIPPED_FOR_US_ALONE)
