@@ -173,7 +173,13 @@ class FluxTrainer(ClipTrainer):
         found = {}
         for place, budget in enumerate(self.eval_token_budgets):
             metrics = of_one_budget(
-                EvalPrediction(prediction.predictions[read, place], prediction.label_ids[read]), **kwargs
+                EvalPrediction(
+                    prediction.predictions[read, place],
+                    prediction.label_ids[read],
+                    inputs=prediction.inputs,
+                    losses=prediction.losses,
+                ),
+                **kwargs,
             )
             found = metrics | found | {f"{name}_{budget}": value for name, value in metrics.items()}
         return found
