@@ -35,7 +35,7 @@ class FluxViTConfig(PreTrainedConfig):
         token_budget (`int`, *optional*): Tokens the selector keeps when the forward is given no budget.
             `None` keeps all.
         aligned_layers (`list[int]`, *optional*): Pre-training only: encoder layers, counted from 1, whose outputs are
-            aligned with a teacher. `None`: the last half of them, rounded up.
+            aligned with a teacher. `None`: the last half of them, rounded up, at most 6.
         teacher_hidden_size (`int`, *optional*): Pre-training only: width of the teacher's tokens. `None`:
             `hidden_size`.
         teacher_projection_dim (`int`, *optional*): Pre-training only: width of the teacher's pooled feature. `None`:

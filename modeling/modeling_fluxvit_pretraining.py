@@ -40,8 +40,9 @@ class FluxViTForPreTrainingOutput(ModelOutput):
 
 
 def default_aligned_layers(num_hidden_layers: int) -> list[int]:
-    """The last half of the layers, rounded up, counted from 1; the last 6 of 12 as in InternVideo2."""
-    return list(range(num_hidden_layers // 2 + 1, num_hidden_layers + 1))
+    """The last half of the layers, rounded up, but no more than 6, counted from 1: the last 6 of 12 and of 24, as in
+    InternVideo2."""
+    return list(range(max(num_hidden_layers // 2, num_hidden_layers - 6) + 1, num_hidden_layers + 1))
 
 
 class FluxViTForPreTraining(FluxViTPreTrainedModel):

@@ -2,8 +2,10 @@
 functions."""
 
 import math
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from operator import itemgetter
 
 import numpy as np
 from transformers.video_utils import VideoMetadata
@@ -11,7 +13,14 @@ from transformers.video_utils import VideoMetadata
 from .video_source_fluxvit import VideoDecodeError, source_name
 
 DECODING_MODES = ("fast", "exact")
-"""Which frame of a segment inference takes: the one that is cheapest to reach, or the middle one."""
+"""Which frame of a segment inference takes: the middle one unless another is much cheaper, or always the middle one."""
+
+FILE_COST, FRAME_COST = 20, 4
+"""What opening a video and what taking one frame of it cost beside decoding, in decoded frames."""
+
+SHIFT_PRICE = 3
+"""How much dearer than the cheapest a read may become, as a share, for frames that are a whole segment nearer to the
+middles, in the mean. Half a segment is the most there is: a read costs at most 2.5 times what the cheapest costs."""
 
 
 @dataclass
@@ -82,20 +91,26 @@ def segment_bounds(total: int, num_frames: int) -> tuple[np.ndarray, np.ndarray]
     return edges[:-1], np.maximum(edges[1:] - 1, edges[:-1])
 
 
-def cheapest_in_segments(total: int, num_frames: int, key_frames: Sequence[int]) -> np.ndarray:
-    """Frame numbers for inference that are cheap to decode: from each segment a frame that takes little to reach.
+def middles_unless_cheaper(total: int, num_frames: int, key_frames: Sequence[int]) -> np.ndarray:
+    """Frame numbers for inference: `segment_middles`, unless other frames of the segments are much cheaper to read.
 
-    Sparse sampling may take any frame of a segment. A key frame costs one decoded frame: the one nearest to the middle
-    of the segment is taken, the earlier of two. A segment without one gives its first frame, which comes soonest after
-    the frames that were decoded before, or after the key frame before it. Like `segment_middles`, a clip that is not
-    longer than `num_frames` is spread evenly.
+    A video decodes from a key frame on: what is decoded between a key frame and the next goes from that key frame to
+    the last of the wanted frames. In each segment the choice is between its middle, the key frame in it that is nearest
+    to the middle, and its first frame. Of all choices the one is taken where
+
+        cost + SHIFT_PRICE * cost of the cheapest choice * mean distance from the middles, in segments
+
+    is least; cost = FILE_COST + FRAME_COST * num_frames + frames to decode. So a frame that lies between others of one
+    run is a middle, for moving it saves nothing, and the choice costs no more than 2.5 times the cheapest.
 
     Args:
-        total, num_frames: as of `segment_middles`.
-        key_frames: ascending numbers of the frames at which decoding can start.
+        total, num_frames: as of `segment_middles`; a clip that is not longer than `num_frames` is spread evenly.
+        key_frames: ascending numbers of the frames at which decoding can start; the last one before the first frame of
+            the video counts where it is part of a longer one (negative). Without any, decoding starts at frame 0.
 
     Returns:
-        int array (num_frames,), ascending. `cheapest_in_segments(100, 4, [0, 40, 44])` is 0, 40, 50, 75.
+        int array (num_frames,), ascending. `middles_unless_cheaper(300, 4, [0, 100])` is 37, 112, 187, 261, which are
+        the middles; with a key frame every 30 frames it is 30, 120, 180, 270.
 
     Raises:
         ValueError: a count is below 1.
@@ -103,15 +118,33 @@ def cheapest_in_segments(total: int, num_frames: int, key_frames: Sequence[int])
     if total <= num_frames:
         return repeat_evenly(total, num_frames)
     first, last = segment_bounds(total, num_frames)
-    return _nearest_key_frames((first + last) // 2, first, last, key_frames, otherwise=first)
+    middles = segment_middles(total, num_frames)
+    nearest = _nearest_key_frames(middles, first, last, key_frames, otherwise=middles)
+    choices = np.stack([middles, nearest, first])
+    cheapest = FILE_COST + FRAME_COST * num_frames + _least(choices, key_frames, price=0)[0]
+    return _least(choices, key_frames, price=SHIFT_PRICE * cheapest / total)[1]
 
 
 def sample_segments(metadata, num_frames: int, decoding: str) -> np.ndarray:
-    """`cheapest_in_segments` for `decoding` "fast" where `metadata` has `key_frames`, else `segment_middles`."""
+    """`middles_unless_cheaper` for `decoding` "fast" where `metadata` has `key_frames`, else `segment_middles`; of both
+    `intact_frames`."""
     key_frames = getattr(metadata, "key_frames", None)
     if decoding == "exact" or key_frames is None:
-        return segment_middles(metadata.total_num_frames, num_frames)
-    return cheapest_in_segments(metadata.total_num_frames, num_frames, key_frames)
+        return intact_frames(segment_middles(metadata.total_num_frames, num_frames), metadata)
+    return intact_frames(middles_unless_cheaper(metadata.total_num_frames, num_frames, key_frames), metadata)
+
+
+def intact_frames(numbers: np.ndarray, metadata) -> np.ndarray:
+    """Frame numbers (num_frames,), one of each segment, with those in `damaged_frames` of `metadata`, where it has any,
+    replaced by the nearest intact frame of their segment, the earlier of two; unless the whole segment is damaged."""
+    damaged = np.isin(numbers, getattr(metadata, "damaged_frames", []))
+    taken = np.array(numbers)
+    first, last = segment_bounds(metadata.total_num_frames, len(numbers))
+    for place in np.flatnonzero(damaged):
+        intact = np.setdiff1d(np.arange(first[place], last[place] + 1), metadata.damaged_frames)
+        if intact.size:
+            taken[place] = intact[np.argmin(abs(intact - taken[place]))]
+    return taken
 
 
 def random_in_segments(total: int, num_frames: int, generator: np.random.Generator) -> np.ndarray:
@@ -127,7 +160,8 @@ def random_in_segments(total: int, num_frames: int, generator: np.random.Generat
 
 def snap_to_key_frames(drawn: np.ndarray, total: int, key_frames: Sequence[int]) -> np.ndarray:
     """Frame numbers for training that are cheap to decode: those of `random_in_segments`, each moved to the key frame
-    of its segment that is nearest, the earlier of two. In a segment without one it stays as drawn.
+    of its segment that is nearest, the earlier of two, where that leaves out frames. In a segment without one, and
+    where the frames between are decoded for the next one anyway, it stays as drawn.
 
     Args:
         drawn: frame numbers (num_frames,), one from each segment of `segment_bounds(total, num_frames)`.
@@ -140,7 +174,8 @@ def snap_to_key_frames(drawn: np.ndarray, total: int, key_frames: Sequence[int])
     """
     drawn = np.asarray(drawn, dtype=np.int64)
     first, last = segment_bounds(total, len(drawn))
-    return _nearest_key_frames(drawn, first, last, key_frames, otherwise=drawn)
+    choices = np.stack([drawn, _nearest_key_frames(drawn, first, last, key_frames, otherwise=drawn)])
+    return _least(choices, key_frames, price=1 / (total + 1))[1]  # all distances together cost less than one frame
 
 
 def cut(metadata, source, start: float | None = None, end: float | None = None) -> tuple:
@@ -153,8 +188,9 @@ def cut(metadata, source, start: float | None = None, end: float | None = None) 
             its end.
 
     Returns:
-        number of the first frame of the part, and the metadata of the part alone: its frames and key frames, counted
-        from that one.
+        number of the first frame of the part, and the metadata of the part alone: its frames, key frames and damaged
+        frames, counted from that one. The last key frame before the part is there, too, if the part needs it: a
+        negative number.
 
     Raises:
         VideoDecodeError: no frame is between the times, or the video has no frame rate.
@@ -172,8 +208,10 @@ def cut(metadata, source, start: float | None = None, end: float | None = None) 
         )
     count = last - first
     part = replace(metadata, total_num_frames=count, duration=count / metadata.fps)
-    if hasattr(part, "key_frames"):
-        part.key_frames = [number - first for number in metadata.key_frames if first <= number < last]
+    if isinstance(part, SeekableMetadata):
+        part.damaged_frames = [n - first for n in metadata.damaged_frames if first <= n < last]
+        keys = metadata.key_frames or [0]
+        part.key_frames = [n - first for n in keys[max(bisect_right(keys, first) - 1, 0) :] if n < last]
     return first, part
 
 
@@ -187,6 +225,34 @@ def _nearest_key_frames(places, first, last, key_frames: Sequence[int], otherwis
     has_before, has_after = ((first <= key) & (key <= last) for key in (before, after))
     nearer = has_before & (~has_after | (abs(before - places) <= abs(after - places)))
     return np.where(nearer, before, np.where(has_after, after, otherwise))
+
+
+def _least(choices: np.ndarray, key_frames: Sequence[int], price: float) -> tuple[float, np.ndarray]:
+    """Takes one of `choices` (choices, segments) in each segment, in ascending order, so that frames to decode plus
+    `price` times the distances from the first choices are least: (that sum, frame numbers (segments,))."""
+    keys = np.asarray(key_frames, dtype=np.int64)
+    if keys.size == 0 or keys[0] > 0:
+        keys = np.append(0, keys)
+    alone = choices - keys[np.searchsorted(keys, choices, side="right") - 1] + 1
+    ways = [(0.0, (-math.inf, None))]  # the best way to each choice in a segment: its sum, and (frame, those before)
+    for frames, costs in zip(choices.T.tolist(), alone.T.tolist(), strict=True):
+        ways = [
+            min(
+                (
+                    (sofar + min(frame - taken[0], cost) + price * abs(frame - frames[0]), (frame, taken))
+                    for sofar, taken in ways
+                    if taken[0] <= frame
+                ),
+                key=itemgetter(0),
+            )
+            for frame, cost in dict(zip(frames, costs, strict=True)).items()
+        ]
+    least, way = min(ways, key=itemgetter(0))
+    taken = []
+    while way[1] is not None:
+        taken.append(way[0])
+        way = way[1]
+    return least, np.array(taken[::-1])
 
 
 def _check(total: int, num_frames: int):

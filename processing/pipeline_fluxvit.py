@@ -59,7 +59,7 @@ class FluxVideoClassificationPipeline(VideoClassificationPipeline):
             return inputs.to(self.dtype)
         views, budget = Views(num_clips, num_crops), token_budget or self.video_processor.token_budget
         check_processor(self.video_processor, views)
-        (framing,), pixels = read_views(video, self.video_processor, [(budget, None)], views, num_frames=num_frames)
+        (framing,), pixels, _ = read_views(video, self.video_processor, [(budget, None)], views, num_frames=num_frames)
         inputs = {"pixel_values_videos": pixels[framing][None]} | ({} if budget is None else {"token_budget": budget})
         return BatchFeature(inputs).to(self.dtype)
 

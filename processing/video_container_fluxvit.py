@@ -18,6 +18,9 @@ they are reported as what they are."""
 MOST_PIXELS = 2**27
 """Larger pictures are refused: a damaged header may announce any size."""
 
+MOST_HELD = 64
+"""Frames that a decoder may hold back: as often is it asked for the next one when the end of a file is damaged."""
+
 PICTURES = ((0, b"\x89PNG"), (0, b"\xff\xd8\xff"), (8, b"WEBP"), (0, b"BM"), (0, b"II*\0"), (0, b"MM\0*"))
 """Where still pictures (and animated WebP) are told from videos: offset and signature."""
 
@@ -54,7 +57,11 @@ class VideoFile:
             raise
         self.stream.thread_type = "AUTO"
         self.stream.codec_context.thread_count = self.threads
-        self.stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
+        options = {"max_pixels": str(MOST_PIXELS)}
+        if self.threads != 1:
+            # A thread marks a picture as damaged too late for others to see; as an error damage cannot be missed.
+            options["err_detect"] = "explode"
+        self.stream.codec_context.options = options
         self.fresh, self.errors = True, 0
 
     def close(self):
@@ -97,14 +104,16 @@ class VideoFile:
                 return
 
     def _decoded(self, packet) -> list:
-        try:
-            return self.stream.codec_context.decode(packet)
-        except av.error.EOFError:  # the second of two packets that say that there are no more
-            return []
-        except av.error.FFmpegError:
-            self.errors += 1
-            # Frames that were done before the one that failed.
-            return [] if packet is not None and packet.size else self._decoded(None)
+        """The frames that are done after this packet; without one, all that the decoder still holds."""
+        ending = packet is None or not packet.size
+        for _ in range(MOST_HELD if ending else 1):
+            try:
+                return self.stream.codec_context.decode(packet)
+            except av.error.EOFError:  # it has ended before
+                return []
+            except av.error.FFmpegError:
+                self.errors += 1
+        return []
 
     def seek(self, stamp: int) -> bool:
         """Jumps to a key frame before the time stamp; False when the container cannot."""

@@ -141,10 +141,10 @@ class FluxVideoProcessor(BaseVideoProcessor):
         num_frames: wins over the grid's number of frames. Asked for in a call, more than a clip has is an error; as the
             processor's own setting it repeats frames.
         fps: frames per second of video to take, wins over the grid, excludes `num_frames`.
-        decoding: which frame of a segment is taken from a video that has to be decoded. "fast", the default: the one
-            that is cheapest to reach (`cheapest_in_segments`), so that a long video takes no longer than a short one.
-            "exact": the middle one. Both give the same frames every time, and each of them as it was encoded. From
-            arrays and lists of frames it is always the middle one.
+        decoding: which frame of a segment is taken from a video that has to be decoded. "fast", the default: the middle
+            one, unless others make reading much cheaper (`middles_unless_cheaper`), so that a long video takes little
+            longer than a short one. "exact": the middle one. Both give the same frames every time, and each of them as
+            it was encoded. From arrays and lists of frames it is always the middle one.
         size: wins over the grid's size. `n` or `{"shortest_edge": n}`: the square n x n; `{"height": h, "width": w}`:
             exactly that, without keeping the aspect ratio.
         crop_size: what is cut out of the resized frame, default the square of `size`.

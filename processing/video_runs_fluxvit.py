@@ -6,7 +6,7 @@ that is known, and every frame that was to come out did, in order. What fails th
 does not hold (`Mistaken`); what fails it with an error is damage (`Damaged`), which reaches up to the next key frame.
 """
 
-from itertools import chain, dropwhile, islice
+from itertools import chain, dropwhile
 
 import numpy as np
 
@@ -114,7 +114,7 @@ def _read(video: VideoFile, timeline: Timeline, run: np.ndarray, frames: FrameWr
     unless `careful`, frames that are decoded after one that they are shown before are left out if no other is made from
     them. What is damaged is noted where `careful`.
     """
-    context, errors = video.stream.codec_context, video.errors
+    context, errors, begin = video.stream.codec_context, video.errors, int(timeline.pts[0])
     leave_out = timeline.jumps and not careful and context.name in SKIPPING_DECODERS
     packets = dropwhile(lambda packet: not packet.is_keyframe, video.packets())
     entry_packet = next(packets, None)
@@ -127,8 +127,10 @@ def _read(video: VideoFile, timeline: Timeline, run: np.ndarray, frames: FrameWr
         entry = 0
     if entry > run[0]:
         return False
-    ahead = list(islice(packets, FURTHER)) if timeline.doubtful else []
-    timeline.doubtful = timeline.doubtful and not _reordered([entry_packet, *ahead])
+    ahead = []
+    while timeline.doubtful and len(ahead) < FURTHER and (packet := next(packets, None)) is not None:
+        timeline.doubtful = packet.pts is None or packet.pts > (ahead[-1] if ahead else entry_packet).pts
+        ahead.append(packet)
     further = FURTHER if timeline.doubtful or not timeline.jumps else 0
     wanted = set(run.tolist())
     awaited, fed, due, bad, shown, newest = set(wanted), [], set(), set(), [], -1
@@ -138,7 +140,7 @@ def _read(video: VideoFile, timeline: Timeline, run: np.ndarray, frames: FrameWr
         further -= not awaited
         number = timeline.number(packet.pts)
         if number is None:
-            if packet.size and not packet.is_discard and (packet.pts is None or packet.pts >= timeline.pts[0]):
+            if packet.size and not packet.is_discard and (packet.pts is None or packet.pts >= begin):
                 raise Mistaken
         else:
             if timeline.sizes is not None and timeline.sizes[number] != packet.size:
@@ -157,14 +159,15 @@ def _read(video: VideoFile, timeline: Timeline, run: np.ndarray, frames: FrameWr
 
     for frame in video.frames(before, chain([entry_packet], ahead, packets)):
         number = timeline.number(frame.pts)
-        if number is None:
-            if frame.pts is None or frame.pts >= timeline.pts[0]:
-                raise Mistaken
-            continue
-        if number < entry:  # made from frames before the key frame
-            continue
-        if (shown and number <= shown[-1]) or (number == entry and frame.pict_type in PREDICTED):
+        if number is not None and number < entry or frame.pts is not None and frame.pts < begin:
+            continue  # made from frames before the key frame
+        if number == entry and frame.pict_type in PREDICTED:
             raise Mistaken
+        if number is None or (shown and number <= shown[-1]):
+            if not bad and video.errors == errors:
+                raise Mistaken
+            bad.update({number} - {None})
+            continue
         shown.append(number)
         if frame.is_corrupt:
             bad.add(number)
@@ -184,12 +187,6 @@ def _read(video: VideoFile, timeline: Timeline, run: np.ndarray, frames: FrameWr
         raise Damaged
     timeline.doubtful = False
     return True
-
-
-def _reordered(packets: list) -> bool:
-    """Whether a packet is shown before one that is decoded earlier."""
-    stamps = [packet.pts for packet in packets if packet.size and packet.pts is not None]
-    return stamps != sorted(stamps)
 
 
 def _hidden(codec: str, lost: set[int], due: set[int]) -> bool:

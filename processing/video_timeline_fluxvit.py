@@ -1,7 +1,8 @@
 """Which frame of a video is shown when: found in the cheapest way the file allows, and mistrusted until it is seen."""
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from copy import copy
+from functools import cached_property
 from typing import NamedTuple
 
 import av
@@ -33,7 +34,7 @@ class Timeline:
         readable: number of frames that are in the file.
         total: number of frames the video has; more than `readable` in a truncated file whose header counts them.
         rate: frames per second, None when unknown.
-        sizes: int array (frames,), bytes of each frame's packet; None when nobody has looked at the packets.
+        sizes: list of the bytes of each frame's packet; None when nobody has looked at the packets.
         counted: the frames were counted by decoding them.
         in_decoding_order: the numbers in `keys` count in decoding order. In an open GOP, frames that are decoded after
             a key frame are shown before it; its number is then larger than `keys` says.
@@ -60,8 +61,12 @@ class Timeline:
         """Number of the frame with this time stamp, None when there is none."""
         if pts is None:
             return None
-        position = int(np.searchsorted(self.pts, pts))
-        return position if position < len(self.pts) and self.pts[position] == pts else None
+        position = bisect_left(self._stamps, pts)
+        return position if position < len(self._stamps) and self._stamps[position] == pts else None
+
+    @cached_property
+    def _stamps(self) -> list[int]:
+        return self.pts.tolist()  # Python's own bisection is ten times faster for a single number
 
     def key_before(self, number: int) -> tuple[int, int]:
         """The last of `keys` that is not after frame `number`."""
@@ -76,7 +81,7 @@ class Timeline:
     def without(self, number: int) -> "Timeline":
         """The same without one frame."""
         keys = [(key - (key > number), dts) for key, dts in self.keys if key != number]
-        pts, sizes = np.delete(self.pts, number), np.delete(self.sizes, number)
+        pts, sizes = np.delete(self.pts, number), self.sizes[:number] + self.sizes[number + 1 :]
         shorter = Timeline(pts, keys, len(pts), len(pts), self.rate, sizes=sizes, jumps=self.jumps)
         shorter.doubtful = self.doubtful
         shorter.suspect = {other - (other > number) for other in self.suspect - {number}}
@@ -101,7 +106,7 @@ def timelines(video: VideoFile):
     yield scanned
     if scanned.jumps:
         yield scanned.without_jumps()
-    yield _timeline_from_frames(video, scanned.total if is_mov(video) else 0, scanned.rate)
+    yield _timeline_from_frames(video, scanned.total - scanned.readable, scanned.rate)
 
 
 def key_frames_hold(video: VideoFile, timeline: Timeline, numbers) -> bool:
@@ -196,7 +201,7 @@ def _timeline_from_packets(video: VideoFile) -> Timeline | None:
         if packet.is_keyframe
     )
     total = _announced(video, len(shown), len(everything) - len(shown))
-    sizes, last = np.array([packet.size for packet in shown]), int(np.searchsorted(stamps, decoded_last))
+    sizes, last = [packet.size for packet in shown], int(np.searchsorted(stamps, decoded_last))
     timeline = Timeline(stamps, keys, len(shown), total, rate, sizes=sizes, last=last)
     timeline.doubtful = doubtful
     timeline.suspect = {timeline.number(packet.pts) for packet in _incomplete(video, packets)} - {None}
@@ -254,8 +259,9 @@ def _rate(video: VideoFile, packets: list[_Packet]) -> float | None:
     return float(1 / (step * tick)) if step > 0 else None
 
 
-def _timeline_from_frames(video: VideoFile, announced: int, rate: float | None) -> Timeline:
-    """By decoding all frames and counting them. Those after the first error have no number that anybody knows."""
+def _timeline_from_frames(video: VideoFile, cut_off: int, rate: float | None) -> Timeline:
+    """By decoding all frames and counting them, those after the first error have no number that anybody knows; and
+    `cut_off`, those that a header counts and the file ends before."""
     for threads in (None, 1):  # with several threads the decoder reports errors late
         video.restart(threads)
         count, readable, errors = 0, None, 0
@@ -267,9 +273,10 @@ def _timeline_from_frames(video: VideoFile, announced: int, rate: float | None) 
             count += 1
         if video.errors == errors:
             break
-    if readable is not None:
+    if readable is None:
+        readable = count
+    else:
         count += video.errors - errors
-    total = max(count, announced)
-    timeline = Timeline(None, [], count if readable is None else readable, total, rate, jumps=False)
+    timeline = Timeline(None, [], readable, count + cut_off, rate, jumps=False)
     timeline.counted = True
     return timeline

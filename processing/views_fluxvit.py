@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from transformers.video_utils import VideoMetadata
 
 from .cropping_fluxvit import crops_along_longer_side
-from .frame_sampling_fluxvit import cut, sample_segments, segment_middles
+from .frame_sampling_fluxvit import cut, intact_frames, sample_segments, segment_middles
 from .grid_fluxvit import Framing, Grid
 from .video_batch_fluxvit import flat_videos
 
@@ -55,10 +56,11 @@ def clip_frames(total: int, num_frames: int, views: Views) -> np.ndarray:
 
 def frames_to_decode(metadata, num_frames: int, views: Views, decoding: str) -> np.ndarray:
     """Frame numbers (clips, num_frames): one clip of "middles" is what the processor takes with `decoding`,
-    several clips and "ticks" are those of the protocol, see `clip_frames`."""
+    several clips and "ticks" are those of the protocol, see `clip_frames`; of all `intact_frames`."""
     if views.num_clips == 1 and views.clip_sampling == "middles":
         return sample_segments(metadata, num_frames, decoding)[None]
-    return clip_frames(metadata.total_num_frames, num_frames, views)
+    clips = clip_frames(metadata.total_num_frames, num_frames, views)
+    return np.stack([intact_frames(numbers, metadata) for numbers in clips])
 
 
 def check_processor(processor, views: Views):
@@ -84,7 +86,7 @@ def read_views(
     start: float | None = None,
     end: float | None = None,
     num_frames: int | None = None,
-) -> tuple[list[Framing], dict[Framing, torch.Tensor]]:
+) -> tuple[list[Framing], dict[Framing, torch.Tensor], VideoMetadata]:
     """Decode a video once and make all its views in all framings that are wanted of it.
 
     Args:
@@ -96,8 +98,8 @@ def read_views(
         num_frames: instead of the grids' number of frames.
 
     Returns:
-        the framing of each that is wanted, and framing -> pixels (clips * crops, frames, channels, height, width), clip
-        by clip.
+        the framing of each that is wanted; framing -> pixels (clips * crops, frames, channels, height, width), clip
+        by clip; and what `take_frames` says of the video.
 
     Raises:
         VideoDecodeError: the video cannot be read, or has no frame between the times.
@@ -124,7 +126,7 @@ def read_views(
         crops = _crops(frames[np.searchsorted(decoded, needed)], processor, framing, views.num_crops)
         places = np.searchsorted(needed, clips)
         pixels[framing] = torch.stack([crop[place] for place in places for crop in crops])
-    return framings, pixels
+    return framings, pixels, metadata
 
 
 def _crops(frames, processor, framing: Framing, num_crops: int) -> list[torch.Tensor]:

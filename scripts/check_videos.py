@@ -1,4 +1,4 @@
-"""Decode all videos of a data set in parallel and write the list of those that cannot be read."""
+"""Decode all videos of a data set in parallel and write the list of those that cannot be read or are damaged."""
 
 import sys
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ class CheckOptions:
     num_workers: int | None = field(default=None, metadata={"help": "Decoding processes. Default: one per core."})
     output: str = field(
         default="bad_videos.csv",
-        metadata={"help": "File to write, unless all can be read: row, video and reason of each."},
+        metadata={"help": "File to write, unless all are fine: row, video, reason, damaged frames of each."},
     )
 
 
@@ -37,7 +37,10 @@ def main(argv: list[str] | None = None) -> None:
     if bad or Path(options.output).exists():  # a list of an earlier run would be wrong
         write_bad_videos(bad, options.output)
     if bad:
-        print(f"{len(bad)} of {len(dataset)} videos cannot be read, listed in {options.output}")
+        damaged = sum(video.replaced_frames > 0 for video in bad)
+        counts = [f"{len(bad) - damaged} of {len(dataset)} videos cannot be read", f"{damaged} have damaged frames"]
+        counts = [text for text, count in zip(counts, (len(bad) - damaged, damaged), strict=True) if count]
+        print(f"{', '.join(counts)}; listed in {options.output}")
     else:
         print(f"All {len(dataset)} videos of the split {options.split} can be read.")
     sys.exit(1 if bad else 0)

@@ -6,7 +6,14 @@ from pathlib import Path
 
 from flux_hf.checkpoints import checkpoint_path, example_clips
 from flux_hf.cli import run_command
-from flux_hf.options import check_at_least, check_checkpoints, naming_option, parse_options
+from flux_hf.options import (
+    check_at_least,
+    check_checkpoints,
+    decoding_option,
+    decoding_setting,
+    naming_option,
+    parse_options,
+)
 
 
 @dataclass
@@ -19,6 +26,7 @@ class ClassifyOptions:
     token_budgets: list[int] | None = field(
         default=None, metadata={"help": "Token budgets. Default: those of the model's heads."}
     )
+    decoding: str | None = decoding_option("Frames")
     top_k: int = field(default=3, metadata={"help": "Labels to print."})
     demo: bool = field(default=False, metadata={"help": "Classify the nine clips in the package, too."})
     show: str | None = field(
@@ -51,7 +59,7 @@ def main(argv: list[str] | None = None) -> None:
     checkpoint = checkpoint_path(options.checkpoint)
     with no_bars_for_folders(checkpoint), naming_option("checkpoint", options.checkpoint):
         model = AutoModelForVideoClassification.from_pretrained(checkpoint, **loading).eval()
-        processor = AutoVideoProcessor.from_pretrained(checkpoint, **loading)
+        processor = AutoVideoProcessor.from_pretrained(checkpoint, **loading, **decoding_setting(options))
     budgets = options.token_budgets or model.config.head_token_budgets
 
     examples = {path: label for label, path in example_clips().items()} if options.demo else {}

@@ -13,6 +13,8 @@ from flux_hf.options import (
     check_checkpoints,
     check_each_once,
     check_paths,
+    decoding_option,
+    decoding_setting,
     naming_option,
     parse_options,
 )
@@ -45,14 +47,7 @@ class EvaluateOptions:
         default="middles",
         metadata={"help": "Frames of a clip: middles (as on Kinetics), ticks (SSv2).", "choices": ("middles", "ticks")},
     )
-    decoding: str = field(
-        default="fast",
-        metadata={
-            "help": "Frames of one clip: fast takes from each segment the cheapest to decode, exact the middle one. "
-            "Several clips are exact.",
-            "choices": ("fast", "exact"),
-        },
-    )
+    decoding: str | None = decoding_option("Frames of one clip (several are exact)")
     batch_size: int = field(default=32, metadata={"help": "Views per forward."})
     num_workers: int = field(default=0, metadata={"help": "Decoding processes beside each main one."})
     output: str | None = field(
@@ -87,7 +82,7 @@ def main(argv: list[str] | None = None) -> None:
     checkpoint = checkpoint_path(options.checkpoint)
     with no_bars_for_folders(checkpoint), naming_option("checkpoint", options.checkpoint):
         model = AutoModelForVideoClassification.from_pretrained(checkpoint).eval().to(state.device)
-        processor = AutoVideoProcessor.from_pretrained(checkpoint, decoding=options.decoding)
+        processor = AutoVideoProcessor.from_pretrained(checkpoint, **decoding_setting(options))
     result = evaluate(
         dataset,
         model,
@@ -130,6 +125,8 @@ def _write(result: dict, output: Path | None):
     print(markdown_table(result))
     for entry in result["unreadable"]:
         print(f"unreadable: {entry['reason']}", file=sys.stderr)
+    for entry in result["damaged"]:
+        print(f"damaged: {entry['video']}, others stand in for {entry['replaced_frames']} frames", file=sys.stderr)
     if output is None:
         return
     write_json(output, result)

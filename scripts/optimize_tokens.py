@@ -5,6 +5,7 @@ flux-hf optimize-tokens --dataset my/videos --checkpoint runs/mine --output_dir 
 """
 
 import sys
+from copy import copy
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from flux_hf.options import (
     check_checkpoints,
     check_each_once,
     check_paths,
+    decoding_option,
     naming_option,
     naming_split,
     parse_options,
@@ -58,6 +60,7 @@ class OptimizeTokensOptions:
     sizes: list[int] | None = field(
         default=None, metadata={"help": "Sizes in pixels to try. Default: 1/2 to 7/6 of the position table's."}
     )
+    decoding: str | None = decoding_option("Frames of search and report")
     objective: str = field(
         default="tokens",
         metadata={
@@ -132,10 +135,12 @@ def main(argv: list[str] | None = None) -> None:
         processor = AutoVideoProcessor.from_pretrained(checkpoint)
     shared = {"batch_size": options.batch_size, "num_workers": options.num_workers}
     before = _processor_before(processor, output, state)
+    reading = copy(before)
+    reading.decoding = options.decoding or before.decoding
     result = search_grids(
         calibration,
         model,
-        before,
+        reading,
         budgets,
         frames,
         sizes,
@@ -146,10 +151,10 @@ def main(argv: list[str] | None = None) -> None:
         records_dir=output / "search",
         **shared,
     )
-    optimised = with_grids(before, {budget: tuple(found["grid"]) for budget, found in result["budgets"].items()})
+    best = {budget: tuple(found["grid"]) for budget, found in result["budgets"].items()}
     result["test"] = {
         name: evaluate(test, model, chosen, budgets, records_dir=output / f"test_{name}", **shared)
-        for name, chosen in (("before", before), ("after", optimised))
+        for name, chosen in (("before", reading), ("after", with_grids(reading, best)))
     }
     if state.is_main_process:
         folders = (output / f"test_{name}" for name in ("before", "after"))
@@ -165,7 +170,7 @@ def main(argv: list[str] | None = None) -> None:
             plot_front(result, output / "front.png")
         except ImportError as error:
             print(f"no plots: {error}", file=sys.stderr)
-        optimised.save_pretrained(output / "processor_after")
+        with_grids(before, best).save_pretrained(output / "processor_after")
         grids = new_grids(result)
         if options.write and grids:
             kept = Path(options.checkpoint) / f"{Path(VIDEO_PROCESSOR_NAME).stem}.before.json"

@@ -31,6 +31,7 @@ from flux_hf.scripts.benchmarks.report import (
     alternatives_tables,
     decoding_tables,
     end_to_end_tables,
+    frame_choice_tables,
     model_tables,
 )
 from tests.test_modeling import SIZES
@@ -262,3 +263,53 @@ def test_table_of_end_to_end():
     made = end_to_end_tables(result | {"inputs": {"FluxViT-S": [1, 12, 3, 168, 168]}})
     assert "777 (100-200)" in made["labels"] and made["labels"].endswith("without a run before: Slow.")
     assert lines_of(made["inputs"])[-1] == ["FluxViT-S", "12", "168"]
+
+
+def test_frame_choice_command(tmp_path, monkeypatch):
+    from flux_hf.scripts.benchmarks.frame_choice import main
+    from flux_hf.scripts.benchmarks.measuring import files
+
+    monkeypatch.setattr(files, "FILES", KINDS[:2])
+    options = [
+        "--num_frames",
+        "4",
+        "--repeats",
+        "1",
+        "--files",
+        str(tmp_path),
+        "--output",
+        str(tmp_path / "found.json"),
+    ]
+    main(options)
+    result = json.loads((tmp_path / "found.json").read_text())
+    decoded = [[choice["decoded"] for choice in row["choices"].values()] for row in result["files"]]
+    # 90 frames with a key frame every 12: middles 11, 33, 55 and 78; before, key frames 12, 36, 60 and 72.
+    # 60 frames with one key frame: middles up to 51, before the first frame of the last segment, 45.
+    assert decoded[0][:2] == [12 + 10 + 8 + 7, 4] and 4 <= decoded[0][2] < 37
+    assert decoded[1] == [52, 46, 52]
+    head, _, *lines = lines_of(frame_choice_tables(result)["files"])
+    assert lines[1][:5] == [KINDS[1].name, "4", "52", "46", "52"]
+
+
+def test_frame_choice_of_clips(tmp_path, tiny_checkpoint):
+    from flux_hf.scripts.benchmarks.frame_choice import main
+    from tests.video_files import encode_video
+
+    for label in ("label 1", "label 2"):
+        path = tmp_path / "clips" / "test" / label / "clip.mp4"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(encode_video(40, options={"g": "250", "sc_threshold": "0"}))
+    output, options = tmp_path / "found.json", ["--checkpoint", str(tiny_checkpoint), "--splits", "test"]
+    main(["--data", str(tmp_path / "clips"), *options, "--output", str(output)])
+    result = json.loads(output.read_text())
+    (row,) = result["data"]
+    assert (row["clips"], row["one_key_frame"]) == (2, 2)
+    found = {name: (choice["decoded"], choice["middles"]) for name, choice in row["choices"].items()}
+    # The last grid has 6 frames: middles 3, 9, 16, 22, 29 and 35; before, first frames up to 33.
+    assert found == {"exact": (36, 2), "before": (34, 0), "fast": (36, 2)}
+    assert row["choices"]["exact"]["top1"] == row["choices"]["fast"]["top1"] and {*row["choices"]["fast"]["top1"]} == {
+        "96",
+        "48",
+    }
+    line = lines_of(frame_choice_tables(result)["clips"])[2]
+    assert line[:4] == ["clips (2, 2 with one key frame)", "exact", "36.0", "2"]

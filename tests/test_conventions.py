@@ -11,6 +11,7 @@ from flux_hf.checkpoints import example_clips
 from flux_hf.classification import classify
 from flux_hf.training import FluxTrainer
 from tests import tiny_training
+from tests.older_names import with_older_names
 
 PIXELS = torch.randn(6, 4, 3, 28, 28, generator=torch.Generator().manual_seed(0))
 LABELS = [0, 1, 2, 0, 1, 2]
@@ -91,16 +92,6 @@ def test_a_checkpoint_with_older_names_answers_as_it_did(label):
     model = AutoModelForVideoClassification.from_pretrained(default_checkpoint()).eval()
     result = classify(example_clips()[label], model, FluxVideoProcessor.from_pretrained(default_checkpoint()), 256)
     assert result.labels[0][0] == label and result.labels[0][1] > 0.5
-
-
-def with_older_names(state: dict) -> dict:
-    older = {name.replace("classifier.heads.", "classifiers."): tensor for name, tensor in state.items()}
-    for name in [name for name in older if name.endswith("attention.query.weight")]:
-        layer = name.removesuffix("query.weight")
-        older[f"{layer}qkv.weight"] = torch.cat(
-            [older.pop(f"{layer}{part}.weight") for part in ("query", "key", "value")]
-        )
-    return older
 
 
 def test_weights_under_older_names_load_everywhere(tmp_path):

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 
 import pytest
 import torch
@@ -188,7 +189,7 @@ def test_internvideo2_fitted_to_another_table(internvideo_weights, tmp_path, cap
 
 @pytest.mark.parametrize("prefix", ["", "encoder."])
 def test_umt_and_videomae_as_a_start(tmp_path, prefix):
-    """Patches of 2 x 16 x 16 and fixed positions; LayerNorm biases, query and value biases and decoder stay behind."""
+    """Patches of 2 x 16 x 16 and fixed positions; query biases, decoder and classifier stay behind."""
     source = official.backbone_weights(width=32, depth=2, patch=16, tubelet=2, table=None, biases=True)
     content = {prefix + name: tensor for name, tensor in source.items()}
     content |= {"decoder.blocks.0.norm1.weight": torch.ones(8), "head.weight": torch.ones(4, 32)}
@@ -201,13 +202,14 @@ def test_umt_and_videomae_as_a_start(tmp_path, prefix):
     assert report["resized"] == {
         "fluxvit.embeddings.patch_embedding.projection.weight": "patches 2x16x16 to 1x16x16",
     }
-    biases = ("attn.q_bias", "attn.v_bias", "norm1.bias", "norm2.bias")
-    left = {f"{prefix}blocks.{block}.{name}" for block in (0, 1) for name in biases}
+    left = {f"{prefix}blocks.{block}.attn.q_bias" for block in (0, 1)}
     assert set(report["unused"]) == left | {"decoder.blocks.0.norm1.weight", "head.weight"}
+    biases = ("attn.v_bias", "norm1.bias", "norm2.bias")
+    assert set(report["folded"]) == {f"{prefix}blocks.{block}.{name}" for block in (0, 1) for name in biases}
     assert {*report["loaded"], *report["resized"], *report["new"]} == set(model.state_dict())
 
     config, layer = model.config, model.fluxvit.encoder.layers[1]
-    assert (config.patch_size, config.position_frames, config.position_size, config.hidden_act) == (16, 8, 256, "gelu")
+    assert (config.patch_size, config.position_frames, config.position_size, config.hidden_act) == (16, 8, 224, "gelu")
     fused = torch.cat([part.weight for part in (layer.attention.query, layer.attention.key, layer.attention.value)])
     assert torch.equal(fused, source["blocks.1.attn.qkv.weight"])
     assert torch.equal(layer.mlp_scale.weight, torch.ones(32))
@@ -218,6 +220,132 @@ def test_umt_and_videomae_as_a_start(tmp_path, prefix):
     with torch.no_grad():
         ours = embedding(embedding.patchify(still[:, :, :1].transpose(1, 2))).flatten(2, 3)
     torch.testing.assert_close(ours, official.patches(source, still), atol=1e-5, rtol=1e-4)
+
+
+def umt_weights(width: int = 32, depth: int = 1, **changes) -> dict[str, torch.Tensor]:
+    return official.backbone_weights(width=width, depth=depth, patch=16, table=None, biases=True) | changes
+
+
+@torch.no_grad()
+def test_constant_biases_have_the_effect_that_they_had():
+    """Behind a norm of tokens with mean zero, for which LayerNorm and RMSNorm are the same, and without attention to
+    any token more than another."""
+    weights = umt_weights()
+    qkv = weights["blocks.0.attn.qkv.weight"]
+    qkv[:64] = 0
+    model, _ = initialize_from_state_dict(weights, num_attention_heads=2, pooler_num_attention_heads=4)
+    block = {name.removeprefix("blocks.0."): tensor for name, tensor in weights.items()}
+    tokens = torch.randn(2, 5, 32, generator=torch.Generator().manual_seed(0))
+    tokens -= tokens.mean(-1, keepdim=True)
+    layer = model.fluxvit.encoder.layers[0]
+    normed = torch.layer_norm(tokens, (32,), block["norm1.weight"], block["norm1.bias"], 1e-6)
+    values = (normed @ qkv[64:].T + block["attn.v_bias"]).mean(1, keepdim=True)
+    expected = values @ block["attn.proj.weight"].T + block["attn.proj.bias"]
+    torch.testing.assert_close(layer.attention(layer.attention_norm(tokens))[0], expected.expand(-1, 5, -1))
+    normed = torch.layer_norm(tokens, (32,), block["norm2.weight"], block["norm2.bias"], 1e-6)
+    hidden = torch.nn.functional.gelu(normed @ block["mlp.fc1.weight"].T + block["mlp.fc1.bias"])
+    expected = hidden @ block["mlp.fc2.weight"].T + block["mlp.fc2.bias"]
+    torch.testing.assert_close(layer.mlp(layer.mlp_norm(tokens)), expected)
+
+
+@pytest.mark.parametrize(
+    ("rows", "grid"), [(3136, (16, 14)), (784, (4, 14)), (196, (1, 14)), (2352, (12, 14)), (4608, (8, 24))]
+)
+def test_a_learned_table_without_a_cls_row(rows, grid):
+    """UMT stores one wherever its clips have not 8 frames of 224 pixels."""
+    table = torch.randn(1, rows, 32, generator=torch.Generator().manual_seed(0))
+    model, report = initialize_from_state_dict(
+        umt_weights(pos_embed=table), num_attention_heads=2, pooler_num_attention_heads=4
+    )
+    assert (model.config.position_frames, model.config.position_size) == (grid[0], grid[1] * 16)
+    position = model.fluxvit.embeddings.position_embedding
+    assert position.table.equal(table[0]) and not position.cls.any()
+    assert "fluxvit.embeddings.position_embedding.table" in report.loaded and "pos_embed" not in report.unused
+
+
+@pytest.mark.parametrize(
+    ("rows", "extra", "message"),
+    [
+        (3137, {}, "pos_embed has 3137 rows, and the file has no cls_token: expected are frames x 14 x 14 or frames x"),
+        (196, {"cls_token": torch.zeros(1, 1, 32)}, "pos_embed has 196 rows, and the file has a cls_token: expected"),
+        (0, {}, "pos_embed has 0 rows"),
+    ],
+)
+def test_tables_that_fit_no_grid_are_refused(rows, extra, message):
+    with pytest.raises(ValueError, match=message):
+        initialize_from_state_dict(umt_weights(pos_embed=torch.zeros(1, rows, 32), **extra), num_attention_heads=2)
+
+
+def test_an_internvideo2_table_without_its_cls_row_is_refused(internvideo_weights):
+    weights = internvideo_weights | {"pos_embed": torch.zeros(1, 784, 32)}
+    with pytest.raises(ValueError, match="pos_embed has 784 rows, and the file has a cls_token"):
+        initialize_from_state_dict(weights, num_attention_heads=2)
+
+
+@pytest.mark.parametrize(("patch", "side"), [(16, 14), (14, 16)])
+def test_fixed_positions_of_umt_and_videomae_are_computed(patch, side):
+    weights = official.backbone_weights(width=32, depth=1, patch=patch, table=None, biases=True)
+    model, report = initialize_from_state_dict(weights, num_attention_heads=2, pooler_num_attention_heads=4)
+    assert (model.config.position_frames, model.config.position_size) == (8, 224)
+    place = 3 * side * side + 5 * side + 2
+    expected = [(math.cos if i % 2 else math.sin)(place / 10000 ** (i // 2 * 2 / 32)) for i in range(32)]
+    table = model.fluxvit.embeddings.position_embedding.table
+    torch.testing.assert_close(table[place], torch.tensor(expected), atol=1e-6, rtol=1e-5)
+    assert report.new["fluxvit.embeddings.position_embedding.table"].startswith("sines and cosines of the source")
+
+
+def test_separate_tables_of_space_and_time_are_summed(internvideo_weights):
+    space, time = torch.randn(1, 9, 32), torch.randn(1, 5, 32)
+    weights = {key: tensor for key, tensor in internvideo_weights.items() if key != "pos_embed"}
+    weights |= {"pos_embed_spatial": space, "pos_embed_temporal": time, "pos_embed_cls": torch.full((1, 1, 32), 0.5)}
+    model, report = initialize_from_state_dict(weights, num_attention_heads=2, pooler_num_attention_heads=4)
+    position = model.fluxvit.embeddings.position_embedding
+    assert (model.config.position_frames, model.config.position_size) == (5, 3 * 14)
+    assert position.table.view(5, 9, 32)[3, 7].equal(space[0, 7] + time[0, 3]) and (position.cls == 0.5).all()
+    assert not report.unused
+
+
+def test_vision_encoders_of_multimodal_files(internvideo_weights):
+    content = {f"vision_encoder.{key}": tensor for key, tensor in internvideo_weights.items()}
+    model, report = initialize_from_state_dict(
+        content | {"text_encoder.cls.bias": torch.ones(3), "temp": torch.ones(())},
+        num_attention_heads=2,
+        pooler_num_attention_heads=4,
+    )
+    assert set(report.unused) == {"text_encoder.cls.bias", "temp"}
+    assert model.classifier.heads[1].weight.equal(internvideo_weights["head.weight"])
+    with pytest.raises(ValueError, match="two tensors of the file are norm.weight: encoder.norm.weight, norm.weight"):
+        twice = {"encoder.norm.weight": torch.ones(1), "norm.weight": torch.ones(1)}
+        initialize_from_state_dict(internvideo_weights | twice)
+
+
+@pytest.mark.parametrize("features", [24, 64])
+def test_classifiers_of_cat_models_stay_behind(internvideo_weights, features):
+    """They read cls token and mean as well; a width that happens to be that of our pooled feature is not ours."""
+    cat = {"head.weight": torch.ones(CLASSES, features), "head.bias": torch.ones(CLASSES)}
+    cat |= {"down_norm.running_mean": torch.ones(2)}
+    model, report = initialize_from_state_dict(
+        internvideo_weights | cat, num_attention_heads=2, pooler_num_attention_heads=4
+    )
+    assert set(report.unused) == {"head.weight", "head.bias", "down_norm.running_mean"}
+    for classifier in model.classifier.heads:
+        assert not classifier.bias.any() and not (classifier.weight == 1).any()
+
+
+@pytest.mark.parametrize(
+    ("family", "asked", "expected"),
+    [("internvideo", None, "gelu_pytorch_tanh"), ("internvideo", "gelu", "gelu"), ("umt", None, "gelu")],
+)
+def test_weights_keep_their_activation_whatever_the_config_says(internvideo_weights, family, asked, expected):
+    config = FluxViTConfig(
+        hidden_size=32, num_hidden_layers=2, num_attention_heads=2, pooler_num_attention_heads=4, projection_dim=24,
+        hidden_act="relu",
+    )  # fmt: skip
+    weights = internvideo_weights if family == "internvideo" else umt_weights(depth=2)
+    model, report = initialize_from_state_dict(weights, config=config, hidden_act=asked)
+    assert model.config.hidden_act == expected and config.hidden_act == "relu"
+    assert report.settings == {"hidden_act": f"{expected} instead of the config's relu"}
+    assert f"hidden_act: {expected} instead of the config's relu" in report.text()
 
 
 def test_patches_of_another_size(tmp_path):

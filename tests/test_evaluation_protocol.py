@@ -165,7 +165,7 @@ def test_one_decoding_serves_all_views_and_grids(monkeypatch):
     views = Views(4, 3)
     grids = [Grid(4, 48), Grid(8, 32), Grid(4, 48)]
     processor = FluxVideoProcessor(patch_size=8, decoding="exact")
-    framings, pixels = read_views(encode_video(50), processor, [(None, grid) for grid in grids], views)
+    framings, pixels, _ = read_views(encode_video(50), processor, [(None, grid) for grid in grids], views)
     assert [framing.grid for framing in framings] == grids
     assert {framing.grid: tuple(clip.shape) for framing, clip in pixels.items()} == {
         (4, 48): (12, 4, 3, 48, 48),

@@ -397,7 +397,7 @@ def augmentation(folder, **options) -> ClipAugmentation:
 @pytest.mark.parametrize("number", range(12))
 def test_all_frames_of_a_clip_get_the_same_draw(tmp_path, number):
     frame = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
-    augment = augmentation(tmp_path, random_erasing=1.0, rand_augment_ops=4, random_colors=True)
+    augment = augmentation(tmp_path, rand_augment_ops=4, random_colors=True)
     with random_state(number):
         view = augment(np.stack([frame] * 5), 28)
     assert view.shape == (5, 3, 28, 28)

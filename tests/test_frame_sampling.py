@@ -4,12 +4,17 @@ import numpy as np
 import pytest
 
 from flux_hf.processing.frame_sampling_fluxvit import (
+    SeekableMetadata,
+    cut,
+    intact_frames,
     random_in_segments,
     repeat_evenly,
+    sample_segments,
     segment_bounds,
     segment_middles,
     snap_to_key_frames,
 )
+from flux_hf.processing.views_fluxvit import Views, frames_to_decode
 
 
 def test_official_kinetics_numbers():
@@ -72,24 +77,58 @@ def test_random_frames_follow_the_generator():
 def test_draws_snap_to_the_nearest_key_frame_of_their_segment():
     assert snap_to_key_frames([20, 30, 60, 99], 100, [0, 40, 44]).tolist() == [0, 40, 60, 99]
     assert snap_to_key_frames([42, 60], 100, [40, 44, 49, 51]).tolist() == [40, 51]
-    # 24 is nearer to 25 than 40 is, but in another segment
-    assert snap_to_key_frames([3, 25], 50, [24, 40]).tolist() == [24, 40]
+    # 24 is nearer to 27 than 40 is, but in another segment
+    assert snap_to_key_frames([3, 27], 50, [24, 40]).tolist() == [24, 40]
     assert snap_to_key_frames([3, 25], 50, []).tolist() == [3, 25]
     assert snap_to_key_frames([3, 25], 50, [-4, 60]).tolist() == [3, 25]
     assert snap_to_key_frames([0, 0, 1, 2], 3, [0, 1]).tolist() == [0, 0, 1, 2]
 
 
 @pytest.mark.parametrize("total, num_frames", [(300, 8), (17, 16), (100, 3), (16, 16), (5, 12)])
-def test_snapped_draws_are_the_best_of_their_segments(total, num_frames):
+def test_snapped_draws_are_the_best_of_their_segments_where_that_leaves_out_frames(total, num_frames):
     first, last = segment_bounds(total, num_frames)
     generator = np.random.default_rng(0)
-    for _ in range(200):
+    for _ in range(100):
         keys = np.flatnonzero(generator.random(total) < 0.1)
         drawn = random_in_segments(total, num_frames, generator)
+        nearest = drawn.copy()
+        for place, (low, high) in enumerate(zip(first, last, strict=True)):
+            if (inside := keys[(low <= keys) & (keys <= high)]).size:
+                nearest[place] = min(inside, key=lambda key: abs(key - drawn[place]))  # noqa: B023 (at once)
         snapped = snap_to_key_frames(drawn, total, keys)
-        for low, high, before, after in zip(first, last, drawn, snapped, strict=True):
-            inside = keys[(low <= keys) & (keys <= high)]
-            assert after == (min(inside, key=lambda key: abs(key - before)) if inside.size else before)  # noqa: B023
+        assert ((snapped == drawn) | (snapped == nearest)).all()
+        assert frames_decoded(snapped, keys) <= min(frames_decoded(drawn, keys), frames_decoded(nearest, keys))
+        for place in np.flatnonzero(snapped != drawn):
+            back = np.where(np.arange(num_frames) == place, drawn, snapped)
+            assert frames_decoded(back, keys) > frames_decoded(snapped, keys)
+
+
+def test_a_draw_stays_where_its_run_goes_on():
+    assert snap_to_key_frames([4, 12, 25], 30, [0]).tolist() == [4, 12, 25]
+    assert snap_to_key_frames([4, 12, 25], 30, [0, 11]).tolist() == [0, 12, 25]
+
+
+def test_intact_frames_of_the_segment_stand_in_for_damaged_ones():
+    damaged = SeekableMetadata(total_num_frames=40, key_frames=[0], damaged_frames=[20, 21, 22, 23, 24, 35])
+    middles = segment_middles(40, 8).tolist()
+    assert middles == [2, 7, 12, 17, 22, 26, 31, 36]
+    for mode in ("fast", "exact"):
+        assert sample_segments(damaged, 8, mode).tolist() == middles, "the fifth segment has no other frame"
+    damaged.damaged_frames = [12, 22, 23, 24, 36]
+    assert sample_segments(damaged, 8, "exact").tolist() == [2, 7, 11, 17, 21, 26, 31, 35]
+    first, part = cut(SeekableMetadata(total_num_frames=60, fps=10.0, damaged_frames=[3, 36, 59]), "x", 2.0, 5.0)
+    assert (first, part.damaged_frames, part.key_frames) == (20, [16], [-20])
+    assert intact_frames([3, 13, 22], part).tolist() == [3, 13, 22]
+    assert intact_frames([3, 16, 22], part).tolist() == [3, 15, 22]
+    assert frames_to_decode(part, 4, Views(2), "fast").tolist() == [[2, 9, 15, 24], [4, 11, 18, 26]]
+
+
+def frames_decoded(numbers, keys) -> int:
+    """From the key frame before each of the numbers up to it, every frame once."""
+    decoded = set()
+    for number in map(int, numbers):
+        decoded |= set(range(max((int(key) for key in keys if key <= number), default=0), number + 1))
+    return len(decoded)
 
 
 @pytest.mark.parametrize("total", range(1, 40))

@@ -1,5 +1,6 @@
 """Files whose time stamps, key frames or packets are not what they seem: the right frame comes, or an error."""
 
+import csv
 import io
 import random
 import subprocess
@@ -13,6 +14,8 @@ import pytest
 
 from flux_hf.processing.frame_sampling_fluxvit import sample_segments
 from flux_hf.processing.video_decoding_fluxvit import VideoDecodeError, probe_video, read_video
+from flux_hf.processing.views_fluxvit import Views, frames_to_decode
+from flux_hf.scripts.check_videos import main as check_videos
 from tests.video_files import encode_video, number_picture, read_number, read_numbers
 
 PACKED = Path(__file__).parent / "fixtures/packed_b_frames.avi"
@@ -149,6 +152,52 @@ def test_grey_picture_after_a_damaged_key_frame_is_refused():
         with pytest.raises(VideoDecodeError, match=f"frame {number} of 60 is damaged"):
             read_video(bytes(data), [number])
     assert read_numbers(read_video(bytes(data), [0, 19, 40, 59])[0]) == [0, 19, 40, 59]
+
+
+@pytest.fixture(scope="module")
+def spoilt() -> bytes:
+    """100 frames, a key frame every 20; 57 to 59 are damaged."""
+    options = {"g": "20", "qp": "10", "bf": "0", "sc_threshold": "0"}
+    whole = bytearray(encode_video(100, options=options, container_options={"movflags": "faststart"}))
+    with av.open(io.BytesIO(whole)) as container:
+        entry = container.streams.video[0].index_entries[57]
+    whole[entry.pos + 5 : entry.pos + entry.size] = bytes(entry.size - 5)
+    return bytes(whole)
+
+
+MIDDLES = [8, 24, 41, 56, 74, 90]  # 58 would be the fourth
+AROUND = [4, 20, 37, 54, 70, 86], [12, 28, 45, 62, 78, 94]
+
+
+@pytest.mark.parametrize("clips, expected", [(1, MIDDLES), (3, [*AROUND[0], *MIDDLES, *AROUND[1]])])
+def test_intact_frames_of_a_segment_stand_in_for_damaged_ones(spoilt, clips, expected):
+    def choose(metadata):
+        return frames_to_decode(metadata, 6, Views(num_clips=clips), "exact").ravel()
+
+    with pytest.warns(UserWarning, match="of .* frames are damaged"):
+        frames, metadata = read_video(spoilt, choose)
+    assert metadata.frames_indices == read_numbers(frames)
+    assert metadata.frames_indices == expected
+    assert metadata.damaged_frames == [57, 58, 59] and metadata.replaced_frames == 1
+
+
+def test_a_segment_without_an_intact_frame_is_an_error(spoilt):
+    with pytest.raises(VideoDecodeError, match="frame 5. of 100 is damaged"):
+        read_video(spoilt, lambda metadata: sample_segments(metadata, 50, "fast"))
+    with pytest.raises(VideoDecodeError, match="frame 57 of 100 is damaged"):
+        read_video(spoilt)
+
+
+def test_damaged_frames_are_reported(spoilt, tmp_path):
+    for label, content in (("a", spoilt), ("b", encode_video(60))):
+        (tmp_path / "set/train" / label).mkdir(parents=True)
+        (tmp_path / "set/train" / label / "clip.mp4").write_bytes(content)
+    output = tmp_path / "bad.csv"
+    with pytest.raises(SystemExit) as stop:
+        check_videos(["--dataset", str(tmp_path / "set"), "--num_workers", "1", "--output", str(output)])
+    with open(output, newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert stop.value.code == 1 and "clip.mp4" in row["video"] and row["replaced_frames"] == "1"
 
 
 def two_streams(first: int, sizes: list[tuple[int, int]], default: int | None) -> bytes:

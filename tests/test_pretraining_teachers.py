@@ -27,6 +27,7 @@ from transformers import (
 )
 
 from flux_hf import FluxViTModel
+from flux_hf.modeling.modeling_fluxvit_pretraining import default_aligned_layers
 from flux_hf.pretraining.resampling import renormalize, resample_frames, resample_tokens, resize_frames
 from flux_hf.pretraining.teacher import CLS_ATTENTION, likeness, load_teacher, matching_layers
 from tests import tiny_pretraining
@@ -227,14 +228,25 @@ def test_models_that_are_no_teachers(tmp_path):
 @pytest.mark.parametrize(
     ("layers", "student", "teacher", "expected"),
     [
-        ([7, 8, 9, 10, 11, 12], 12, 40, [23, 27, 30, 33, 37, 40]),
-        ([3, 4, 5], 5, 8, [5, 6, 8]),
+        ([7, 8, 9, 10, 11, 12], 12, 40, [24, 27, 30, 34, 37, 40]),
+        ([19, 20, 21, 22, 23, 24], 24, 40, [24, 27, 30, 34, 37, 40]),
+        ([7, 8, 9, 10, 11, 12], 12, 24, [14, 16, 18, 20, 22, 24]),
+        ([6, 12, 18, 24], 24, 40, [10, 20, 30, 40]),
+        ([3, 4, 5], 5, 8, [5, 7, 8]),
         ([1], 1, 3, [3]),
         ([1, 2], 12, 3, [1, 1]),
     ],
 )
 def test_layers_at_the_same_depth(layers, student, teacher, expected):
     assert matching_layers(layers, student, teacher) == expected
+
+
+@pytest.mark.parametrize("student", [12, 24])
+def test_default_layers_are_those_of_the_official_distillation(student):
+    """6 layers, each time `depth - int(i * interval)` from 1: 1 for the student, 3.34 for a teacher of 40 layers."""
+    layers = default_aligned_layers(student)
+    assert layers == sorted(student - i for i in range(6))
+    assert matching_layers(layers, student, 40) == sorted(40 - int(i * 3.34) for i in range(6))
 
 
 def test_renormalised_pixels():

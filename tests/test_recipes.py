@@ -4,10 +4,13 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import launch_command_parser
+from transformers import get_scheduler
 
 from flux_hf import FluxVideoProcessor, FluxViTConfig, FluxViTForVideoClassification, default_checkpoint
 from flux_hf.options.recipes import model_config_path, read_recipe, recipe_names, recipe_path, recipe_purpose
@@ -35,8 +38,8 @@ PAPER = {
     "kinetics400_base": (23, 5, 512, 2e-4),
     "coin_small": (40, 5, 512, 5e-4),
     "coin_base": (25, 5, 512, 5e-4),
-    "ssv2_small": (30, 5, 256, 5e-4),
-    "ssv2_base": (10, 1, 256, 2e-4),
+    "ssv2_small": (30, 5, 256, 2 * 5e-4),
+    "ssv2_base": (10, 2, 256, 2 * 2e-4),
 }
 OVERRIDES = {
     "max_steps": 2,
@@ -151,7 +154,8 @@ def test_values_of_the_paper(recipe):
     assert (args.num_train_epochs, args.learning_rate) == (epochs, rate)
     assert args.warmup_steps * epochs == pytest.approx(warmup, rel=1e-3)
     assert 8 * args.per_device_train_batch_size * args.gradient_accumulation_steps == batch
-    assert (args.weight_decay, args.lr_scheduler_type, options["drop_path_rate"]) == (0.05, "cosine", 0.1)
+    assert (args.weight_decay, options["drop_path_rate"]) == (0.05, 0.2 if recipe == "ssv2_base" else 0.1)
+    assert args.views_per_video == (2 if recipe.startswith("ssv2") else 1)
     assert (args.adam_beta2, args.max_grad_norm, args.random_erasing) == (0.999, 0, 0.25)
     assert (args.mixup_alpha, args.cutmix_alpha, args.label_smoothing_factor) == (0.8, 1, 0)
     assert (args.rand_augment_ops, args.rand_augment_magnitude, args.rand_augment_std) == (2, 9, 0.5)
@@ -169,13 +173,49 @@ def test_values_of_the_paper(recipe):
         assert (options["model_config"], options.get("model")) == (f"fluxvit_{size}", None)
 
 
+# What the scripts call --lr, --min_lr and --warmup_lr: their shares of the rate are the same at every batch.
+SCHEDULES = dict.fromkeys(PAPER, (2e-4, 1e-6, 1e-6)) | dict.fromkeys(
+    ("coin_small", "coin_base", "ssv2_small"), (5e-4, 1e-6, 1e-6)
+)
+SCHEDULES |= {"kinetics710_to_400_base_code": (2e-4, 1e-6, 1e-6), "pretrain_small": (1e-3, 1e-5, 1e-6)}
+
+
+@pytest.mark.parametrize("recipe", SCHEDULES)
+def test_schedules_start_and_end_as_the_official_ones(recipe):
+    """`cosine_scheduler` of the official utils: a straight line from --warmup_lr, then half a cosine to --min_lr, for
+    every layer by its share. Our cosine is one step ahead of it."""
+    rate, last, first = SCHEDULES[recipe]
+    arguments = FluxPreTrainingArguments if recipe.startswith("pretrain") else FluxTrainingArguments
+    args = arguments.from_recipe(recipe, bf16=False, use_cpu=True)
+    steps = 1000
+    warmup = round(args.warmup_steps * steps)
+    optimizer = torch.optim.AdamW(
+        [{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": args.learning_rate * share} for share in (1.0, 0.75)],
+        lr=args.learning_rate,
+    )
+    schedule = get_scheduler(
+        args.lr_scheduler_type,
+        optimizer,
+        num_warmup_steps=warmup,
+        num_training_steps=steps,
+        scheduler_specific_kwargs=args.lr_scheduler_kwargs,
+    )
+    found = []
+    for _ in range(steps):
+        found.append(schedule.get_last_lr())
+        optimizer.step()
+        schedule.step()
+    rising = np.linspace(first, rate, warmup)
+    falling = last + 0.5 * (rate - last) * (1 + np.cos(np.pi * np.arange(steps - warmup + 1) / (steps - warmup)))
+    expected = np.concatenate([rising, falling[1:]]) * args.learning_rate / rate
+    np.testing.assert_allclose(found, expected[:, None] * [1.0, 0.75], rtol=1e-9)
+
+
 def test_values_of_the_official_script():
     paper, code = (read_recipe(f"kinetics710_to_400_base{end}") for end in ("", "_code"))
     assert {name: value for name, value in code.items() if paper.get(name) != value} == {
         "output_dir": "runs/kinetics710_to_400_base_code",
         "learning_rate": 2e-4 * 64 * 8 * 2 / 256,
-        "lr_scheduler_type": "cosine_with_min_lr",
-        "lr_scheduler_kwargs": {"min_lr": 1e-6 * 64 * 8 * 2 / 256},
         "num_train_epochs": 5,
         "warmup_steps": 0.2,
         "views_per_video": 2,

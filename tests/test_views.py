@@ -86,7 +86,7 @@ def processor(tiny_processor, setting):
 def test_one_view_is_what_the_processor_makes(dataset, processor, setting, as_frames):
     for row in dataset:
         video = read_video(row["video"])[0] if as_frames else row["video"]
-        framings, pixels = read_views(video, processor, [(budget, None) for budget in BUDGETS], Views())
+        framings, pixels, _ = read_views(video, processor, [(budget, None) for budget in BUDGETS], Views())
         for framing, budget in zip(framings, BUDGETS, strict=True):
             expected = processor(video, token_budget=budget, return_tensors="pt")["pixel_values_videos"]
             assert torch.equal(pixels[framing], expected)
@@ -218,7 +218,9 @@ def test_processors_that_make_no_views(dataset, model, tiny_processor, tmp_path,
 def test_what_one_budget_and_crop_are_scored_on(dataset, model, tiny_processor):
     """Grids of one crop that come from other sizes are two looks, not one."""
     processor = FluxVideoProcessor(**tiny_processor.to_dict() | {"crop_size": 42, "num_frames": 4})
-    framings, pixels = read_views(dataset[0]["video"], processor, [(96, None), (48, None), (48, Grid(9, 56))], Views())
+    framings, pixels, _ = read_views(
+        dataset[0]["video"], processor, [(96, None), (48, None), (48, Grid(9, 56))], Views()
+    )
     assert [framing.grid for framing in framings] == [Grid(4, 42)] * 3
     assert len(pixels) == 2 and framings[1] == framings[2]
     assert not torch.equal(pixels[framings[0]], pixels[framings[1]])

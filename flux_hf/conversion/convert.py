@@ -87,8 +87,8 @@ def _build(state_dict: dict, options: ConvertOptions, id2label: dict[int, str] |
         model = convert_official_state_dict(state_dict, **sizes, **act)
         return model, ConversionReport("FluxViT", loaded=list(model.state_dict()))
     config = FluxViTConfig.from_json_file(model_config_path(options.model_config)) if options.model_config else None
-    if config is not None and (options.num_attention_heads or options.hidden_act):
-        raise ValueError("num_attention_heads and hidden_act are in the model_config, change them there")
+    if config is not None and options.num_attention_heads:
+        raise ValueError("num_attention_heads is in the model_config, change it there")
     return initialize_from_state_dict(state_dict, config=config, hidden_act=options.hidden_act, **sizes)
 
 

@@ -1,4 +1,4 @@
-"""Which videos of a data set cannot be read."""
+"""Which videos of a data set cannot be read, and which have damaged frames."""
 
 import csv
 from dataclasses import asdict, dataclass, fields
@@ -9,7 +9,7 @@ import numpy as np
 from datasets import Dataset
 from tqdm import tqdm
 
-from flux_hf.data.reading import read_clip, row_name
+from flux_hf.data.reading import decode_clip, row_name
 from flux_hf.files import whole_file
 from flux_hf.processes import worker_processes
 from flux_hf.processing.frame_sampling_fluxvit import segment_middles
@@ -20,15 +20,18 @@ ROWS_PER_TASK = 8
 
 @dataclass(frozen=True)
 class BadVideo:
-    """A video that cannot be read: the number of its row, its name, and why."""
+    """A video that cannot be read, or only with other frames than those wanted: the number of its row, its name, why,
+    and how many damaged frames others stand in for (0: it cannot be read)."""
 
     row: int
     video: str
     reason: str
+    replaced_frames: int = 0
 
 
 def check_videos(dataset: Dataset, *, num_frames: int | None = 16, num_workers: int | None = None) -> list[BadVideo]:
-    """Decode every video of a data set and list those where that fails, in the order of their rows.
+    """Decode every video of a data set and list those where that fails or frames are damaged, in the order of their
+    rows.
 
     Args:
         dataset: as `load_video_dataset` returns it.
@@ -61,7 +64,13 @@ def _check_rows(dataset: Dataset, num_frames: int | None, rows: range) -> list[B
     for index in rows:
         row = dataset[index]
         try:
-            read_clip(row, lambda total: np.arange(total) if num_frames is None else segment_middles(total, num_frames))
+            _, metadata = decode_clip(
+                row, lambda total: np.arange(total) if num_frames is None else segment_middles(total, num_frames)
+            )
         except VideoDecodeError as error:
             bad.append(BadVideo(index, row_name(row, index), error.reason or str(error)))
+        else:
+            if count := metadata.replaced_frames:
+                reason = f"{count} of {num_frames} frames are damaged, the nearest intact ones would be taken"
+                bad.append(BadVideo(index, row_name(row, index), reason, count))
     return bad

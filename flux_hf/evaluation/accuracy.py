@@ -46,7 +46,8 @@ def evaluate(
             there. Default: nothing is kept.
 
     Returns:
-        `num_videos`, `unreadable` (list of {"video", "reason"}; they are in no figure), `label_names`,
+        `num_videos`, `unreadable` (list of {"video", "reason"}; they are in no figure), `damaged` (list of {"video",
+        "replaced_frames"}: frames that others stand in for), `label_names`,
         `files` (`file_list_hash`), `model` (sha256 of the weights), `views`, `decoding`, `speed` of this run, and
         `budgets`: for each budget `grid`, `grids_used` (with how many videos), `gmacs` (of one view, the mean over
         videos), `gmacs_x_views`, `top1`, `top1_interval` (95 %), `top5`, `mean_class`, `per_class`, `confusion`.
@@ -83,9 +84,13 @@ def evaluate(
     names = video_names(dataset)
     scored = [record for record in records if "reason" not in record]
     unreadable = [{"video": names[r["row"]], "reason": r["reason"]} for r in records if "reason" in r]
+    damaged = [
+        {"video": names[r["row"]], "replaced_frames": r["replaced_frames"]} for r in scored if "replaced_frames" in r
+    ]
     return {
         "num_videos": len(scored),
         "unreadable": sorted(unreadable, key=lambda entry: entry["video"]),
+        "damaged": sorted(damaged, key=lambda entry: entry["video"]),
         "label_names": [model.config.id2label[index] for index in range(model.config.num_labels)],
         "files": files,
         "model": settings["model"],

@@ -18,6 +18,7 @@ def markdown_table(result: dict) -> str:
     split = f"split {result['split']}: " if "split" in result else ""
     return (
         f"{split}{counted(result['num_videos'], 'video')}, {len(result['unreadable'])} unreadable, "
+        f"{len(result.get('damaged', []))} with damaged frames, "
         f"{counted(views['num_clips'], 'clip')} x {counted(views['num_crops'], 'crop')}\n\n"
         f"{table(head, rows, 'rlrrrr')}\n"
     )

@@ -61,7 +61,7 @@ def score_videos(
     Yields:
         `{"row", "label", "arms"}` with one entry per arm: `grid` [frames, size], `top` (the best five classes, best
         first) and `scores` (theirs), `label_score` (that of the true class); or `{"row", "reason"}` for a video that
-        cannot be read.
+        cannot be read. A video with damaged frames also has `replaced_frames`: how many others stand in for.
     """
     videos = _VideoViews(dataset, rows, processor, arms, views)
     batches = DataLoader(videos, max(1, batch_size // views.count), num_workers=num_workers, collate_fn=list)
@@ -73,7 +73,8 @@ def score_videos(
                 yield {"row": item["row"], "reason": item["reason"]}
                 continue
             label = label_ids[item["label"]]
-            yield {
+            damage = {"replaced_frames": item["replaced"]} if item["replaced"] else {}
+            yield damage | {
                 "row": item["row"],
                 "label": label,
                 "arms": [
@@ -123,7 +124,7 @@ class _VideoViews(torch.utils.data.Dataset):
         row = self.rows[place]
         entry = self.dataset[row]
         try:
-            framings, pixels = read_views(
+            framings, pixels, metadata = read_views(
                 entry["video"],
                 self.processor,
                 [(arm.token_budget, arm.grid) for arm in self.arms],
@@ -133,4 +134,5 @@ class _VideoViews(torch.utils.data.Dataset):
             )
         except VideoDecodeError as error:
             return {"row": row, "reason": str(error)}
-        return {"row": row, "label": entry["label"], "framings": framings, "pixels": pixels}
+        replaced = getattr(metadata, "replaced_frames", 0)
+        return {"row": row, "label": entry["label"], "framings": framings, "pixels": pixels, "replaced": replaced}

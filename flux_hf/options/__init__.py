@@ -3,6 +3,7 @@
 Nothing here imports torch, Transformers or datasets before options are really parsed: `--help` is quick.
 """
 
+from flux_hf.options.decoding import decoding_option, decoding_setting
 from flux_hf.options.errors import (
     check_at_least,
     check_checkpoints,
@@ -18,6 +19,8 @@ __all__ = [
     "check_checkpoints",
     "check_each_once",
     "check_paths",
+    "decoding_option",
+    "decoding_setting",
     "naming_option",
     "naming_split",
     "parse_options",

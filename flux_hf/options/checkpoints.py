@@ -29,7 +29,8 @@ class ConvertOptions:
     hidden_act: str | None = field(
         default=None,
         metadata={
-            "help": "MLP activation. Default: gelu_pytorch_tanh for FluxViT and InternVideo2, gelu for other ViTs."
+            "help": "MLP activation. Default: what the weights were trained with, whatever model_config says: "
+            "gelu_pytorch_tanh for FluxViT and InternVideo2, gelu for other ViTs."
         },
     )
     model_config: str | None = field(

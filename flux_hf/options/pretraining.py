@@ -50,7 +50,7 @@ class PretrainOptions:
         default=None, metadata={"help": "Budgets of the heads of the model, descending. Default: the model's."}
     )
     student_layers: list[int] | None = field(
-        default=None, metadata={"help": "Layers to align, from 1. Default: the model's, else the last half."}
+        default=None, metadata={"help": "Layers to align, from 1. Default: the model's, else the last half, at most 6."}
     )
     teacher_layers: list[int] | None = field(
         default=None,

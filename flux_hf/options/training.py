@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from flux_hf.options.decoding import decoding_option
+
 
 @dataclass
 class FinetuneOptions:
@@ -57,6 +59,7 @@ class FinetuneOptions:
         default=None, metadata={"help": "With size: grid of evaluation and of the saved processor, at every budget."}
     )
     size: int | None = field(default=None, metadata={"help": "Side of that grid in pixels. Default: the processor's."})
+    decoding: str | None = decoding_option("Frames of evaluation and of the saved processor")
     overwrite: bool = field(
         default=False, metadata={"help": "Begin anew where output_dir holds another run; deletes its checkpoints."}
     )
@@ -161,7 +164,9 @@ class ClipTrainingOptions:
     rand_augment_ops: int = field(default=2, metadata={"help": "Operations of RandAugment, each done with p = 0.5."})
     rand_augment_magnitude: float = field(default=9.0, metadata={"help": "Mean strength of RandAugment, 0 to 10."})
     rand_augment_std: float = field(default=0.5, metadata={"help": "Standard deviation of that strength."})
-    random_erasing: float = field(default=0.0, metadata={"help": "Probability that a box of a clip is erased."})
+    random_erasing: float = field(
+        default=0.0, metadata={"help": "Probability that a box of a clip is erased, with new noise in every frame."}
+    )
     random_colors: bool = field(
         default=False, metadata={"help": "Random order of the colour channels, inversion, brightness and contrast."}
     )

@@ -282,9 +282,12 @@ def load_teacher(
 
 
 def matching_layers(student_layers: list[int], student_depth: int, teacher_depth: int) -> list[int]:
-    """The teacher's layer for each of the student's: that at the same share of the depth. Layers 7 to 12 of 12 match
-    23, 27, 30, 33, 37 and 40 of 40, the distances of InternVideo2."""
-    return [max(1, round(layer / student_depth * teacher_depth)) for layer in student_layers]
+    """The teacher's layer for each of the student's, from 1: that at the same share of the depth, rounded up. The last
+    6 layers of a student with more than 12 count as if it had 12.
+
+    These are InternVideo2's for 6 layers: 24, 27, 30, 34, 37 and 40 of 40, whether the student has 12 layers or 24."""
+    counted = student_depth if min(student_layers) <= student_depth - 6 else min(student_depth, 12)
+    return [teacher_depth - (student_depth - layer) * teacher_depth // counted for layer in student_layers]
 
 
 def likeness(tokens: torch.Tensor, pooled: torch.Tensor) -> torch.Tensor:

@@ -98,7 +98,7 @@ def clip_milliseconds(
     """Milliseconds from the file to the logits of the central clip of a row, between its times where it has any: one
     decoding, and the median of three forwards after one that is not counted. Raises `VideoDecodeError`."""
     started = time.perf_counter()
-    (framing,), pixels = read_views(
+    (framing,), pixels, _ = read_views(
         row["video"],
         processor,
         [(arm.token_budget, arm.grid)],

@@ -124,6 +124,10 @@ def recipe_of(args: FluxTrainingArguments) -> dict:
     """The arguments that a result depends on, in the types of YAML; those of Flux training where they are not the
     default."""
     inherited = {one.name for one in fields(TrainingArguments)}
-    own = [one for one in fields(args) if one.name not in inherited and getattr(args, one.name) != one.default]
+    own = [
+        one
+        for one in fields(args)
+        if (one.name not in inherited or one.name == "lr_scheduler_kwargs") and getattr(args, one.name) != one.default
+    ]
     values = {name: getattr(args, name) for name in (*OF_A_RECIPE, *(one.name for one in own))}
     return {name: value.value if isinstance(value, Enum) else value for name, value in values.items()}

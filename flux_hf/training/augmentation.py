@@ -7,14 +7,12 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from torchvision.transforms import v2
-from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2.functional import resized_crop
 from torchvision.tv_tensors import Video
 
 from flux_hf.training.arguments import ClipTrainingArguments
+from flux_hf.training.rand_augment import rand_augment
 
-GREY = 128
-MAGNITUDES = 101
 # In quarters of the room that the crop leaves.
 CROP_PLACES = [(row, column) for row in range(5) for column in range(5) if row % 2 == column % 2]
 ERASED_AREA, ERASED_ASPECT = (0.02, 1 / 3), (0.3, 1 / 0.3)
@@ -34,8 +32,7 @@ class ClipAugmentation:
     """Makes a training view: random crop, flip, RandAugment, random colours, normalisation, random erasing.
 
     As the official `kinetics_sparse_o4a.py`, but for the order: it applies RandAugment to whole frames, here the crop
-    comes first, so that there are fewer pixels to change. Operations of RandAugment are done one by one with
-    probability 0.5 and a strength from N(magnitude, std) within 0 and 10 ("rand-m9-mstd0.5" of timm).
+    comes first, so that there are fewer pixels to change.
 
     Args:
         args: which of it, and how strong.
@@ -57,7 +54,7 @@ class ClipAugmentation:
         self.rand_augment = (args.rand_augment_ops, args.rand_augment_magnitude, args.rand_augment_std)
         self.colors = _random_colors() if args.random_colors else None
         self.normalize = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(image_mean, image_std)])
-        self.erase = v2.RandomErasing(args.random_erasing, ERASED_AREA, ERASED_ASPECT, value="random", inplace=True)
+        self.erase = NoiseErasing(args.random_erasing, ERASED_AREA, ERASED_ASPECT, value="random", inplace=True)
 
     def __call__(self, frames: np.ndarray, size: int) -> torch.Tensor:
         """uint8 (frames, height, width, 3) -> float32 (frames, 3, size, size)"""
@@ -67,24 +64,21 @@ class ClipAugmentation:
         else:
             aspect = (1 / self.max_crop_aspect, self.max_crop_aspect)
             clip = v2.RandomResizedCrop(size, (self.min_crop_area, 1.0), aspect, antialias=True)(clip)
-        clip = self._rand_augment(self.flip(clip))
+        clip = rand_augment(self.flip(clip), *self.rand_augment)
         if self.colors is not None:
             clip = self.colors(clip)
         return self.erase(self.normalize(clip)).as_subclass(torch.Tensor).contiguous()
 
-    def _rand_augment(self, clip: Video) -> Video:
-        operations, magnitude, std = self.rand_augment
-        for _ in range(operations):
-            strength = min(max(magnitude + std * torch.randn(()).item(), 0.0), 10.0)
-            if torch.rand(()) < 0.5:
-                clip = v2.RandAugment(
-                    1,
-                    round(strength / 10 * (MAGNITUDES - 1)),
-                    MAGNITUDES,
-                    interpolation=InterpolationMode.BILINEAR,
-                    fill=[GREY] * 3,
-                )(clip)
-        return clip
+
+class NoiseErasing(v2.RandomErasing):
+    """`v2.RandomErasing` with new noise in every frame of the box, which all frames share, as `_erase_cube` of the
+    official code. One patch for all frames would stand still, and the token selector would drop it."""
+
+    def make_params(self, flat_inputs: list) -> dict:
+        params, (clip,) = super().make_params(flat_inputs), flat_inputs
+        if params["v"] is not None:
+            params["v"] = torch.randn(*clip.shape[:-2], params["h"], params["w"])
+        return params
 
 
 def multi_scale_crop(clip: torch.Tensor, size: int, scales: list[float]) -> torch.Tensor:

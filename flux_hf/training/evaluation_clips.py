@@ -33,7 +33,7 @@ class EvaluationClips(Dataset):
 
     def __getitem__(self, index: int) -> dict:
         try:
-            framings, pixels = read_views(
+            framings, pixels, _ = read_views(
                 processor=self.processor, wanted=self.wanted, views=ONE_VIEW, **self.source.video(index)
             )
         except VideoDecodeError as error:

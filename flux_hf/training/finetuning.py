@@ -10,6 +10,7 @@ from transformers.utils import logging
 
 from flux_hf.checkpoints import checkpoint_path
 from flux_hf.data import CachedClips, MissingSplitError, cache_clips, clip_source, load_video_dataset
+from flux_hf.options import decoding_setting
 from flux_hf.options.training import FinetuneOptions
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
 from flux_hf.progress_bars import no_bars_for_folders
@@ -190,7 +191,7 @@ def _end(options: FinetuneOptions, folder: str, metrics: dict, clips) -> str:
 
 def _processor(options: FinetuneOptions, args: FluxTrainingArguments, config, before: list[int]) -> FluxVideoProcessor:
     """`before`: the budgets that the starting model had heads for."""
-    settings = {"patch_size": config.patch_size, "token_budget": config.token_budget}
+    settings = {"patch_size": config.patch_size, "token_budget": config.token_budget, **decoding_setting(options)}
     if options.num_frames is not None:
         budgets = {*config.head_token_budgets, *(args.eval_token_budgets or ())}
         grid = (options.num_frames, options.size)

@@ -7,7 +7,7 @@ import numpy as np
 
 from flux_hf.files import read_json
 from flux_hf.provenance import result_origin
-from flux_hf.tables import table
+from flux_hf.tables import percent, table
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -19,6 +19,8 @@ def tables(results: Path = RESULTS) -> dict[str, str]:
         "alternatives": alternatives_tables,
         "decoding": decoding_tables,
         "end_to_end": end_to_end_tables,
+        "frame_choice": frame_choice_tables,
+        "frame_choice_clips": frame_choice_tables,
         "model": model_tables,
         "model_batch8": model_tables,
         "options": options_tables,
@@ -176,6 +178,29 @@ def end_to_end_tables(result: dict) -> dict[str, str]:
         "labels": table(["file", *names], lines) + note,
         "inputs": table(["model", "frames", "pixels"], inputs),
     }
+
+
+def frame_choice_tables(result: dict) -> dict[str, str]:
+    """`files` or `clips`, whichever was measured: a column for each choice of frames."""
+    measured = result["files"] or result["data"]
+    names = list(measured[0]["choices"])
+    if result["files"]:
+        head = ["file", "frames", *(f"decoded, {name}" for name in names), *(f"ms of CPU, {name}" for name in names)]
+        lines = [
+            [row["file"], row["num_frames"], *(row["choices"][name]["decoded"] for name in names)]
+            + [f"{1000 * row['choices'][name]['cpu_seconds']:.0f}" for name in names]
+            for row in result["files"]
+        ]
+        return {"files": table(head, lines, "l" + "r" * (len(head) - 1))}
+    head = ["clips", "frames are", "decoded a clip", "clips with all middles", "top-1 in %, from most to fewest tokens"]
+    lines = [
+        [f"{Path(row['data']).name} ({row['clips']}, {row['one_key_frame']} with one key frame)", name]
+        + [f"{choice['decoded']:.1f}", choice["middles"]]
+        + [", ".join(percent(share) for share in choice["top1"].values()) if choice["top1"] else "other labels"]
+        for row in result["data"]
+        for name, choice in row["choices"].items()
+    ]
+    return {"clips": table(head, lines, "llrrr")}
 
 
 def startup_tables(result: dict) -> dict[str, str]:

@@ -87,7 +87,9 @@ def accuracy_of_options(
     for row in dataset:
         try:
             part = {name: row.get(name) for name in ("start", "end")}
-            framings, pixels = read_views(row["video"], processor, [(budget, None) for budget in runs], Views(), **part)
+            framings, pixels, _ = read_views(
+                row["video"], processor, [(budget, None) for budget in runs], Views(), **part
+            )
         except VideoDecodeError:
             continue
         labels.append(label_ids[row["label"]])

@@ -1,0 +1,1 @@
+"""What the token selector makes of every augmentation."""
