@@ -13,6 +13,9 @@ from pathlib import Path
 import torch
 from datasets import Dataset
 
+from flux_hf.processing.video_source_fluxvit import source_name
+from flux_hf.processing.video_storage_fluxvit import is_address
+
 PACKAGES = ("flux_hf", "torch", "torchvision", "transformers", "accelerate", "datasets", "av", "numpy")
 
 
@@ -59,9 +62,11 @@ def cpu_model() -> str:
 def video_names(dataset: Dataset) -> list[str]:
     """A name for every video of a data set: its path below the folder that all have in common, "row N" where the data
     set holds no path."""
-    paths = [video["path"] for video in dataset.select_columns(["video"])["video"]]
+    videos = dataset.select_columns(["video"])["video"]
+    paths = [video["path"] and source_name(video["path"]) for video in videos]
     known = [path for path in paths if path]
-    root = os.path.commonpath([os.path.dirname(path) for path in known]) if known else ""
+    alike = len({is_address(path) for path in known}) == 1
+    root = os.path.commonpath([os.path.dirname(path) for path in known]) if alike else ""
     return [os.path.relpath(path, root) if path and root else path or f"row {row}" for row, path in enumerate(paths)]
 
 

@@ -6,6 +6,7 @@ from multiprocessing import parent_process
 import av
 from torch.utils.data import get_worker_info
 
+from .video_http_fluxvit import DEFAULT_LIMITS, DownloadLimits
 from .video_source_fluxvit import VideoDecodeError, opened_source, source_name
 
 CONTAINERS = (
@@ -126,11 +127,11 @@ class VideoFile:
 
 
 @contextmanager
-def opened_video(source, threads: int | None):
+def opened_video(source, threads: int | None, limits: DownloadLimits = DEFAULT_LIMITS):
     name = source_name(source)
     video = None
     try:
-        with opened_source(source) as file:
+        with opened_source(source, limits) as file:
             try:
                 video = VideoFile(file, name, threads)
             except (av.error.InvalidDataError, av.error.ArgumentError) as error:

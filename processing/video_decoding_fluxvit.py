@@ -14,16 +14,25 @@ from transformers.video_utils import VideoMetadata
 from .frame_conversion_fluxvit import FrameWriter
 from .frame_sampling_fluxvit import SeekableMetadata
 from .video_container_fluxvit import VideoFile, opened_video
+from .video_http_fluxvit import DEFAULT_LIMITS, DownloadLimits
 from .video_runs_fluxvit import Damaged, Mistaken, Truncated, decode_frames
 from .video_source_fluxvit import VideoDecodeError
 from .video_timeline_fluxvit import Timeline, key_frames_hold, timelines
 
 
-def read_video(source, indices=None, *, short_side: int | None = None, threads: int | None = None):
+def read_video(
+    source,
+    indices=None,
+    *,
+    short_side: int | None = None,
+    threads: int | None = None,
+    limits: DownloadLimits = DEFAULT_LIMITS,
+):
     """Decodes the frames `indices` of a video.
 
     Args:
-        source: path, http(s) URL, bytes, binary file object, or a dictionary with "path" and/or "bytes".
+        source: path, http(s) URL, another address that fsspec knows (`hf://`, `zip://MEMBER::ARCHIVE`), bytes, binary
+            file object, or a dictionary with "path" and/or "bytes".
         indices: frame numbers in presentation order, in any order and with repeats, or a function that is called with
             `metadata=SeekableMetadata` and returns them. It is called again if the number of frames or the key frames
             turn out to differ from what the file says, and if frames that it chose are damaged; then it may choose
@@ -31,6 +40,7 @@ def read_video(source, indices=None, *, short_side: int | None = None, threads: 
         short_side: scale frames down (bilinear, antialiased) before they are converted to RGB so that the shorter side
             has this many pixels; smaller frames are left as they are. Default: native size.
         threads: decoder threads; 0 lets libav choose. Default: 1 inside DataLoader and other worker processes, else 0.
+        limits: of time and size, for what is downloaded or unpacked. Default: 300 seconds, 1 GiB.
 
     Returns:
         uint8 array (len(indices), height, width, 3), RGB, turned upright as the file's display matrix says (the sample
@@ -44,7 +54,7 @@ def read_video(source, indices=None, *, short_side: int | None = None, threads: 
     """
     if short_side is not None and short_side < 1:
         raise ValueError(f"short_side must be a positive number of pixels, got {short_side}")
-    with opened_video(source, threads) as video:
+    with opened_video(source, threads, limits) as video:
         for timeline in timelines(video):
             try:
                 return _read_along(video, timeline, indices, short_side)
@@ -53,9 +63,9 @@ def read_video(source, indices=None, *, short_side: int | None = None, threads: 
         raise VideoDecodeError(video.name, "it is damaged: its frames are not where it says")
 
 
-def probe_video(source) -> VideoMetadata:
-    """Counts the frames of a video and decodes the first: sources, metadata and errors as of `read_video`."""
-    metadata = read_video(source, lambda metadata: [0])[1]
+def probe_video(source, limits: DownloadLimits = DEFAULT_LIMITS) -> VideoMetadata:
+    """Counts the frames of a video and decodes the first: sources, limits, metadata and errors as of `read_video`."""
+    metadata = read_video(source, lambda metadata: [0], limits=limits)[1]
     metadata.frames_indices = None
     return metadata
 

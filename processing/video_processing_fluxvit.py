@@ -22,6 +22,7 @@ from transformers.video_utils import VideoMetadata, get_video_size, infer_channe
 from .frame_sampling_fluxvit import DECODING_MODES, sample_segments
 from .grid_fluxvit import Framing, Grid, check_patch_multiple, choose_grid, fit_grid, normalize_grids
 from .video_batch_fluxvit import array_metadata, batched_metadata, flat_videos
+from .video_http_fluxvit import DownloadLimits
 from .video_source_fluxvit import is_video_source
 
 logger = logging.get_logger(__name__)
@@ -40,6 +41,8 @@ SAVED_BESIDE_OPTIONS = {
 OWN_WHEN_NONE = {
     "crop_size",
     "decoding",
+    "download_bytes",
+    "download_seconds",
     "fit_source",
     "fps",
     "grids",
@@ -108,6 +111,8 @@ class FluxVideoProcessorKwargs(VideosKwargs, total=False):
         num_frames (`int`, *optional*): number of frames, instead of the grid's.
         fps (`int` or `float`, *optional*): frames per second of video, instead of a number of frames.
         decoding (`str`, *optional*): "fast" or "exact", which frame of each segment to take.
+        download_seconds (`int` or `float`, *optional*): how long the transfers of one video may take.
+        download_bytes (`int`, *optional*): how much of one video may be held in memory.
         size, crop_size (`int` or `dict`, *optional*): positive numbers of pixels.
     """
 
@@ -118,6 +123,8 @@ class FluxVideoProcessorKwargs(VideosKwargs, total=False):
     num_frames: Annotated[int | None, _at_least_one]
     fps: Annotated[int | float | None, _above_zero]
     decoding: Annotated[str | None, _decoding_mode]
+    download_seconds: Annotated[int | float | None, _above_zero]
+    download_bytes: Annotated[int | None, _at_least_one]
     size: Annotated[int | list[int] | tuple[int, ...] | dict[str, int] | None, _positive_size]
     crop_size: Annotated[int | list[int] | tuple[int, ...] | dict[str, int] | None, _positive_size]
 
@@ -145,6 +152,9 @@ class FluxVideoProcessor(BaseVideoProcessor):
             one, unless others make reading much cheaper (`middles_unless_cheaper`), so that a long video takes little
             longer than a short one. "exact": the middle one. Both give the same frames every time, and each of them as
             it was encoded. From arrays and lists of frames it is always the middle one.
+        download_seconds: that all transfers of one video from a URL may take together. Default 300.
+        download_bytes: of one video that are held in memory, where its server, its archive or its file object gives it
+            only as a whole. Default 2**30 (1 GiB).
         size: wins over the grid's size. `n` or `{"shortest_edge": n}`: the square n x n; `{"height": h, "width": w}`:
             exactly that, without keeping the aspect ratio.
         crop_size: what is cut out of the resized frame, default the square of `size`.
@@ -168,6 +178,8 @@ class FluxVideoProcessor(BaseVideoProcessor):
     num_frames = None
     fps = None
     decoding = "fast"
+    download_seconds = None
+    download_bytes = None
     do_sample_frames = True
     do_convert_rgb = True
     do_resize = True
@@ -248,9 +260,9 @@ class FluxVideoProcessor(BaseVideoProcessor):
         """Prepares one video or many for the model.
 
         Args:
-            videos: one or a list of: path, http(s) URL, bytes, binary file object, dictionary with "path" and/or
-                "bytes", array or tensor (frames, height, width, channels) or (frames, channels, height, width) with
-                values 0-255, list of PIL images or of 3-dimensional arrays.
+            videos: one or a list of: path, http(s) URL, another address (`read_video` says which), bytes, binary file
+                object, dictionary with "path" and/or "bytes", array or tensor (frames, height, width, channels) or
+                (frames, channels, height, width) with values 0-255, list of PIL images or of 3-dimensional arrays.
             return_tensors: "pt" for a stacked float tensor, "np" for an array, default a list of tensors.
             **kwargs: any option of the class, for this call. None for one that has to do with the grid means the
                 processor's own setting.
@@ -319,16 +331,17 @@ class FluxVideoProcessor(BaseVideoProcessor):
             raise ValueError(f"num_frames={num_frames} is more than the {total} frames of the video")
         return sample_segments(metadata, num_frames, decoding or self.decoding)
 
-    def take_frames(self, video, choose=None, metadata: VideoMetadata | None = None) -> tuple:
+    def take_frames(self, video, choose=None, metadata: VideoMetadata | None = None, **kwargs) -> tuple:
         """The frames of one video and its metadata, of arrays `metadata` or what can be known without.
 
         Args:
             video: one of what `flat_videos` gives.
             choose: function that is called with `metadata=` and returns the numbers of the frames to take, see
                 `read_video`. Default: all.
+            **kwargs: `download_seconds` and `download_bytes`, default the processor's own; others are ignored.
         """
         if is_video_source(video):
-            return self.fetch_videos(video, choose)
+            return self.fetch_videos(video, choose, **kwargs)
         metadata = metadata or array_metadata(video)
         if choose is not None:
             metadata.frames_indices = choose(metadata=metadata)
@@ -342,13 +355,22 @@ class FluxVideoProcessor(BaseVideoProcessor):
             metadata.frames_indices = list(range(len(video)))
         return video, metadata
 
-    def fetch_videos(self, video_url_or_urls, sample_indices_fn=None):
-        """(frames, metadata) of one video to decode, or for a list two lists; without a function all frames."""
+    def fetch_videos(self, video_url_or_urls, sample_indices_fn=None, **kwargs):
+        """(frames, metadata) of one video to decode, or for a list two lists; without a function all frames. Options
+        are those of `take_frames`."""
         if isinstance(video_url_or_urls, list):
-            return list(zip(*[self.fetch_videos(video, sample_indices_fn) for video in video_url_or_urls], strict=True))
+            each = [self.fetch_videos(video, sample_indices_fn, **kwargs) for video in video_url_or_urls]
+            return list(zip(*each, strict=True))
         from .video_decoding_fluxvit import read_video  # PyAV is imported when the first video is decoded
 
-        return read_video(video_url_or_urls, sample_indices_fn)
+        return read_video(video_url_or_urls, sample_indices_fn, limits=self._download_limits(**kwargs))
+
+    def _download_limits(self, download_seconds=None, download_bytes=None, **kwargs) -> DownloadLimits:
+        limits = {
+            "seconds": download_seconds or self.download_seconds,
+            "size": download_bytes or self.download_bytes,
+        }
+        return DownloadLimits(**{name: value for name, value in limits.items() if value is not None})
 
     def _check_options(self, options: dict):
         known = self.valid_kwargs.__annotations__
@@ -378,7 +400,7 @@ class FluxVideoProcessor(BaseVideoProcessor):
 
             fit_each = False
             probed = [
-                probe_video(video) if is_video_source(video) else entry
+                probe_video(video, self._download_limits(**options)) if is_video_source(video) else entry
                 for video, entry in zip(videos, sources, strict=True)
             ]
             framing = self.framing(**options, source=_longest_and_largest(videos, probed))
@@ -392,7 +414,7 @@ class FluxVideoProcessor(BaseVideoProcessor):
             return self.sample_frames(metadata, **options, grid_frames=framing.frames)
 
         taken = [
-            self.take_frames(video, choose if sampled else None, metadata)
+            self.take_frames(video, choose if sampled else None, metadata, **options)
             for video, metadata in zip(videos, sources, strict=True)
         ]
         return [clip for clip, _ in taken], [metadata for _, metadata in taken], framing

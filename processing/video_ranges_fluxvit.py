@@ -3,12 +3,8 @@
 import io
 import re
 from collections import OrderedDict
-from http.client import HTTPException
-from urllib import request
-from urllib.error import HTTPError, URLError
 
-TIMEOUT = 30.0
-"""Seconds without an answer or new data after which a transfer is given up."""
+from .video_http_fluxvit import DEFAULT_LIMITS, Address, DownloadError, DownloadLimits, Requests
 
 BLOCK_SIZE = 256 * 1024
 """Bytes that are asked for at once: about a key frame of a 1080p video. A file read on in sequence is asked for in up
@@ -18,42 +14,46 @@ MOST_BLOCKS = 16
 CACHED_BLOCKS = 64
 
 
-class DownloadError(Exception):
-    """A transfer failed; the message says why."""
-
-
-def open_url(url: str) -> io.RawIOBase | io.BytesIO:
+def open_url(url: str, limits: DownloadLimits = DEFAULT_LIMITS) -> io.RawIOBase | io.BytesIO:
     """A binary file object, seekable, for an http or https address.
 
-    Its first block is asked for as a range. If the server answers with the whole file, that is read into memory.
+    Its first block is asked for as a range. If the server answers with the whole file, or compressed, or with another
+    part than asked for, the whole is read into memory.
 
     Raises:
-        DownloadError: no answer, an error status, or a transfer that broke off; also from `read` of what is returned.
+        DownloadError: no answer, an error status, a transfer that broke off, or one beyond the limits; also from
+            `read` of what is returned.
     """
-    response = _get(url, 0, BLOCK_SIZE)
-    if response is None:
-        return io.BytesIO()
-    with response:
-        total = _total(response)
+    requests = Requests(limits)
+    with requests.response(Address.parse(url), 0, BLOCK_SIZE) as (address, response):
+        if response.status == 416:  # nothing is there, not even a first byte
+            return io.BytesIO()
+        total = _total(response, 0, BLOCK_SIZE)
         if total is not None:
-            return RangeFile(response.url, total, _body(response))
+            return RangeFile(requests, address, total, _range(response, min(BLOCK_SIZE, total)))
         if response.status == 200:
-            return io.BytesIO(_body(response))
-    with _get(url) as response:
-        return io.BytesIO(_body(response))
+            return requests.body(response)
+        if response.status != 206:
+            raise _refused(response)
+    with requests.response(address) as (_, response):
+        if response.status != 200:
+            raise _refused(response)
+        return requests.body(response)
 
 
 class RangeFile(io.RawIOBase):
     """A file of known size on a server that answers range requests; the last blocks read are kept.
 
     Args:
-        url: its address, after all redirections.
+        requests: what asks for the next blocks.
+        address: where it is, after all redirections.
         total: its size in bytes.
         first: the bytes of its first block.
     """
 
-    def __init__(self, url: str, total: int, first: bytes):
-        self._url, self._total, self._position = url, total, 0
+    def __init__(self, requests: Requests, address: Address, total: int, first: bytes):
+        self._requests, self._address = requests, address
+        self._total, self._position = total, 0
         self._blocks = OrderedDict({0: first})
         self._next, self._ahead = 1, 1
 
@@ -90,15 +90,12 @@ class RangeFile(io.RawIOBase):
         self._ahead = min(2 * self._ahead, MOST_BLOCKS) if number == self._next else 1
         start = number * BLOCK_SIZE
         stop = min(start + self._ahead * BLOCK_SIZE, self._total)
-        response = _get(self._url, start, stop)
-        if response is None:
-            raise DownloadError("the file became shorter")
-        with response:
-            if _total(response) != self._total:
+        with self._requests.response(self._address, start, stop) as (_, response):
+            if response.status not in (200, 206):
+                raise _refused(response)
+            if _total(response, start, stop) != self._total:
                 raise DownloadError("the server no longer answers ranges of the same file")
-            content = _body(response)
-        if len(content) != stop - start:
-            raise DownloadError(f"{len(content)} bytes came for {stop - start}")
+            content = _range(response, stop - start)
         self._next = number + self._ahead
         for place in range(0, len(content), BLOCK_SIZE):
             self._blocks[number + place // BLOCK_SIZE] = content[place : place + BLOCK_SIZE]
@@ -106,47 +103,21 @@ class RangeFile(io.RawIOBase):
             self._blocks.popitem(last=False)
 
 
-def _get(url: str, start: int | None = None, stop: int | None = None):
-    """The response; None when the range lies behind the end of the file."""
-    headers = {"Accept-Encoding": "identity", "User-Agent": "flux_hf"}
-    if stop is not None:
-        headers["Range"] = f"bytes={start}-{stop - 1}"
-    try:
-        return _opener().open(request.Request(url, headers=headers), timeout=TIMEOUT)
-    except HTTPError as error:
-        error.close()
-        if error.code == 416 and stop is not None:
-            return None
-        raise DownloadError(f"the server answered {error.code} {error.reason}") from error
-    except (URLError, HTTPException, OSError, ValueError) as error:
-        reason = getattr(error, "reason", None) or error
-        raise DownloadError(f"the download failed: {reason or type(error).__name__}") from error
+def _total(response, start: int, stop: int) -> int | None:
+    """The size of the whole file, from an answer that holds the range asked for, as it is."""
+    found = re.fullmatch(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})", response.headers.get("Content-Range", ""))
+    if response.status != 206 or not found or response.headers.get("Content-Encoding", "identity") != "identity":
+        return None
+    first, last, total = map(int, found.groups())
+    return total if (first, last + 1) == (start, min(stop, total)) else None
 
 
-def _opener() -> request.OpenerDirector:
-    """As urllib's own, without its handlers of files and ftp, which a redirection could reach."""
-    opener = request.OpenerDirector()
-    for handler in (
-        request.ProxyHandler,
-        request.UnknownHandler,
-        request.HTTPHandler,
-        request.HTTPSHandler,
-        request.HTTPDefaultErrorHandler,
-        request.HTTPRedirectHandler,
-        request.HTTPErrorProcessor,
-    ):
-        opener.add_handler(handler())
-    return opener
+def _range(response, size: int) -> bytes:
+    content = response.read(size + 1)
+    if len(content) != size:
+        raise DownloadError(f"{len(content)} bytes came for {size}")
+    return content
 
 
-def _total(response) -> int | None:
-    """The size of the whole file, from an answer that holds the range asked for."""
-    found = re.fullmatch(r"bytes \d+-\d+/(\d+)", response.headers.get("Content-Range", ""))
-    return int(found[1]) if response.status == 206 and found else None
-
-
-def _body(response) -> bytes:
-    try:
-        return response.read()
-    except (HTTPException, OSError) as error:
-        raise DownloadError(f"the download failed: {error or type(error).__name__}") from error
+def _refused(response) -> DownloadError:
+    return DownloadError(f"the server answered {response.status} {response.reason}")

@@ -18,7 +18,7 @@ from flux_hf.options import (
 
 @dataclass
 class ClassifyOptions:
-    videos: list[str] = field(default_factory=list, metadata={"help": "Paths or http(s) URLs."})
+    videos: list[str] = field(default_factory=list, metadata={"help": "Paths, http(s) URLs or other addresses."})
     checkpoint: str = field(
         default="default",
         metadata={"help": "Folder, Hub id, or default: the static-camera motion model in the package."},
@@ -28,6 +28,13 @@ class ClassifyOptions:
     )
     decoding: str | None = decoding_option("Frames")
     top_k: int = field(default=3, metadata={"help": "Labels to print."})
+    download_seconds: float | None = field(
+        default=None, metadata={"help": "Seconds for all transfers of one video. Default: 300."}
+    )
+    download_bytes: int | None = field(
+        default=None,
+        metadata={"help": "Of one video that its server or archive gives only whole. Default: 1 GiB."},
+    )
     demo: bool = field(default=False, metadata={"help": "Classify the nine clips in the package, too."})
     show: str | None = field(
         default=None,
@@ -44,12 +51,13 @@ def main(argv: list[str] | None = None) -> None:
         raise ValueError("--show draws one video: give exactly one path or URL, and no --demo")
     if options.show and not Path(options.show).parent.is_dir():
         raise ValueError(f"--show {options.show}: there is no folder {Path(options.show).parent}")
-    check_at_least(1, options, "token_budgets", "top_k")
+    check_at_least(1, options, "token_budgets", "top_k", "download_seconds", "download_bytes")
     from transformers import AutoModelForVideoClassification, AutoVideoProcessor
 
     from flux_hf import VideoDecodeError
     from flux_hf.classification import classify
     from flux_hf.drawing import SUFFIXES, draw_classification
+    from flux_hf.processing.video_source_fluxvit import source_name
     from flux_hf.progress_bars import no_bars_for_folders
 
     if options.show and not options.show.lower().endswith(SUFFIXES):
@@ -59,14 +67,16 @@ def main(argv: list[str] | None = None) -> None:
     checkpoint = checkpoint_path(options.checkpoint)
     with no_bars_for_folders(checkpoint), naming_option("checkpoint", options.checkpoint):
         model = AutoModelForVideoClassification.from_pretrained(checkpoint, **loading).eval()
-        processor = AutoVideoProcessor.from_pretrained(checkpoint, **loading, **decoding_setting(options))
+        downloads = {name: getattr(options, name) for name in ("download_seconds", "download_bytes")}
+        given = {name: value for name, value in downloads.items() if value is not None}
+        processor = AutoVideoProcessor.from_pretrained(checkpoint, **loading, **decoding_setting(options), **given)
     budgets = options.token_budgets or model.config.head_token_budgets
 
     examples = {path: label for label, path in example_clips().items()} if options.demo else {}
     right, all_read = 0, True
     for video in [*examples, *options.videos]:
         expected = examples.get(video)
-        print(f"\n{Path(video).name}   (expected: {expected})" if expected else f"\n{video}")
+        print(f"\n{Path(video).name}   (expected: {expected})" if expected else f"\n{source_name(video)}")
         try:
             results = [classify(video, model, processor, budget, options.top_k) for budget in budgets]
         except VideoDecodeError as error:
@@ -76,7 +86,7 @@ def main(argv: list[str] | None = None) -> None:
         for result in results:
             print(_line(result, expected))
         if options.show:
-            draw_classification(results, processor, video.split("?")[0].rsplit("/", 1)[-1], options.show)
+            draw_classification(results, processor, source_name(video).rsplit("/", 1)[-1], options.show)
             print(f"  drawn: {options.show}")
         right += sum(result.labels[0][0] == expected for result in results)
     if examples:

@@ -82,8 +82,7 @@ def test_readers_read_the_same_frames(tmp_path):
 
 def test_libav_alone_decodes_what_it_must_and_no_more(tmp_path):
     often, once, vp9 = (str(video_file(kind, tmp_path)) for kind in KINDS)
-    assert libav_alone(often, 6, "fast")() == 6
-    assert libav_alone(vp9, 4, "fast")() == 4
+    assert libav_alone(often, 1, "fast")() == libav_alone(vp9, 1, "fast")() == 1
     # Middles 11, 33, 55 and 78 of groups of 20: what comes before them in their groups is needed, no frame is left out.
     assert segment_middles(90, 4).tolist() == [11, 33, 55, 78]
     assert libav_alone(vp9, 4, "exact")() == 12 + 14 + 16 + 19

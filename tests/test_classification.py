@@ -1,4 +1,6 @@
+import zipfile
 from importlib.metadata import files
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,6 +10,7 @@ from flux_hf.classification import classify
 from flux_hf.costs import forward_macs
 from flux_hf.scripts.classify import main
 from flux_hf.scripts.experiments.motion_clips import LABELS
+from tests.test_url_ranges import Server, serving
 from tests.tiny_models import PATCHES_OF_8
 from tests.video_files import encode_video
 
@@ -102,6 +105,25 @@ def test_an_unreadable_video_does_not_keep_the_others_from_being_classified(chec
     broken, missing = (line for line in shown.err.splitlines() if "error" in line)
     assert broken.startswith(f"flux-hf classify: error: Cannot decode {videos[0]}: ")
     assert missing.startswith(f"flux-hf classify: error: Cannot decode {videos[2]}: ")
+
+
+def test_odd_names_and_addresses(checkpoint, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    clip = encode_video(12)
+    Path("-x.mp4").write_bytes(clip)
+    with zipfile.ZipFile("v.zip", "w") as archive:
+        archive.writestr("a/x.mp4", clip)
+    server = Server(clip, ranges=False)
+    options = ["--checkpoint", str(checkpoint), "--token_budgets", "32", "--show", "x.png"]
+    with serving(server) as address:
+        url = address.replace("://", "://me:s3cret@")
+        for video in ("-x.mp4", "zip://a/x.mp4::v.zip", f"{url}/x.mp4?key=s3cret", url):
+            main([*options, "--", video])
+        with pytest.raises(SystemExit):
+            main([f"{url}/x.mp4", *options, "--download_bytes", "100"])
+    shown = capsys.readouterr()
+    assert shown.out.count("budget   32:") == 4 and f"{address}/x.mp4" in shown.out
+    assert "more than 100 bytes" in shown.err and "s3cret" not in shown.out + shown.err
 
 
 def test_a_missing_checkpoint_is_named(tmp_path):

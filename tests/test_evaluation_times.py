@@ -13,8 +13,9 @@ from flux_hf.data import load_video_dataset
 from flux_hf.data.video_column import VIDEO, video_at
 from flux_hf.evaluation import evaluate
 from flux_hf.evaluation.scoring import Arm, score_videos
+from flux_hf.processing.frame_sampling_fluxvit import SeekableMetadata, cut
 from flux_hf.processing.grid_fluxvit import Grid
-from flux_hf.processing.views_fluxvit import Views, read_views
+from flux_hf.processing.views_fluxvit import Views, frames_to_decode, read_views
 from flux_hf.provenance import file_list_hash
 from flux_hf.token_optimization import search_grids
 from flux_hf.token_optimization.candidates import grid_cost
@@ -109,11 +110,12 @@ def test_clips_are_those_of_the_part_alone(counting, processor, tmp_path, views)
     assert numbers_seen(counting, processor, 4, views, start=0.6, end=1.64) == (15 + np.array(alone)).tolist()
 
 
-def test_fast_decoding_takes_key_frames_of_the_part(counting, processor):
-    # Frames 15 to 40: the middle is 27, key frames are 20, 30 and 40; of the whole video the middle is the key frame.
-    assert numbers_seen(counting, processor, 1, Views(), start=0.6, end=1.64) == [[30]]
-    processor.decoding = "exact"
-    assert numbers_seen(counting, processor, 1, Views(), start=0.6, end=1.64) == [[27]]
+def test_fast_decoding_takes_key_frames_of_the_part():
+    film = SeekableMetadata(total_num_frames=900, fps=25.0, duration=36.0, key_frames=list(range(0, 900, 50)))
+    first, part = cut(film, "film", 3.0, 35.0)
+    assert (first, part.total_num_frames, part.key_frames[:3], part.key_frames[-1]) == (75, 800, [-25, 25, 75], 775)
+    assert frames_to_decode(part, 4, Views(), "fast").tolist() == [[75, 275, 475, 675]]
+    assert frames_to_decode(part, 4, Views(), "exact").tolist() == [[99, 299, 499, 698]]
 
 
 def test_grids_fit_the_part(counting, model, processor):

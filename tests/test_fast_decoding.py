@@ -1,7 +1,7 @@
 """Fast decoding: the middle frame of each segment, unless others are much cheaper to read; the same every time."""
 
-import itertools
 import io
+import itertools
 import subprocess
 import sys
 from collections import Counter

@@ -11,6 +11,7 @@ from flux_hf.processing.frame_sampling_fluxvit import middles_unless_cheaper, se
 from flux_hf.processing.video_decoding_fluxvit import read_video
 from flux_hf.scripts import classify as classify_command
 from flux_hf.scripts import evaluate_checkpoint as evaluate_command
+from flux_hf.scripts import finetune as finetune_command
 from flux_hf.scripts import optimize_tokens as optimize_command
 from flux_hf.training import FluxTrainer
 from tests import tiny_training
@@ -35,11 +36,11 @@ def clip(request, tmp_path_factory):
 
 @pytest.fixture
 def seen(monkeypatch):
-    """The clips that models get, whoever calls them: token budget by its number of frames -> pixels."""
+    """The clips that models get to classify, whoever calls them: number of frames -> pixels of each clip."""
     clips, forward = {}, FluxViTForVideoClassification.forward
 
     def watched(self, pixel_values_videos=None, *arguments, **options):
-        for pixels in pixel_values_videos:
+        for pixels in [] if self.training else pixel_values_videos:
             clips.setdefault(len(pixels), []).append(pixels)
         return forward(self, pixel_values_videos, *arguments, **options)
 
@@ -107,6 +108,18 @@ def test_commands_read_as_they_are_told_or_as_the_checkpoint_says(clip, seen, ti
     assert_taken(seen, checkpoint, path, decoding, keys)
     evaluate_command.main(["--dataset", str(folder), *options])
     assert_taken(seen, checkpoint, path, decoding, keys)
+
+
+@KEYED
+def test_finetune_evaluates_and_saves_as_it_is_told(clip, seen, tiny_checkpoint, tmp_path):
+    folder, path, keys = clip
+    grids = {"min_frames": 4, "max_frames": 8, "min_size": 28, "max_size": 42, "size_step": 14}
+    options = {"dataset": folder, "model": tiny_checkpoint, "output_dir": tmp_path / "run", "decoding": "exact"}
+    options |= grids | {"train_split": "test", "min_pool_tokens": 16, "max_pool_tokens": 54, "max_steps": 1}
+    options |= {"token_budgets": 48, "num_frames": 6, "size": 56, "use_cpu": True, "save_strategy": "no"}
+    finetune_command.main([f"--{name}={value}" for name, value in (options | {"report_to": "none"}).items()])
+    assert_taken(seen, tmp_path / "run", path, "exact", keys, [48])
+    assert FluxVideoProcessor.from_pretrained(tmp_path / "run").decoding == "exact"
 
 
 @KEYED

@@ -65,6 +65,22 @@ def test_values_stand_first_by_position_or_name():
     assert parse_options(Options, ["--dataset", "clips"], "", first) == (Options("clips"),)
 
 
+def test_values_after_two_dashes_may_begin_with_one(recipe, capsys):
+    first = {"dataset": "DATA", "budgets": "N"}
+    assert parse_options(Options, ["--", "-clips", "-3"], "", first) == (Options("-clips", 0.5, [-3]),)
+    assert parse_options(Options, ["--rate", "1", "--", "--help"], "", first) == (Options("--help", 1.0),)
+    assert parse_options(Options, ["a", "--rate", "1", "--", "-3", "-2"], "", first) == (Options("a", 1.0, [-3, -2]),)
+    assert parse_options(Options, [recipe, "--", "-x"], "", first) == (Options("-x", 1e-3, [3, 2]),)
+    assert parse_options(Options, [recipe, "--"]) == (Options("clips", 1e-3, [3, 2]),)
+    for arguments, message in (
+        (["--dataset", "x", "--", "-y"], "no option takes -y"),
+        (["x", "--", "--rate"], "argument --budgets: invalid int value: '--rate'"),
+    ):
+        with pytest.raises(SystemExit):
+            parse_options(Options, arguments, "", first if arguments[0] == "x" else None)
+        assert capsys.readouterr().err.splitlines()[1] == f"error: {message}"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

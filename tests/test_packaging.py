@@ -35,7 +35,7 @@ TESTS = sorted((ROOT / "tests").rglob("*.py"))
 OURS = {"flux_hf", "tests", "hf_tests"}
 DISTRIBUTION_OF = {"PIL": "pillow", "huggingface_hub": "huggingface-hub", "skvideo": "scikit-video", "yaml": "pyyaml"}
 DISTRIBUTION_OF |= {"sklearn": "scikit-learn", "_pytest": "pytest"}
-ALLOWED_IN_SHIPPED_FILES = {"torch", "torchvision", "transformers", "huggingface_hub", "numpy", "av"}
+ALLOWED_IN_SHIPPED_FILES = {"torch", "torchvision", "transformers", "huggingface_hub", "fsspec", "numpy", "av"}
 
 REPORT = """
 import json, importlib, pathlib

@@ -3,12 +3,15 @@
 The client runs in processes of its own, forks of one: huggingface_hub reads the Hub's address when it is imported.
 """
 
+import io
 import json
 import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
+from threading import Event
 
 import pytest
 import torch
@@ -16,7 +19,9 @@ import yaml
 
 from flux_hf import FluxVideoProcessor, FluxViTForVideoClassification
 from tests import tiny_pretraining
+from tests.hub_repository import File, Repository
 from tests.hub_server import HubServer
+from tests.video_files import encode_video
 from tests.warm_python import WarmPython
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -74,6 +79,7 @@ print(json.dumps(feature[0].tolist()))
 
 TRAIN = """
 import sys
+import zipfile
 import torch
 from transformers import Trainer, TrainingArguments
 from flux_hf import FluxVideoProcessor, FluxViTForVideoClassification
@@ -279,6 +285,30 @@ def test_a_hub_that_is_not_there(tiny_checkpoint, tmp_path):
     assert "cannot reach the Hub at http://127.0.0.1:9" in last_line(errors)
 
 
+@pytest.mark.parametrize("silent", ["/whoami", pytest.param("/commit/", marks=pytest.mark.slow)])
+def test_a_hub_that_does_not_answer(hub, client, tiny_checkpoint, silent):
+    silence = Event()
+    hub.interrupt = lambda method, path: silent in path and silence.wait(60)
+    done = client(PUSH, tiny_checkpoint, "me/tiny", "--timeout", "0.3")
+    silence.set()
+    assert done.returncode == 1
+    said = f"cannot reach the Hub at {hub.url}: no answer in 0.3 s (--timeout); run the command again"
+    assert last_line(done.stderr) == f"flux-hf push: error: {said}"
+
+
+@pytest.mark.slow
+def test_uploads_that_are_cut_each_time(hub, client, tiny_checkpoint):
+    hub.interrupt = lambda method, path: (method, path[:5]) == ("PUT", "/lfs/")
+    done = client(PUSH, tiny_checkpoint, "me/tiny")
+    assert done.returncode == 1
+    assert f"the upload to {hub.url} failed: Error while uploading 'model.safetensors'" in last_line(done.stderr)
+    assert hub.count("PUT", "/lfs/") == 6
+
+    hub.interrupt = None
+    succeed(client(PUSH, tiny_checkpoint, "me/tiny"))
+    assert hub.model("me/tiny").files()["model.safetensors"] == (tiny_checkpoint / "model.safetensors").read_bytes()
+
+
 @pytest.mark.slow
 def test_interrupted_upload_completes_when_run_again(hub, client, tiny_checkpoint, tmp_path):
     """The client dies after the weights arrived and before they became a commit."""
@@ -316,3 +346,32 @@ def test_trainer_pushes(hub, client, tiny_checkpoint, tmp_path):
     pushed = hub.model("me/by-hand").files()
     assert pushed["model.safetensors"] == files["model.safetensors"]
     assert "training_args.bin" not in pushed
+
+
+READ = """
+import json, sys
+from flux_hf.processing.video_decoding_fluxvit import read_video
+for address in sys.argv[1:]:
+    try:
+        print(json.dumps(read_video(address, [3])[0].shape))
+    except ValueError as error:
+        print(json.dumps(f"{type(error).__name__}: {error}"))
+"""
+
+
+def test_videos_on_the_hub(hub, client):
+    clip, archive = encode_video(10), io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("a/x.mp4", clip)
+    hub.repositories["datasets", "me/set"] = Repository(private=True)
+    hub.repositories["datasets", "me/set"].commit(
+        "main", {"clips/x.mp4": File(clip, lfs=True), "v.zip": File(archive.getvalue(), lfs=True)}, "clips"
+    )
+    addresses = ("clips/x.mp4", "v.zip", "gone.mp4")
+    addresses = [f"hf://datasets/me/set/{name}" for name in addresses]
+    addresses[1] = f"zip://a/x.mp4::{addresses[1]}"
+    found, zipped, missing = map(json.loads, succeed(client(READ, *addresses)).splitlines()[-3:])
+    assert found == zipped == [1, 96, 128, 3]
+    assert missing.startswith(f"VideoDecodeError: Cannot decode {addresses[2]}: it cannot be opened: FileNotFoundError")
+    refused = json.loads(succeed(client(READ, addresses[0], token=WRONG_TOKEN)).splitlines()[-1])
+    assert refused.startswith("VideoDecodeError: ") and "401" in refused

@@ -1,15 +1,18 @@
 """Loading data sets in every layout, and reading the right frames of their rows."""
 
 import json
+import zipfile
 
 import numpy as np
 import pytest
-from datasets import ClassLabel
+from datasets import ClassLabel, Dataset
 
 from flux_hf import VideoDecodeError
 from flux_hf.data import MissingSplitError, VideoRows, cache_clips, load_video_dataset, read_label_names
-from flux_hf.data.reading import read_clip
+from flux_hf.data.reading import read_clip, row_name
+from flux_hf.provenance import video_names
 from tests import video_datasets
+from tests.test_url_ranges import Server, serving
 from tests.video_files import read_numbers
 
 SSV2_LABELS = ["Holding something", "Moving something and something closer to each other", "Pushing something"]
@@ -48,6 +51,34 @@ def test_every_layout(tmp_path, layout, streaming):
     assert labels == {0: 0, 1: 1, 2: 2, 3: 0, 4: 1}
     assert {first_number(row) % 100 for row in dataset} == {offset}
     assert len(list(load_video_dataset(folder, "test", streaming=streaming, **options))) == 2
+
+
+def test_rows_that_are_elsewhere(tmp_path):
+    """Addresses in a list file and in parquet, and what `datasets` gives for a zip file that is streamed."""
+    folder = video_datasets.kinetics(tmp_path / "set", {"train": 3})
+    clips = sorted((folder / "train").iterdir())
+    with zipfile.ZipFile(tmp_path / "set" / "v.zip", "w") as archive:
+        archive.write(clips[1], "train/running/b.mp4")
+    server = Server(clips[2].read_bytes())
+    with serving(server) as address:
+        url = f"{address.replace('://', '://me:s3cret@')}/c.mp4?key=s3cret"
+        zipped = f"zip://train/running/b.mp4::{folder}/v.zip"
+        (folder / "train.csv").write_text(f"{zipped} 1\n{url} 2\ntrain/{clips[0].name} 0\n")
+        rows = load_video_dataset(folder, "train")
+        assert [first_number(row) // 100 for row in rows] == [1, 2, 0]
+        assert [row_name(row, 0) for row in rows] == [zipped, f"{address}/c.mp4", str(clips[0])]
+        assert not any("s3cret" in name for name in video_names(rows))
+
+        (tmp_path / "parquet").mkdir()
+        Dataset.from_dict({"video": [zipped, url], "label": [1, 2]}).to_parquet(tmp_path / "parquet" / "train.parquet")
+        for streaming in (False, True):
+            rows = load_video_dataset(tmp_path / "parquet", "train", streaming=streaming, label_names=["a", "b", "c"])
+            assert [first_number(row) // 100 for row in rows] == [1, 2]
+
+    (tmp_path / "zipped").mkdir()
+    (folder / "v.zip").rename(tmp_path / "zipped" / "v.zip")
+    (row,) = load_video_dataset(tmp_path / "zipped", "train", streaming=True, labelled=False)
+    assert row["video"]["path"].startswith("zip://") and first_number(row) // 100 == 1
 
 
 def test_start_and_end_times_limit_the_frames(tmp_path):
@@ -94,6 +125,13 @@ def test_cached_clips_keep_to_the_times(tmp_path):
     assert cached.name(2).endswith("train002.mp4")
     alone = read_clip(dataset[2], np.arange, short_side=48)[:, :, 8:56]
     np.testing.assert_array_equal(cached.read(2, np.arange), alone)
+
+    path = dataset[0]["video"]["path"]
+    (tmp_path / "addresses").mkdir()
+    (tmp_path / "addresses" / "train.csv").write_text(f"file://{path} 0\n")
+    elsewhere = load_video_dataset(tmp_path / "addresses", "train")
+    cached = cache_clips(elsewhere, tmp_path / "cache", num_frames=30, size=48, num_workers=1)
+    assert read_numbers(cached.read(0, np.arange)) == list(range(30))
 
 
 @pytest.mark.parametrize("separator", [" ", ",", "\t", ", "])

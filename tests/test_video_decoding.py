@@ -461,10 +461,8 @@ def test_missing_and_strange_files(tmp_path):
     with pytest.raises(VideoDecodeError, match="not a regular file"):
         read_video("/dev/zero")
     for address in (
-        "rtsp://127.0.0.1/x",
-        "file:///etc/hostname",
+        "file:///etc/gone",
         "concat:a.mp4|b.mp4",
-        "ftp://127.0.0.1/a.mp4",
         "lavfi:testsrc",
         "a\0b",
     ):

@@ -16,6 +16,7 @@ from flux_hf.data.reading import read_clip, row_name
 from flux_hf.files import whole_file
 from flux_hf.processes import worker_processes
 from flux_hf.processing.frame_sampling_fluxvit import segment_middles
+from flux_hf.processing.video_storage_fluxvit import local_path
 
 CHUNK = 32
 
@@ -95,15 +96,17 @@ def _columns(dataset: Dataset) -> list[str]:
 
 
 def _fingerprint(rows: list[dict], shape: tuple[int, ...]) -> str:
-    """Changes with the files (path, size, time of change; content where they are embedded), their order, their start
-    and end times and `shape`."""
+    """Changes with the files (path, size, time of change; content where they are embedded; of those that lie elsewhere
+    their address), their order, their start and end times and `shape`."""
     digest = hashlib.sha256(json.dumps(shape).encode())
     for row in rows:
         source = row["video"]
         if source["bytes"] is not None:
             digest.update(source["bytes"])
+        elif local_path(source["path"]) is None:
+            digest.update(source["path"].encode())
         else:
-            status = os.stat(source["path"])
+            status = os.stat(local_path(source["path"]))
             digest.update(f"{source['path']} {status.st_size} {status.st_mtime_ns}".encode())
         if "start" in row:
             digest.update(f"{row['start']} {row['end']}".encode())

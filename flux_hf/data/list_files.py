@@ -8,6 +8,7 @@ from datasets import ClassLabel, Dataset, Features, Value
 
 from flux_hf.data.label_names import read_label_names
 from flux_hf.data.video_column import VIDEO, video_at
+from flux_hf.processing.video_storage_fluxvit import is_address
 
 VIDEO_SUFFIXES = (".mp4", ".webm", ".mkv", ".avi", ".mov", ".mpeg", ".mpg", ".m4v", ".ts", ".flv", ".wmv", ".3gp")
 COIN_SUBSETS = {"train": "training", "training": "training"} | dict.fromkeys(
@@ -38,8 +39,8 @@ def load_list_file(
       test. Videos are found by their id anywhere below `video_root`.
     - `*labels.json` with `*{split}.json` (SSv2): the template without its brackets is the label. Videos are
       `{id}.webm`, or whatever suffix the first one has.
-    - `{split}.csv` or `{split}.txt` (Kinetics): a path and the number of its label on every line, with spaces, commas
-      or tabs between them.
+    - `{split}.csv` or `{split}.txt` (Kinetics): a path or an address (http://, hf://) and the number of its label on
+      every line, with spaces, commas or tabs between them.
 
     Args:
         video_root: where the videos are, default `folder`.
@@ -81,7 +82,8 @@ def _kinetics(file: Path, label_names: list[str] | None, root: Path) -> Dataset:
         found = LAST_FIELD.search(line.strip())
         if found is None or not found[1].isdecimal():
             raise ValueError(f"{file}, line {number}: expected a path and the number of a label, got {line!r}")
-        paths.append(str(root / line.strip()[: found.start()].rstrip(", \t")))
+        path = line.strip()[: found.start()].rstrip(", \t")
+        paths.append(path if is_address(path) else str(root / path))
         labels.append(int(found[1]))
     if not paths:
         raise ValueError(f"{file} lists no video")
@@ -129,7 +131,7 @@ def _coin(file: Path, split: str, root: Path) -> Dataset:
 
 
 def _dataset(file: Path | None, paths: list[str], labels: list[int], names: list[str], **times) -> Dataset:
-    if file is not None and not Path(paths[0]).exists():
+    if file is not None and not is_address(paths[0]) and not Path(paths[0]).exists():
         raise FileNotFoundError(f"{paths[0]}, the first video of {file}, does not exist; set video_root")
     features = {"video": VIDEO, "label": ClassLabel(names=names)}
     return Dataset.from_dict(

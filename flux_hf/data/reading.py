@@ -6,6 +6,7 @@ import numpy as np
 
 from flux_hf.processing.frame_sampling_fluxvit import SeekableMetadata, cut, intact_frames, snap_to_key_frames
 from flux_hf.processing.video_decoding_fluxvit import read_video
+from flux_hf.processing.video_source_fluxvit import source_name
 
 
 def read_clip(row: dict, choose: Callable[[int], np.ndarray], **options) -> np.ndarray:
@@ -28,7 +29,7 @@ def decode_clip(
             segment of `segment_bounds`; the nearest intact frame of the segment stands in for a damaged one.
         short_side: larger frames are scaled down to this short side, in pixels, while they are converted.
         snap_to_keyframes: `choose` takes one frame from each of equal segments; move it to the nearest key frame of its
-            segment, where there is one (`snap_to_key_frames`).
+            segment, where that leaves out frames (`snap_to_key_frames`).
 
     Returns:
         uint8 array (frames, height, width, 3), RGB, and what `read_video` says of the video.
@@ -49,4 +50,5 @@ def decode_clip(
 
 def row_name(row: dict, index: int) -> str:
     """What messages call a row: the path of its video, or the number of the row."""
-    return str(row["video"].get("path") or f"row {index}")
+    path = row["video"].get("path")
+    return source_name(path) if path else f"row {index}"

@@ -1,14 +1,16 @@
 """Uploading a checkpoint folder to the Hub, with its model card."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from math import ceil
 from pathlib import Path
 
 from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
-from huggingface_hub.utils import httpx
+from huggingface_hub.utils import get_session, httpx
 from transformers import AutoConfig, AutoModel, AutoModelForVideoClassification, AutoVideoProcessor
 
 from flux_hf.checkpoints import checkpoint_path
@@ -22,6 +24,8 @@ from flux_hf.progress_bars import no_bars_for_folders
 REQUIRED = ("config.json", "video_preprocessor_config.json", "*.safetensors", "modeling_*.py", "video_processing_*.py")
 UPLOADED = ("config.json", "video_preprocessor_config.json", "*.safetensors", "*.safetensors.index.json", "*.py")
 UPLOADED += ("conversion.json",)
+XET_TIMEOUT = "HF_XET_CLIENT_READ_TIMEOUT"
+"""Variable that hf_xet takes it from, when it is first used."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +42,11 @@ def push(options: PushOptions) -> Pushed:
 
     Raises:
         ValueError: the folder lacks files, or evaluations are given and it holds no classifier; no or a wrong token;
-            the repository is not ours, or has another visibility.
+            the repository is not ours, or has another visibility; the Hub cannot be reached, is silent for longer than
+            `options.timeout`, or an upload is cut, each time that it is tried.
     """
+    if not options.timeout > 0:
+        raise ValueError(f"timeout must be a number of seconds > 0, got {options.timeout}")
     if options.repo_id.count("/") != 1:
         raise ValueError(f"repo_id must be user/name, got {options.repo_id!r}")
     folder = Path(checkpoint_path(options.checkpoint))
@@ -47,10 +54,10 @@ def push(options: PushOptions) -> Pushed:
     uploaded = [name for name in names if any(fnmatch(name, pattern) for pattern in UPLOADED)]
     is_classifier = _check_card(folder, options)
     api = HfApi(library_name="flux_hf")
-    with _refusals(api, options):
+    with _refusals(api, options), _timeout(options.timeout):
         api.whoami()
     card = _card(folder, options, is_classifier)
-    with _refusals(api, options):
+    with _refusals(api, options), _timeout(options.timeout):
         repo_id = _repository(api, options)
         if options.revision:
             api.create_branch(repo_id, branch=options.revision, exist_ok=True)
@@ -78,8 +85,38 @@ def _refusals(api: HfApi, options: PushOptions) -> Iterator[None]:
         raise ValueError(f"repo_id {options.repo_id!r}: {error}") from error
     except HfHubHTTPError as error:
         raise ValueError(f"the Hub refused {options.repo_id}: {_reason(error)}") from error
+    except httpx.TimeoutException as error:
+        reason = f"no answer in {options.timeout:g} s (--timeout)"
+        raise ValueError(f"cannot reach the Hub at {api.endpoint}: {reason}; run the command again") from error
     except httpx.HTTPError as error:
-        raise ValueError(f"cannot reach the Hub at {api.endpoint}: {error}; run the command again") from error
+        raise ValueError(f"cannot reach the Hub at {api.endpoint}: {_said(error)}; run the command again") from error
+    except (
+        RuntimeError,
+        ConnectionError,
+        TimeoutError,
+    ) as error:  # what huggingface_hub and hf_xet make of an upload that failed
+        reason = _said(error) if error.__cause__ is None else f"{_said(error)}: {_said(error.__cause__)}"
+        raise ValueError(f"the upload to {api.endpoint} failed: {reason}; run the command again") from error
+
+
+@contextmanager
+def _timeout(seconds: float) -> Iterator[None]:
+    """For every answer, and for every part of a body that is sent; huggingface_hub waits for ever, hf_xet 5 minutes."""
+    session = get_session()
+    before, session.timeout = session.timeout, seconds
+    chosen = XET_TIMEOUT not in os.environ
+    if chosen:
+        os.environ[XET_TIMEOUT] = f"{ceil(seconds)}s"
+    try:
+        yield
+    finally:
+        session.timeout = before
+        if chosen:
+            del os.environ[XET_TIMEOUT]
+
+
+def _said(error: BaseException) -> str:
+    return str(error).strip().rstrip(".") or type(error).__name__
 
 
 def _files(folder: Path) -> list[str]:

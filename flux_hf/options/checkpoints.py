@@ -71,3 +71,7 @@ class PushOptions:
     )
     measure_latency: bool = field(default=False, metadata={"help": "Time the model here, for the card."})
     keep_readme: bool = field(default=False, metadata={"help": "Upload the folder's README.md, not a generated card."})
+    timeout: float = field(
+        default=60.0,
+        metadata={"help": "Seconds without a word from the Hub; an upload is tried again for some minutes."},
+    )

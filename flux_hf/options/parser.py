@@ -22,6 +22,14 @@ class OptionParser(HfArgumentParser):
         """Names of all options, as in recipes."""
         return [action.dest for action in self._actions]
 
+    def read(self, name: str, words: list[str]):
+        """The value of an option that was given these words, whatever they begin with."""
+        (action,) = (action for action in self._actions if action.dest == name)
+        try:
+            return self._get_values(action, words)
+        except ArgumentError as error:
+            self.fail(str(error))
+
     def error(self, message: str) -> NoReturn:
         self.fail(message)
 

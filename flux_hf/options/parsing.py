@@ -25,17 +25,18 @@ def parse_options(
         argv: default `sys.argv[1:]`.
         description: what `--help` says above the options.
         positionals: options whose values may also come first, without their names: option -> what the usage calls it.
-            A list takes all values that are left. `recipe` is no option but a recipe by name or path.
+            A list takes all values that are left. `recipe` is no option but a recipe by name or path. What follows
+            `--` are such values, too, whatever they begin with.
     """
     types = [dataclass_types] if isinstance(dataclass_types, type) else list(dataclass_types)
     argv = sys.argv[1:] if argv is None else list(argv)
     command = _Command(sys.argv[0], types, positionals or {})
-    if wanted := {"-h", "--help", "--help_all", "--help-all"}.intersection(argv):
+    if wanted := {"-h", "--help", "--help_all", "--help-all"}.intersection(_before_dashes(argv)):
         inherited = [] if wanted <= {"-h", "--help"} else _inherited(types)
         print(help_text(command.program, types, description, command.positionals, inherited))
         raise SystemExit(0)
-    recipe, argv = command.split(argv)
-    return command.fill([_completed(one) for one in types], command.read(recipe), argv)
+    recipe, values, argv = command.split(argv)
+    return command.fill([_completed(one) for one in types], command.read(recipe), values, argv)
 
 
 def arguments_from_recipe(arguments_type, recipe: str, overrides: dict, beside: type):
@@ -71,23 +72,23 @@ class _Command:
     def fail(self, message: str) -> NoReturn:
         usage_error(self.usage, message, f"{self.program} --help")
 
-    def split(self, argv: list[str]) -> tuple[str | None, list[str]]:
-        """The recipe, and the other arguments with every value named."""
-        values = list(itertools.takewhile(lambda argument: not argument.startswith("-"), argv))
-        rest, names = argv[len(values) :], [name for name in self.positionals if name != "recipe"]
+    def split(self, argv: list[str]) -> tuple[str | None, dict[str, list[str]], list[str]]:
+        """The recipe, the words that stand for an option without its name, and the other arguments."""
+        before = _before_dashes(argv)
+        values = list(itertools.takewhile(lambda argument: not argument.startswith("-"), before))
+        rest, names = before[len(values) :], [name for name in self.positionals if name != "recipe"]
+        values += argv[len(before) + 1 :]
         recipe = None
         if values and (values[0].endswith(SUFFIXES) or "recipe" in self.positionals):
             recipe, *values = values
-        named = []
+        named = {}
         for name in names:
-            if is_list(self.fields[name]):
-                taken, values = values, []
-            else:
-                taken, values = values[:1], values[1:]
-            named += [f"--{name}", *taken] if taken else []
+            if values:
+                count = len(values) if is_list(self.fields[name]) else 1
+                named[name], values = values[:count], values[count:]
         if values:
             self.fail(f"no option takes {' '.join(values)}")
-        return recipe, [*named, *rest]
+        return recipe, named, rest
 
     def read(self, recipe: str | None) -> dict:
         """The options of a recipe, none without one."""
@@ -96,13 +97,13 @@ class _Command:
         except ValueError as error:
             self.fail(str(error))
 
-    def fill(self, types: list[type], recipe: dict, argv: list[str]) -> tuple:
-        """The dataclasses with the values of the recipe and, over these, of the arguments."""
+    def fill(self, types: list[type], recipe: dict, words: dict[str, list[str]], argv: list[str]) -> tuple:
+        """The dataclasses with the values of the recipe and, over these, of the words and the arguments."""
         from flux_hf.options.parser import OptionParser
 
         parser = OptionParser(types, fail=self.fail)
         _check_names(recipe, parser.names(), lambda message: self.fail(f"the recipe has {message}"))
-        parser.set_defaults(**recipe)
+        parser.set_defaults(**recipe | {name: parser.read(name, given) for name, given in words.items()})
         filled, unknown = parser.parse_known_args(argv)
         if options := [argument for argument in unknown if argument.startswith("-")]:
             name = options[0].partition("=")[0]
@@ -124,6 +125,10 @@ class _Command:
 def _check_names(given, known, fail) -> None:
     if unknown := sorted(set(given) - set(known)):
         fail(f"unknown options: {', '.join(unknown)}{did_you_mean(unknown[0], known)}")
+
+
+def _before_dashes(argv: list[str]) -> list[str]:
+    return argv[: argv.index("--")] if "--" in argv else argv
 
 
 def _completed(dataclass_type: type) -> type:

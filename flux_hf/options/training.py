@@ -138,8 +138,8 @@ class ClipTrainingOptions:
     snap_to_keyframes: bool = field(
         default=False,
         metadata={
-            "help": "Move the frame drawn from a segment to the nearest key frame of that segment, where it has one: "
-            "faster, with less variety. Video files only, not for clips of a cache."
+            "help": "Move the frame drawn from a segment to the nearest key frame of that segment, where that leaves "
+            "out frames: faster, with less variety. Video files only, not for clips of a cache."
         },
     )
     max_unreadable_in_a_row: int = field(

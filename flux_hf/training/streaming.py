@@ -10,7 +10,7 @@ from torch.utils.data import get_worker_info
 
 from flux_hf.data.reading import read_clip
 from flux_hf.processing.grid_fluxvit import Grid
-from flux_hf.processing.video_source_fluxvit import VideoDecodeError
+from flux_hf.processing.video_source_fluxvit import VideoDecodeError, source_name
 from flux_hf.training.grids import grid_of_step
 from flux_hf.training.training_clips import TrainingItem, ViewMaker, too_many_unreadable
 
@@ -119,4 +119,5 @@ class StreamedBatches(TorchIterableDataset):
 
 def _name(row: dict, key: tuple[int, ...]) -> str:
     _, part, batch, place = key
-    return row["video"].get("path") or f"row {place} of batch {batch} of part {part}"
+    path = row["video"].get("path")
+    return source_name(path) if path else f"row {place} of batch {batch} of part {part}"

@@ -21,6 +21,7 @@ def tables(results: Path = RESULTS) -> dict[str, str]:
         "end_to_end": end_to_end_tables,
         "frame_choice": frame_choice_tables,
         "frame_choice_clips": frame_choice_tables,
+        "frame_choice_manipulation": frame_choice_tables,
         "model": model_tables,
         "model_batch8": model_tables,
         "options": options_tables,

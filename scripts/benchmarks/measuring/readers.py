@@ -7,7 +7,8 @@ import av
 import numpy as np
 
 from flux_hf.processing.frame_sampling_fluxvit import sample_segments, segment_middles
-from flux_hf.processing.video_decoding_fluxvit import SKIPPING_DECODERS, read_video
+from flux_hf.processing.video_decoding_fluxvit import read_video
+from flux_hf.processing.video_runs_fluxvit import SKIPPING_DECODERS
 
 Reader = Callable[[str, int], np.ndarray]
 MODES = ("exact", "fast")
