@@ -63,8 +63,16 @@ def run_command(program: str, main: Callable[[list[str] | None], None], argv: li
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to print goes nowhere
         raise SystemExit(141) from None
     except (ValueError, OSError, ImportError) as error:
-        message = " ".join(str(error).split()) or type(error).__name__
+        message = " ".join(_own_words(error).split()) or type(error).__name__
         raise SystemExit(f"{program}: error: {message}") from error
+
+
+def _own_words(error: Exception) -> str:
+    """The message; of an error in a worker of a `DataLoader` without the traceback that PyTorch puts before it."""
+    message = str(error)
+    if not message.startswith(f"Caught {type(error).__name__} in DataLoader worker"):
+        return message
+    return message.rpartition(f"\n{type(error).__name__}: ")[2]
 
 
 def main(argv: list[str] | None = None) -> None:

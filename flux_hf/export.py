@@ -1,5 +1,6 @@
 """Exports for one grid and one budget, with the token selector inside: ONNX, torch.export, and int8 for CPUs."""
 
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ from torch import nn
 from transformers import AutoModelForVideoClassification, AutoVideoProcessor
 
 from flux_hf.checkpoints import checkpoint_path
-from flux_hf.files import write_json
+from flux_hf.files import whole_folder, write_json
 from flux_hf.latency import machine, median_ms
 from flux_hf.options import check_at_least, check_checkpoints, naming_option
 from flux_hf.options.checkpoints import ExportOptions
@@ -58,10 +59,11 @@ def export(options: ExportOptions) -> dict:
         processor = AutoVideoProcessor.from_pretrained(checkpoint)
     budget = options.token_budget or processor.token_budget or model.config.token_budget
     processor, shape = _fixed_processor(processor, budget)
-    shape = (options.batch_size, *shape)
+    with whole_folder(options.output_dir) as folder:
+        return _write(folder, model, processor, budget, (options.batch_size, *shape), options.int8)
 
-    folder = Path(options.output_dir)
-    folder.mkdir(parents=True, exist_ok=True)
+
+def _write(folder: Path, model, processor, budget: int | None, shape: tuple[int, ...], int8: bool) -> dict:
     processor.save_pretrained(folder)
     model.config.token_budget = budget
     model.config.save_pretrained(folder)
@@ -71,22 +73,22 @@ def export(options: ExportOptions) -> dict:
     runs = {"pytorch": _eager(classifier)}
     with torch.no_grad():
         program = torch.export.export(classifier, (clips[0],), strict=False)
-        torch.export.save(program, folder / "model.pt2")
+        content = BytesIO()  # PyTorch's own writer ends the process where the disk is full
+        torch.export.save(program, content)
+        (folder / "model.pt2").write_bytes(content.getvalue())
         torch.onnx.export(
             program, f=folder / "model.onnx", input_names=[_INPUT], output_names=[_OUTPUT], dynamo=True,
             external_data=False, verbose=False,
         )  # fmt: skip
     runs["model.pt2"] = _eager(torch.export.load(folder / "model.pt2").module())
     runs["model.onnx"] = load_onnx(folder / "model.onnx")
-    if options.int8:
+    if int8:
         quantize(folder / "model.onnx", folder / "model_int8.onnx")
         runs["model_int8.onnx"] = load_onnx(folder / "model_int8.onnx")
     measured = {name: _measure(run, runs["pytorch"], clips) for name, run in runs.items()}
     for name, result in measured.items():
         if result["difference"] > TOLERANCE and "int8" not in name:
-            raise RuntimeError(
-                f"{folder / name} differs from PyTorch by {result['difference']:.2g}, over {TOLERANCE:g}"
-            )
+            raise RuntimeError(f"{name} differs from PyTorch by {result['difference']:.2g}, over {TOLERANCE:g}")
     report = {
         "input_shape": list(shape),
         "token_budget": budget,

@@ -1,24 +1,119 @@
-"""Files that are whole or not there, and folders that know the settings they were made with."""
+"""Files and folders that are whole or not there, and folders that know the settings they were made with."""
 
+import errno
 import json
 import os
+import platform
+import re
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What the system says when there is no more room: on the disk, in the user's share of it, in one file."""
 
 
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
     """A hidden path beside `path` to write to, with the same ending; `path` appears when the block ends, and not at all
-    when it fails. Missing folders are made."""
+    when it fails. Missing folders are made.
+
+    Raises:
+        OSError: the disk is full, whatever the library that writes makes of it; names `path`.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    partial = _partial(path.parent, path.stem, path.suffix)
     try:
-        yield partial
+        with naming_full_disk(path):
+            yield partial
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(folder: str | Path, last: str = "config.json") -> Iterator[Path]:
+    """A hidden folder to write to. When the block ends its files appear in `folder`: all at once where that is new,
+    else each in place of the one of its name, `last` after the others. When the block fails nothing changes.
+
+    Raises:
+        OSError: as [`whole_file`].
+    """
+    folder = Path(folder)
+    partial = _partial(folder if folder.is_dir() else folder.parent, folder.absolute().name)
+    partial.mkdir(exist_ok=True)
+    try:
+        with naming_full_disk(folder):
+            yield partial
+        if not folder.exists():
+            os.rename(partial, folder)
+            return
+        for path in sorted(partial.rglob("*"), key=lambda path: path.name == last):
+            if path.is_file():
+                target = folder / path.relative_to(partial)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(path, target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def naming_full_disk(path: str | Path) -> Iterator[None]:
+    """Makes one OSError, which names `path`, of what the system, PyTorch and safetensors raise when a disk is full."""
+    try:
+        yield
+    except Exception as error:
+        reason = _full_disk(error)
+        if reason is None:
+            raise
+        there = next(parent for parent in Path(path).absolute().parents if parent.exists())
+        free = shutil.disk_usage(there).free
+        number = getattr(error, "errno", None) or errno.ENOSPC
+        raise OSError(
+            number, f"{path} cannot be written: {reason}; {free / 1e6:,.1f} MB are free on that disk"
+        ) from error
+
+
+def _full_disk(error: Exception) -> str | None:
+    if isinstance(error, OSError):
+        return error.strerror if error.errno in FULL else None
+    message = str(error).partition("\n")[0]
+    # PyTorch says where its writer found itself, not why; safetensors quotes the system in an exception of its own.
+    if isinstance(error, RuntimeError) and re.search("inline_container|PytorchStreamWriter|iostream error", message):
+        return f"no space left, or another failure to write ({message})"
+    if type(error).__name__ == "SafetensorError" and "I/O error" in message:
+        return message.rpartition("I/O error: ")[2]
+    return None
+
+
+_SWEPT = set()
+
+
+def _partial(folder: Path, stem: str, suffix: str = "") -> Path:
+    """A hidden path in `folder`, which is made, for this process to write to. Those of processes that are no more are
+    deleted, once for each folder: it may hold millions of files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if folder.absolute() not in _SWEPT:
+        _SWEPT.add(folder.absolute())
+        _remove_abandoned(folder)
+    return folder / f".{stem}.{platform.node()}-{os.getpid()}.partial{suffix}"
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Delete what processes of this machine that ended in the midst of [`whole_file`] or [`whole_folder`] left in
+    `folder`."""
+    import psutil  # here: most commands never write
+
+    pattern = re.compile(rf"\..*\.(?:{re.escape(platform.node())}-)?(\d+)\.partial(?:\.[^.]*)?")
+    for path in folder.iterdir():
+        found = pattern.fullmatch(path.name)
+        if found is None or psutil.pid_exists(int(found[1])):
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -52,8 +147,23 @@ def read_json(path: str | Path) -> dict | list:
     """
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged or no JSON file: {error}") from None
+
+
+def read_tensors(path: str | Path) -> dict:
+    """The tensors of a safetensors file, on the CPU.
+
+    Raises:
+        ValueError: it is damaged; names the file.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
 
 
 def claim_folder(folder: str | Path, settings: Mapping, name: str = "settings.json", *, write: bool = True) -> Path:
@@ -71,7 +181,10 @@ def claim_folder(folder: str | Path, settings: Mapping, name: str = "settings.js
     folder = Path(folder)
     settings, described = json.loads(json.dumps(settings)), folder / name
     if described.exists():
-        if changes := _changes(read_json(described), settings):
+        found = read_json(described)
+        if not isinstance(found, dict):
+            raise ValueError(f"{described} is damaged: it holds no settings")
+        if changes := _changes(found, settings):
             raise ValueError(
                 f"{folder} holds results of other options ({'; '.join(changes)}); delete it or name another one"
             )

@@ -1,15 +1,30 @@
-"""Worker processes for work that does not fit one."""
+"""Worker processes for work that does not fit one, which end when the one that wanted it does."""
 
+import os
+import threading
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from multiprocessing import connection, get_context, parent_process
 
 
 def worker_processes(num_workers: int | None = None) -> ProcessPoolExecutor:
     """A pool of `num_workers` processes, default one per core.
 
     They are forked from a server that has imported what decodes: new processes would each do so for seconds, forks
-    of this one would inherit its threads. The server stays, so that a later pool begins at once.
+    of this one would inherit its threads. The server stays, so that a later pool begins at once. Killing this process
+    ends all of them.
     """
     context = get_context("forkserver")
     context.set_forkserver_preload(["flux_hf.data.clip_cache"])
-    return ProcessPoolExecutor(num_workers, mp_context=context)
+    return ProcessPoolExecutor(num_workers, mp_context=context, initializer=end_with_parent)
+
+
+def end_with_parent(*_) -> None:
+    """End this worker process, whatever it does, when the process that started it is no more. Initializer of a pool;
+    as `worker_init_fn` of a `DataLoader` it takes the number of the worker."""
+    parent = parent_process()
+
+    def watch():
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True, name="end with parent").start()

@@ -1,4 +1,4 @@
-"""Decode all videos of a data set in parallel and write the list of those that cannot be read or are damaged."""
+"""Decode all videos of a data set in parallel and list those that are unreadable or damaged."""
 
 import sys
 from dataclasses import dataclass, field

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from flux_hf.checkpoints import checkpoint_path
 from flux_hf.cli import run_command
-from flux_hf.files import write_json, write_text
+from flux_hf.files import whole_folder, write_json, write_text
 from flux_hf.options import (
     check_at_least,
     check_checkpoints,
@@ -170,12 +170,12 @@ def main(argv: list[str] | None = None) -> None:
             plot_front(result, output / "front.png")
         except ImportError as error:
             print(f"no plots: {error}", file=sys.stderr)
-        with_grids(before, best).save_pretrained(output / "processor_after")
+        _save(with_grids(before, best), output / "processor_after")
         grids = new_grids(result)
         if options.write and grids:
             kept = Path(options.checkpoint) / f"{Path(VIDEO_PROCESSOR_NAME).stem}.before.json"
             write_text(kept, (output / "processor_before" / VIDEO_PROCESSOR_NAME).read_text(encoding="utf-8"))
-            with_grids(before, grids).save_pretrained(options.checkpoint)
+            _save(with_grids(before, grids), options.checkpoint)
             print(f"The processor in {options.checkpoint} has these grids; {kept.name} beside it has the old ones.")
         else:
             hint = "; the same command with --write puts these grids into it" if grids else ""
@@ -185,12 +185,17 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _processor_before(processor, output: Path, state):
-    """The processor as the first run found it, so that a run after `--write` goes on with the same one."""
+    """The processor as it was when the search began, so that a run after `--write` goes on with the same one."""
     saved = output / "processor_before"
-    if state.is_main_process and not saved.exists():
-        processor.save_pretrained(saved)
+    if state.is_main_process and not (output / "search").exists():
+        _save(processor, saved)
     state.wait_for_everyone()
     return type(processor).from_pretrained(saved)
+
+
+def _save(processor, folder: str | Path) -> None:
+    with whole_folder(folder) as partial:
+        processor.save_pretrained(partial)
 
 
 def _load(options: OptimizeTokensOptions):

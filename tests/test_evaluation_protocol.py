@@ -160,8 +160,8 @@ def test_one_decoding_serves_all_views_and_grids(monkeypatch):
     opened, written = [], []
     original = decoding.opened_video
     monkeypatch.setattr(decoding, "opened_video", lambda *args: opened.append(1) or original(*args))
-    write = decoding._FrameWriter.write
-    monkeypatch.setattr(decoding._FrameWriter, "write", lambda *args: written.append(args[1]) or write(*args))
+    write = decoding.FrameWriter.write
+    monkeypatch.setattr(decoding.FrameWriter, "write", lambda *args: written.append(args[1]) or write(*args))
     views = Views(4, 3)
     grids = [Grid(4, 48), Grid(8, 32), Grid(4, 48)]
     processor = FluxVideoProcessor(patch_size=8, decoding="exact")

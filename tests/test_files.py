@@ -1,11 +1,28 @@
 """Files that are whole or not there, and folders that know their settings."""
 
 import json
+import os
+import platform
+import signal
+from multiprocessing import get_context
+from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
-from flux_hf.files import claim_folder, json_lines, read_json, whole_file, write_json, write_text
+from flux_hf.files import (
+    claim_folder,
+    json_lines,
+    read_json,
+    read_tensors,
+    whole_file,
+    whole_folder,
+    write_json,
+    write_text,
+)
 from flux_hf.tables import percent, table
+from tests.full_disk import files_of_at_most
 
 
 def test_a_file_is_whole_or_not_there(tmp_path):
@@ -17,6 +34,102 @@ def test_a_file_is_whole_or_not_there(tmp_path):
         raise KeyboardInterrupt
     assert path.read_text() == "first"
     assert list(path.parent.iterdir()) == [path]
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_folder_is_whole_or_not_there(tmp_path):
+    folder = tmp_path / "new" / "model"
+    with pytest.raises(KeyboardInterrupt), whole_folder(folder) as partial:
+        (partial / "config.json").write_text("half")
+        raise KeyboardInterrupt
+    assert not contents(tmp_path) and not folder.exists()
+    with whole_folder(folder) as partial:
+        (partial / "config.json").write_text("1")
+        (partial / "below").mkdir()
+        (partial / "below" / "a").write_text("1")
+        assert not folder.exists()
+    assert contents(tmp_path / "new") == {"model/config.json": "1", "model/below/a": "1"}
+
+
+def test_in_a_folder_that_is_there_files_are_replaced_the_last_one_last(tmp_path, monkeypatch):
+    written = {"config.json": "1", "below/a": "1", "mine": "1"}
+    for name, content in written.items():
+        write_text(tmp_path / name, content)
+    with pytest.raises(KeyboardInterrupt), whole_folder(tmp_path) as partial:
+        (partial / "config.json").write_text("2")
+        raise KeyboardInterrupt
+    assert contents(tmp_path) == written
+    order, replace = [], os.replace
+
+    def noting(source, target):
+        order.append(Path(target).name)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", noting)
+    with whole_folder(tmp_path) as partial:
+        for name in ("config.json", "weights", "below/a"):
+            (partial / name).parent.mkdir(exist_ok=True)
+            (partial / name).write_text("2")
+    assert contents(tmp_path) == {"config.json": "2", "weights": "2", "below/a": "2", "mine": "1"}
+    assert order[-1] == "config.json" and len(order) == 3
+
+
+def killed_while_writing(folder: Path, of_folder: bool) -> None:
+    with (whole_folder if of_folder else whole_file)(folder / "result.txt") as partial:
+        (partial / "a" if of_folder else partial).write_text("half")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_what_killed_processes_left_is_removed_by_the_next_one(tmp_path):
+    host, earlier = platform.node(), get_context("fork").Process(target=int)
+    earlier.start()
+    earlier.join()
+    gone = [f".a.{earlier.pid}.partial", f".a.b.{host}-{earlier.pid}.partial.json"]
+    stay = [f".a.{os.getppid()}.partial", f".a.{host}-{os.getppid()}.partial.npy", f".a.other-{earlier.pid}.partial"]
+    stay += [".a.partial", f"a.{earlier.pid}.partial"]
+    for name in (*gone, *stay):
+        (tmp_path / name).touch()
+    for of_folder in (True, False):
+        process = get_context("fork").Process(target=killed_while_writing, args=(tmp_path, of_folder))
+        process.start()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+    left = {path.name for path in tmp_path.iterdir()} - set(stay)
+    assert left == {f".result.{host}-{process.pid}.partial.txt"}  # the second has removed what the first one left
+    write_text(tmp_path / "other.txt", "")
+    assert {path.name for path in tmp_path.iterdir()} == {"other.txt", *stay}
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path: path.write_bytes(bytes(100_000)),
+        lambda path: torch.save(torch.zeros(100_000), path),
+        lambda path: save_file({"a": torch.zeros(100_000)}, path),
+    ],
+    ids=["Python", "PyTorch", "safetensors"],
+)
+def test_a_full_disk_names_the_file_whoever_writes(tmp_path, write):
+    (tmp_path / "a.bin").write_text("before")
+    with pytest.raises(OSError, match=r"a\.bin cannot be written: .* MB are free"):
+        with whole_file(tmp_path / "a.bin") as partial, files_of_at_most(1000):
+            write(partial)
+    assert contents(tmp_path) == {"a.bin": "before"}
+    with pytest.raises(RuntimeError, match="mine"), whole_file(tmp_path / "a.bin"):
+        raise RuntimeError("mine")
+
+
+def test_tensors_that_are_damaged_are_named(tmp_path):
+    path = tmp_path / "a.safetensors"
+    save_file({"a": torch.ones(3)}, path)
+    assert read_tensors(path)["a"].tolist() == [1, 1, 1]
+    for content in (b"", path.read_bytes()[:-1]):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"a\.safetensors is damaged"):
+            read_tensors(path)
 
 
 def test_json_has_a_row_a_line(tmp_path):
@@ -43,6 +156,9 @@ def test_a_folder_keeps_to_its_settings(tmp_path):
         claim_folder(folder, {"a": 2, "b": {"c": [1], "d": "x" * 90}})
     with pytest.raises(ValueError, match=r"runs is not empty and holds no other\.json"):
         claim_folder(folder, {}, "other.json")
+    (folder / "settings.json").write_text("[1]")
+    with pytest.raises(ValueError, match=r"settings\.json is damaged"):
+        claim_folder(folder, {})
     assert not claim_folder(tmp_path / "second process", {"a": 1}, write=False).exists()
 
 

@@ -74,9 +74,9 @@ def test_only_frames_that_are_kept_are_converted(decoding, tmp_path, monkeypatch
     from flux_hf.processing import video_decoding_fluxvit
 
     written = []
-    original = video_decoding_fluxvit._FrameWriter.write
+    original = video_decoding_fluxvit.FrameWriter.write
     monkeypatch.setattr(
-        video_decoding_fluxvit._FrameWriter, "write", lambda *args: written.append(args[1]) or original(*args)
+        video_decoding_fluxvit.FrameWriter, "write", lambda *args: written.append(args[1]) or original(*args)
     )
     path = video_file(FileKind(20, 128, 96, 50), tmp_path)
     FluxVideoProcessor(num_frames=8, size=56, decoding=decoding)(path)

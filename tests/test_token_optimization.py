@@ -297,6 +297,8 @@ def test_command_writes_what_the_pipeline_then_uses(dataset_dir, checkpoint, tmp
 def test_command_reads_list_files(checkpoint, tmp_path):
     folder = video_datasets.kinetics(tmp_path / "videos", {"train": 3, "test": 3})
     lists, output = tmp_path / "lists", tmp_path / "optimised"
+    (output / "processor_before").mkdir(parents=True)  # as of a run that was killed while it wrote this
+    (output / "processor_before" / "video_preprocessor_config.json").write_text('{"do_')
     lists.mkdir()
     for split in ("train", "test"):
         (folder / f"{split}.csv").rename(lists / f"{split}.csv")

@@ -2,16 +2,18 @@
 
 import json
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from datasets import ClassLabel, Dataset
 
 from flux_hf import VideoDecodeError
-from flux_hf.data import MissingSplitError, VideoRows, cache_clips, load_video_dataset, read_label_names
+from flux_hf.data import MissingSplitError, VideoRows, cache_clips, clip_cache, load_video_dataset, read_label_names
 from flux_hf.data.reading import read_clip, row_name
 from flux_hf.provenance import video_names
 from tests import video_datasets
+from tests.full_disk import files_of_at_most
 from tests.test_url_ranges import Server, serving
 from tests.video_files import read_numbers
 
@@ -132,6 +134,28 @@ def test_cached_clips_keep_to_the_times(tmp_path):
     elsewhere = load_video_dataset(tmp_path / "addresses", "train")
     cached = cache_clips(elsewhere, tmp_path / "cache", num_frames=30, size=48, num_workers=1)
     assert read_numbers(cached.read(0, np.arange)) == list(range(30))
+
+
+def test_a_damaged_cache_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(clip_cache, "worker_processes", ThreadPoolExecutor)  # which is there at once
+    dataset = load_video_dataset(video_datasets.kinetics(tmp_path / "set", {"train": 1}), "train")
+    options = {"directory": tmp_path / "cache", "num_frames": 2, "size": 16, "num_workers": 1}
+    cache_clips(dataset, **options)
+    (path,) = (tmp_path / "cache").iterdir()
+    content = path.read_bytes()
+    shape = content.replace(b"(1, 2, 16", b"(1, 2, 12")
+    for damaged in (b"", content[:40], content[:-1], b"\0" * len(content), shape):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=rf"{path} is damaged, delete it"):
+            cache_clips(dataset, **options)
+
+
+def test_a_cache_that_the_disk_has_no_room_for_is_refused_before_decoding(tmp_path, monkeypatch):
+    dataset = load_video_dataset(video_datasets.kinetics(tmp_path / "set", {"train": 1}), "train")
+    monkeypatch.setattr(clip_cache, "worker_processes", lambda _: pytest.fail("decoding began"))
+    with files_of_at_most(1000), pytest.raises(OSError, match=r"clips_.*\.npy cannot be written: .*clips take 0\.1 MB"):
+        cache_clips(dataset, tmp_path / "cache", num_frames=20, size=40)
+    assert not list((tmp_path / "cache").iterdir())
 
 
 @pytest.mark.parametrize("separator", [" ", ",", "\t", ", "])

@@ -327,8 +327,8 @@ def test_only_the_frames_of_the_grid_are_decoded_and_resized(monkeypatch):
     from flux_hf.processing import video_decoding_fluxvit as decoding
 
     written = []
-    original = decoding._FrameWriter.write
-    monkeypatch.setattr(decoding._FrameWriter, "write", lambda *args: written.append(args[1]) or original(*args))
+    original = decoding.FrameWriter.write
+    monkeypatch.setattr(decoding.FrameWriter, "write", lambda *args: written.append(args[1]) or original(*args))
     resized = []
     resize = FluxVideoProcessor.resize
     monkeypatch.setattr(

@@ -13,7 +13,7 @@ from flux_hf.conversion.labels import select_classes
 from flux_hf.conversion.official import convert_official_state_dict
 from flux_hf.conversion.report import ConversionReport
 from flux_hf.data import load_video_dataset, read_label_names
-from flux_hf.files import write_json
+from flux_hf.files import whole_folder, write_json
 from flux_hf.modeling.configuration_fluxvit import FluxViTConfig
 from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification
 from flux_hf.options.checkpoints import ConvertOptions
@@ -47,11 +47,12 @@ def convert(options: ConvertOptions) -> ConversionReport:
     processor = FluxVideoProcessor(patch_size=model.config.patch_size)
 
     folder = Path(options.output_dir)
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
-    check_reload(model, processor, folder)
-    source = {"file": Path(options.checkpoint).name, "sha256": _sha256(options.checkpoint)}
-    write_json(folder / REPORT_FILE, {"source": source, **report.as_dict()})
+    with whole_folder(folder) as partial:
+        model.save_pretrained(partial)
+        processor.save_pretrained(partial)
+        check_reload(model, processor, partial)
+        source = {"file": Path(options.checkpoint).name, "sha256": _sha256(options.checkpoint)}
+        write_json(partial / REPORT_FILE, {"source": source, **report.as_dict()})
     return report
 
 

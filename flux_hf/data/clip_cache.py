@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from datasets import Dataset
 from tqdm import tqdm
 
 from flux_hf.data.reading import read_clip, row_name
-from flux_hf.files import whole_file
+from flux_hf.files import FULL, whole_file
 from flux_hf.processes import worker_processes
 from flux_hf.processing.frame_sampling_fluxvit import segment_middles
 from flux_hf.processing.video_storage_fluxvit import local_path
@@ -70,25 +71,56 @@ def cache_clips(
 
     Raises:
         VideoDecodeError: naming the first file that cannot be read.
+        ValueError: the cache that is there is damaged; names it.
+        OSError: the disk has no room for the cache, which is found before anything is decoded; names both.
     """
     rows = [dict(row) for row in dataset.select_columns(_columns(dataset))]
     shape = (len(rows), num_frames, size, size, 3)
     path = Path(directory) / f"clips_{_fingerprint(rows, shape)}.npy"
     if not path.exists():
-        chunks = [rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)]
-        decode = partial(_decode_chunk, num_frames=num_frames, size=size)
-        with whole_file(path) as unfinished:
-            clips = np.lib.format.open_memmap(unfinished, mode="w+", dtype=np.uint8, shape=shape)
-            with worker_processes(num_workers) as pool:
-                for index, decoded in enumerate(tqdm(pool.map(decode, chunks), total=len(chunks), desc="decoding")):
-                    clips[index * CHUNK : index * CHUNK + len(decoded)] = decoded
-            clips.flush()
+        _write(path, rows, shape, num_workers)
     return CachedClips(
-        np.load(path, mmap_mode="r"),
+        _open(path, shape),
         np.asarray(dataset["label"][:]),
         dataset.features["label"].names,
         [row_name(row, index) for index, row in enumerate(rows)],
     )
+
+
+def _write(path: Path, rows: list[dict], shape: tuple[int, ...], num_workers: int | None) -> None:
+    chunks = [rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)]
+    decode = partial(_decode_chunk, num_frames=shape[1], size=shape[2])
+    # Through the file, not a memory map: where the disk is full, writing to that kills the process.
+    with whole_file(path) as unfinished, open(unfinished, "wb") as file:
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        _reserve(file, math.prod(shape))
+        with worker_processes(num_workers) as pool:
+            for decoded in tqdm(pool.map(decode, chunks), total=len(chunks), desc="decoding"):
+                file.write(decoded.data)
+
+
+def _reserve(file, size: int) -> None:
+    """Take room for `size` more bytes on the disk, so that hours of decoding do not end where it is full."""
+    start = file.tell()
+    try:
+        if hasattr(os, "posix_fallocate") and size:
+            file.flush()
+            os.posix_fallocate(file.fileno(), start, size)
+    except OSError as error:
+        if error.errno not in FULL:
+            return  # a file system that cannot; writing will tell
+        raise OSError(error.errno, f"{error.strerror}: the decoded clips take {size / 1e6:,.1f} MB") from error
+
+
+def _open(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    try:
+        clips = np.lib.format.open_memmap(path, mode="r")
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"{path} is damaged, delete it: {error}") from error
+    if clips.shape != shape or clips.dtype != np.uint8:
+        raise ValueError(f"{path} is damaged, delete it: it holds {clips.dtype} of {clips.shape}, not uint8 of {shape}")
+    return clips
 
 
 def _columns(dataset: Dataset) -> list[str]:

@@ -8,7 +8,11 @@ from datasets import ClassLabel, Dataset, Features, Value
 
 from flux_hf.data.label_names import read_label_names
 from flux_hf.data.video_column import VIDEO, video_at
+<<<<<<< HEAD
+from flux_hf.files import read_json
+=======
 from flux_hf.processing.video_storage_fluxvit import is_address
+>>>>>>> main
 
 VIDEO_SUFFIXES = (".mp4", ".webm", ".mkv", ".avi", ".mov", ".mpeg", ".mpg", ".m4v", ".ts", ".flv", ".wmv", ".3gp")
 COIN_SUBSETS = {"train": "training", "training": "training"} | dict.fromkeys(
@@ -76,7 +80,11 @@ def _only(files: list[Path]) -> Path:
 
 def _kinetics(file: Path, label_names: list[str] | None, root: Path) -> Dataset:
     paths, labels = [], []
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file} is damaged or no text file in UTF-8: {error}") from None
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         found = LAST_FIELD.search(line.strip())
@@ -96,11 +104,16 @@ def _kinetics(file: Path, label_names: list[str] | None, root: Path) -> Dataset:
 def _ssv2(file: Path, names: list[str], root: Path) -> Dataset:
     numbers = {name: number for number, name in enumerate(names)}
     paths, labels = [], []
-    entries = json.loads(file.read_text(encoding="utf-8"))
-    for entry in entries:
-        label = entry.get("template", "").replace("[", "").replace("]", "")
+    entries = read_json(file)
+    if not isinstance(entries, list):
+        raise ValueError(f"{file} must be a list of videos, each with an id and a template")
+    for number, entry in enumerate(entries, 1):
+        if not isinstance(entry, dict) or "id" not in entry or not isinstance(entry.get("template"), str):
+            where = entry.get("id", number) if isinstance(entry, dict) else number
+            raise ValueError(f"{file}, entry {where}: expected an id and a template, got {_short(entry)}")
+        label = entry["template"].replace("[", "").replace("]", "")
         if label not in numbers:
-            raise ValueError(f"{file}, entry {entry.get('id')}: {label!r} is not in the labels file")
+            raise ValueError(f"{file}, entry {entry['id']}: {label!r} is not in the labels file")
         paths.append(root / str(entry["id"]))
         labels.append(numbers[label])
     if not paths:
@@ -112,7 +125,12 @@ def _ssv2(file: Path, names: list[str], root: Path) -> Dataset:
 def _coin(file: Path, split: str, root: Path) -> Dataset:
     if split not in COIN_SUBSETS:
         raise MissingSplitError(str(file), split, list(COIN_SUBSETS))
-    database = json.loads(file.read_text(encoding="utf-8"))["database"]
+    content = read_json(file)
+    database = content.get("database") if isinstance(content, dict) else None
+    if not isinstance(database, dict):
+        raise ValueError(f"{file} must hold a database of videos by their ids")
+    for key, entry in database.items():
+        _check_coin(entry, f"{file}, entry {key}")
     names = sorted({entry["class"] for entry in database.values()})
     rows = {key: entry for key, entry in database.items() if entry["subset"] == COIN_SUBSETS[split]}
     if not rows:
@@ -128,6 +146,22 @@ def _coin(file: Path, split: str, root: Path) -> Dataset:
         start=[float(entry["start"]) for entry in rows.values()],
         end=[float(entry["end"]) for entry in rows.values()],
     )
+
+
+def _check_coin(entry, where: str) -> None:
+    """Raises ValueError naming `where` unless the entry has a class, a subset, a start and an end in seconds."""
+    if not isinstance(entry, dict) or not all(isinstance(entry.get(name), str) for name in ("class", "subset")):
+        raise ValueError(f"{where}: expected a class and a subset, got {_short(entry)}")
+    for name in ("start", "end"):
+        try:
+            float(entry[name])
+        except (KeyError, TypeError, ValueError):
+            raise ValueError(f"{where}: {name} must be seconds, got {_short(entry.get(name))}") from None
+
+
+def _short(content) -> str:
+    text = json.dumps(content)
+    return text if len(text) <= 100 else f"{text[:97]}..."
 
 
 def _dataset(file: Path | None, paths: list[str], labels: list[int], names: list[str], **times) -> Dataset:

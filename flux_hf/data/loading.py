@@ -6,6 +6,7 @@ from pathlib import Path
 
 from datasets import ClassLabel, Dataset, Features, IterableDataset, Value, load_dataset, load_dataset_builder
 
+from flux_hf.data.damaged_files import naming_damaged_file
 from flux_hf.data.label_names import read_label_names
 from flux_hf.data.list_files import VIDEO_SUFFIXES, MissingSplitError, load_list_file
 from flux_hf.data.video_column import VIDEO, as_structs, without_torchcodec
@@ -48,7 +49,8 @@ def load_video_dataset(
         and `end` where the set has times (seconds, None for the whole video), and whatever else the set has.
 
     Raises:
-        ValueError: naming the columns that are missing, the files that would be left out, or the labels without a name.
+        ValueError: naming the columns that are missing, the files that would be left out or are damaged, or the labels
+            without a name.
         MissingSplitError: a ValueError that names the splits there are.
         OSError: the data set or its first video does not exist.
     """
@@ -62,7 +64,7 @@ def load_video_dataset(
     else:
         source = {"path": str(name_or_path)}
     try:
-        with without_torchcodec():
+        with naming_damaged_file(f"{name_or_path} ({split})", path), without_torchcodec():
             dataset = load_dataset(**source, split=split, streaming=streaming)
     except ValueError:
         there = [str(name) for name in load_dataset_builder(**source).config.data_files or ()]

@@ -24,7 +24,7 @@ class RecordFolder:
         self._file = self.folder / f"videos.{process}.jsonl"
 
     def load(self) -> list[dict]:
-        """All records of all processes. A last line that was cut off in writing is no record."""
+        """All records of all processes, see [`load_records`]. A last line that was cut off in writing is no record."""
         return load_records(self.folder)
 
     def append(self, record: dict):
@@ -37,11 +37,21 @@ class RecordFolder:
 
 
 def load_records(folder: Path) -> list[dict]:
-    """All records in a folder of [`RecordFolder`]."""
+    """All records in a folder of [`RecordFolder`].
+
+    Raises:
+        ValueError: a line is no record; names file and line.
+    """
     records = []
     for path in sorted(folder.glob("videos.*.jsonl")):
-        lines = path.read_bytes().split(b"\n")
-        records += [json.loads(line) for line in lines[:-1]]
+        for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], 1):
+            try:
+                record = json.loads(line)
+            except ValueError:
+                record = None
+            if not isinstance(record, dict) or "row" not in record or not record.keys() & {"arms", "reason"}:
+                raise ValueError(f"{path}, line {number} is damaged; delete the line, and its video is read again")
+            records.append(record)
     return records
 
 

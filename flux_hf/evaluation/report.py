@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from flux_hf.files import whole_file
 from flux_hf.processing.grid_fluxvit import as_grid
 from flux_hf.tables import table
 
@@ -15,11 +16,11 @@ def markdown_table(result: dict) -> str:
         rows.append([budget, as_grid(figures["grid"]), f"{figures['gmacs_x_views']:.3f}", top1_in_percent(figures)])
         rows[-1] += [_percent(figures["top5"]), _percent(figures["mean_class"])]
     head = ["tokens", "grid", f"GMACs x {count}", "top-1 (95 % interval)", "top-5", "mean class"]
+    damaged = f"{len(result['damaged'])} with damaged frames, " if result.get("damaged") else ""
     split = f"split {result['split']}: " if "split" in result else ""
     return (
         f"{split}{counted(result['num_videos'], 'video')}, {len(result['unreadable'])} unreadable, "
-        f"{len(result.get('damaged', []))} with damaged frames, "
-        f"{counted(views['num_clips'], 'clip')} x {counted(views['num_crops'], 'crop')}\n\n"
+        f"{damaged}{counted(views['num_clips'], 'clip')} x {counted(views['num_crops'], 'crop')}\n\n"
         f"{table(head, rows, 'rlrrrr')}\n"
     )
 
@@ -46,7 +47,8 @@ def plot_accuracy(result: dict, path: str | Path):
     axes.margins(x=0.18, y=0.15)
     axes.set(xlabel="GMACs x views", ylabel="top-1 accuracy, %")
     axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=150)
+    with whole_file(path) as partial:
+        figure.savefig(partial, dpi=150)
     plt.close(figure)
 
 

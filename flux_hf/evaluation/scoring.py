@@ -9,6 +9,7 @@ from datasets import Dataset
 from torch.utils.data import DataLoader
 
 from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification
+from flux_hf.processes import end_with_parent
 from flux_hf.processing.grid_fluxvit import Grid
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
 from flux_hf.processing.video_source_fluxvit import VideoDecodeError
@@ -64,7 +65,13 @@ def score_videos(
         cannot be read. A video with damaged frames also has `replaced_frames`: how many others stand in for.
     """
     videos = _VideoViews(dataset, rows, processor, arms, views)
-    batches = DataLoader(videos, max(1, batch_size // views.count), num_workers=num_workers, collate_fn=list)
+    batches = DataLoader(
+        videos,
+        max(1, batch_size // views.count),
+        num_workers=num_workers,
+        collate_fn=list,
+        worker_init_fn=end_with_parent,
+    )
     for items in batches:
         readable = [item for item in items if "reason" not in item]
         probabilities = _probabilities(readable, arms, model, batch_size)

@@ -31,10 +31,10 @@ def pretrain(options: PretrainOptions, training_args: FluxPreTrainingArguments) 
     Raises:
         ValueError: naming the option that makes no sense.
     """
-    _check(options, training_args)
+    say = print if training_args.process_index == 0 else lambda *_: None
+    _check(options, training_args, say)
     prepare_output_dir(training_args, options.overwrite, options.model)
     set_seed(training_args.seed)
-    say = print if training_args.process_index == 0 else lambda *_: None
     with no_bars_for_folders(*options.dataset, checkpoint_path(options.model), checkpoint_path(options.teacher)):
         trainer = _trainer(options, training_args, say)
         show_progress_lines(trainer)
@@ -107,7 +107,7 @@ def student(options: PretrainOptions, config: FluxViTConfig, teacher: Teacher) -
     return FluxViTForPreTraining.from_pretrained(checkpoint, config=config, ignore_mismatched_sizes=True)
 
 
-def _check(options: PretrainOptions, args: FluxPreTrainingArguments) -> None:
+def _check(options: PretrainOptions, args: FluxPreTrainingArguments, say) -> None:
     if options.model is None and options.model_config is None:
         raise ValueError("give model (a checkpoint) or model_config (a name or JSON file, random weights)")
     if options.streaming and options.cache_dir:
@@ -120,4 +120,4 @@ def _check(options: PretrainOptions, args: FluxPreTrainingArguments) -> None:
         raise ValueError(f"dataset_without_flip names no data set of dataset: {', '.join(unknown)}")
     if options.dataset_weights is not None:
         shares_of(options.dataset_weights, [1] * len(options.dataset))
-    args.resume_from_checkpoint = checkpoint_to_resume(args.resume_from_checkpoint, args.output_dir)
+    args.resume_from_checkpoint = checkpoint_to_resume(args.resume_from_checkpoint, args.output_dir, say)

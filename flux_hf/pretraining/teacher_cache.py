@@ -4,9 +4,9 @@ import hashlib
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
-from flux_hf.files import whole_file
+from flux_hf.files import read_tensors, whole_file
 from flux_hf.pretraining.teacher import Teacher, TeacherOutput
 from flux_hf.provenance import model_hash
 
@@ -34,11 +34,15 @@ class TeacherCache:
         self.folder = Path(directory) / hashlib.sha256(described.encode()).hexdigest()[:16]
 
     def get(self, digests: list[str], device: torch.device) -> TeacherOutput | None:
-        """The outputs of a batch of clips, None unless all are there."""
+        """The outputs of a batch of clips, None unless all are there.
+
+        Raises:
+            ValueError: a file is damaged; names it.
+        """
         paths = [self._path(digest) for digest in digests]
         if not all(path.exists() for path in paths):
             return None
-        clips = [load_file(path) for path in paths]
+        clips = [_read(path) for path in paths]
         joined = {name: torch.stack([clip[name] for clip in clips]).to(device).float() for name in clips[0]}
         count = len(joined) - 2
         return TeacherOutput([joined[f"layer_{i}"] for i in range(count)], joined["pooled"], joined["saliency"])
@@ -54,6 +58,13 @@ class TeacherCache:
 
     def _path(self, digest: str) -> Path:
         return self.folder / f"{digest}.safetensors"
+
+
+def _read(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        return read_tensors(path)
+    except ValueError as error:
+        raise ValueError(f"{error}; delete it, the teacher makes it again") from error
 
 
 def clip_digest(clip: torch.Tensor) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from flux_hf.evaluation.report import pyplot, top1_in_percent
+from flux_hf.files import whole_file
 from flux_hf.tables import table
 from flux_hf.token_optimization.search import SIGNIFICANCE, alone_right, sign_test
 
@@ -80,7 +81,8 @@ def plot_heat_maps(maps: list[dict], path: str | Path):
         axes.tick_params(length=0)
     panels[0][0].set_ylabel("frames")
     figure.suptitle("Top-1 accuracy in %, calibration split")
-    figure.savefig(path, dpi=150)
+    with whole_file(path) as partial:
+        figure.savefig(partial, dpi=150)
     plt.close(figure)
 
 
@@ -143,7 +145,8 @@ def plot_front(result: dict, path: str | Path):
     axes.set(xlabel=COST_NAMES[result["rule"]["objective"]], ylabel="top-1 accuracy, %, calibration split")
     axes.grid(alpha=0.3)
     axes.legend(framealpha=0.8, loc="best")
-    figure.savefig(path, dpi=150)
+    with whole_file(path) as partial:
+        figure.savefig(partial, dpi=150)
     plt.close(figure)
 
 

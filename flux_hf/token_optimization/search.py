@@ -205,6 +205,8 @@ def _costs(arms: list[Arm], objective: str, model, processor, calibration, folde
     file = folder.folder / "costs.json" if folder else None
     if file and file.exists():
         costs = read_json(file)
+        if not isinstance(costs, list) or len(costs) != len(arms):
+            raise ValueError(f"{file} is damaged, delete it: it has no cost for each of the {len(arms)} grids")
     else:
         costs = [grid_cost(objective, model, processor, arm.token_budget, arm.grid, calibration) for arm in arms]
     costs = gather_object([costs])[0]

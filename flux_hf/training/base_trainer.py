@@ -8,7 +8,6 @@ import datasets
 import torch
 from accelerate.data_loader import prepare_data_loader
 from torch.utils.data import DataLoader
-from transformers import Trainer
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.utils import logging
 
@@ -16,13 +15,14 @@ from flux_hf.data import CachedClips, clip_source
 from flux_hf.files import read_json
 from flux_hf.hub.model_card import build_model_card
 from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification
+from flux_hf.processes import end_with_parent
 from flux_hf.processing.grid_fluxvit import Grid, grid_tokens
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
 from flux_hf.training.arguments import recipe_of
+from flux_hf.training.checkpointed_trainer import CheckpointedTrainer
 from flux_hf.training.grids import admissible_grids
 from flux_hf.training.heads import check_reached, fit_processor, set_heads
 from flux_hf.training.optimizer import parameter_groups
-from flux_hf.training.output_folder import checkpoint_to_resume
 from flux_hf.training.sampling import EpochOfSampler, GridBatchSampler
 from flux_hf.training.streaming import StreamedBatches
 from flux_hf.training.training_clips import TrainingClips
@@ -30,7 +30,7 @@ from flux_hf.training.training_clips import TrainingClips
 logger = logging.get_logger(__name__)
 
 
-class ClipTrainer(Trainer):
+class ClipTrainer(CheckpointedTrainer):
     """What [`FluxTrainer`] and [`FluxPreTrainer`] share. A subclass says which views to make (`view_maker`), how to
     batch them (`collator`) and what the loss is (`compute_loss`, through `finite`). The model gets a head for each of
     `token_budgets` and loses the others, see `set_heads`; the processor loses their grids.
@@ -60,16 +60,15 @@ class ClipTrainer(Trainer):
         self.processing_class = fit_processor(self.processing_class, before, config.head_token_budgets)
         self._parts, self._seconds, self._timed_steps = defaultdict(list), defaultdict(float), 0
         self._unreadable, self._unreadable_count = set(), 0
-        self._resumed_from, self._restore_random_state = None, False
+        self._restore_random_state = False
 
     def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs):
-        """As in `Trainer`; `resume_from_checkpoint` may also be "last". A streamed data set goes on at the batch where
-        the checkpoint was written, without decoding what comes before it."""
-        self._resumed_from = checkpoint_to_resume(resume_from_checkpoint, self.args.output_dir)
+        """As in [`CheckpointedTrainer`]. A streamed data set goes on at the batch where the checkpoint was written,
+        without decoding what comes before it."""
         if isinstance(self.train_dataset, datasets.IterableDataset):
             self.args.ignore_data_skip = True
-            self._restore_random_state = self._resumed_from is not None
-        return super().train(resume_from_checkpoint=self._resumed_from, **kwargs)
+            self._restore_random_state = True
+        return super().train(resume_from_checkpoint, **kwargs)
 
     def grids(self) -> list[Grid]:
         """The grids that training draws from."""
@@ -130,8 +129,8 @@ class ClipTrainer(Trainer):
 
     def _streamed_loader(self, make_views, collate) -> DataLoader:
         args, start = self.args, 0
-        if self._resumed_from:
-            state = read_json(Path(self._resumed_from) / TRAINER_STATE_NAME)
+        if self.resumed_from:
+            state = read_json(Path(self.resumed_from) / TRAINER_STATE_NAME)
             start = state["global_step"] * args.gradient_accumulation_steps
         batches = StreamedBatches(
             self.train_dataset,
@@ -159,7 +158,7 @@ class ClipTrainer(Trainer):
         self._seconds["data_seconds"] += time.perf_counter() - started
         self._timed_steps += 1
         if self._restore_random_state:
-            self._load_rng_state(self._resumed_from)
+            self._load_rng_state(self.resumed_from)
             self._restore_random_state = False
         return samples
 
@@ -176,6 +175,7 @@ class ClipTrainer(Trainer):
             "num_workers": args.dataloader_num_workers,
             "pin_memory": args.dataloader_pin_memory,
             "persistent_workers": args.dataloader_persistent_workers and persistent and args.dataloader_num_workers > 0,
+            "worker_init_fn": end_with_parent,
             "prefetch_factor": args.dataloader_prefetch_factor,
             "multiprocessing_context": args.dataloader_multiprocessing_context,
             # Workers take their seeds from here, so that making them draws nothing from the generator of dropout.

@@ -33,10 +33,10 @@ def finetune(options: FinetuneOptions, training_args: FluxTrainingArguments) -> 
     Raises:
         ValueError: naming the option that makes no sense.
     """
-    _check(options, training_args)
+    say = print if training_args.process_index == 0 else lambda *_: None
+    _check(options, training_args, say)
     prepare_output_dir(training_args, options.overwrite, options.model)
     set_seed(training_args.seed)
-    say = print if training_args.process_index == 0 else lambda *_: None
     with no_bars_for_folders(options.dataset, checkpoint_path(options.model)):
         train, validation = load_splits(options, training_args.seed)
         _show_clips(options, train, validation, say)
@@ -131,7 +131,7 @@ def _fit_batch(args: FluxTrainingArguments, train, say) -> None:
         args.per_device_train_batch_size = most
 
 
-def _check(options: FinetuneOptions, args: FluxTrainingArguments) -> None:
+def _check(options: FinetuneOptions, args: FluxTrainingArguments, say) -> None:
     if options.model is None and options.model_config is None:
         raise ValueError(NOTHING_TO_START_FROM)
     if args.max_steps <= 0 and args.num_train_epochs <= 0:
@@ -151,7 +151,7 @@ def _check(options: FinetuneOptions, args: FluxTrainingArguments) -> None:
                 raise ValueError(f"--streaming reads videos as they come and cannot be combined with --{name}")
     if args.snap_to_keyframes and options.cache_dir:
         raise ValueError("--snap_to_keyframes needs video files and cannot be combined with --cache_dir")
-    args.resume_from_checkpoint = checkpoint_to_resume(args.resume_from_checkpoint, args.output_dir)
+    args.resume_from_checkpoint = checkpoint_to_resume(args.resume_from_checkpoint, args.output_dir, say)
 
 
 def _load(options: FinetuneOptions, split: str, streaming: bool = False, label_names: list[str] | None = None):

@@ -5,10 +5,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import TrainerCallback
+
+from flux_hf.files import read_tensors
 
 FILE_NAME = "moving_average.safetensors"
 
@@ -29,16 +31,18 @@ class MovingAverage(TrainerCallback):
     def on_train_begin(self, args, state, control, **kwargs):
         self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(self.decay))
         if state.global_step > 0:
-            self.average.module.load_state_dict(load_file(Path(self.resumed_from()) / FILE_NAME), strict=True)
+            path = Path(self.resumed_from()) / FILE_NAME
+            if not path.is_file():
+                raise ValueError(f"{path} is missing: ema_decay cannot go on from a checkpoint without the average")
+            self.average.module.load_state_dict(read_tensors(path), strict=True)
         self.average.n_averaged.fill_(1)
 
     def on_step_end(self, args, state, control, **kwargs):
         self.average.update_parameters(self.model)
 
-    def on_save(self, args, state, control, **kwargs):
-        if args.should_save:
-            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-            save_file({k: v.contiguous() for k, v in self.average.module.state_dict().items()}, folder / FILE_NAME)
+    def save(self, folder: str | Path) -> None:
+        """Write the average into a checkpoint."""
+        save_file({k: v.contiguous() for k, v in self.average.module.state_dict().items()}, Path(folder) / FILE_NAME)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:

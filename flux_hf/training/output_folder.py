@@ -3,7 +3,7 @@
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,21 +11,20 @@ from transformers import TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
 
 from flux_hf.options.interruption import INTERRUPTED
+from flux_hf.training.checkpoint_folders import check_checkpoint, last_checkpoint, numbered_checkpoints
 
 
-def last_checkpoint(output_dir: str | Path) -> str | None:
-    """The checkpoint of the most steps. One that was not written to its end does not count: its trainer_state.json,
-    which comes last, is missing."""
-    whole = [path.parent for path in Path(output_dir).glob(f"checkpoint-*/{TRAINER_STATE_NAME}")]
-    return str(max(whole, key=lambda path: int(path.name.rpartition("-")[2]))) if whole else None
+def checkpoint_to_resume(
+    value: str | Path | bool | None, output_dir: str, say: Callable[[str], None] = lambda _: None
+) -> str | None:
+    """The checkpoint that `resume_from_checkpoint` means: a folder, or the last whole one in `output_dir` for `last`,
+    `true` and True; None for `false`, False, an empty word and None.
 
-
-def checkpoint_to_resume(value: str | bool | None, output_dir: str) -> str | None:
-    """The checkpoint that `resume_from_checkpoint` means: a folder, or the last one in `output_dir` for `last`, `true`
-    and True; None for `false`, False, an empty word and None.
+    Args:
+        say: is told which one it is, and why newer ones are passed over.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is none, or the folder lacks a file or has a damaged one, which it names.
     """
     word = str(value or "false").lower()
     if word == "false":
@@ -36,11 +35,22 @@ def checkpoint_to_resume(value: str | bool | None, output_dir: str) -> str | Non
                 f"--resume_from_checkpoint: {value} is no checkpoint of a training run (no {TRAINER_STATE_NAME} in "
                 f"it); accepted are such a folder and `last`, the last one in {output_dir}"
             )
-        return value
-    last = last_checkpoint(output_dir)
+        try:
+            check_checkpoint(value)
+        except ValueError as error:
+            raise ValueError(f"--resume_from_checkpoint: {error}; `last` takes the last whole one") from error
+        return str(value)
+    last, complaints = last_checkpoint(output_dir)
     if last is None:
+        if complaints:
+            raise ValueError(
+                f"--resume_from_checkpoint: no checkpoint in {output_dir} is whole: {'; '.join(complaints)}"
+            )
         raise ValueError(f"--resume_from_checkpoint: there is no checkpoint in {output_dir}")
-    return last
+    for complaint in complaints:
+        say(f"passed over: {complaint}")
+    say(f"Training goes on from {last}.")
+    return str(last)
 
 
 def prepare_output_dir(args: TrainingArguments, overwrite: bool, start: str | None) -> None:
@@ -58,7 +68,7 @@ def prepare_output_dir(args: TrainingArguments, overwrite: bool, start: str | No
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not there.is_dir():
         raise ValueError(f"--output_dir {folder}: {there} is a file, not a folder")
-    checkpoints = sorted(path for path in folder.glob("checkpoint-*") if path.is_dir())
+    checkpoints = numbered_checkpoints(folder)
     if args.resume_from_checkpoint is not None:
         if overwrite:
             raise ValueError("--overwrite begins anew and --resume_from_checkpoint goes on: give one of them")
@@ -70,7 +80,7 @@ def prepare_output_dir(args: TrainingArguments, overwrite: bool, start: str | No
                 shutil.rmtree(path)
     elif checkpoints or (folder / "config.json").exists():
         found = "checkpoints" if checkpoints else "a model"
-        resume = "--resume_from_checkpoint last to go on from the last one, " if last_checkpoint(folder) else ""
+        resume = "--resume_from_checkpoint last to go on from the last one, " if last_checkpoint(folder)[0] else ""
         raise ValueError(
             f"--output_dir {folder} already holds {found}. Give {resume}--overwrite to begin anew (checkpoints are "
             "deleted), or another --output_dir to keep what is there"
@@ -93,7 +103,7 @@ def interruptible(command: str, argv: list[str] | None, args: TrainingArguments)
 
 
 def _way_on(command: str, argv: list[str], args: TrainingArguments) -> str:
-    last = last_checkpoint(args.output_dir)
+    last, _ = last_checkpoint(args.output_dir)
     if last is None:
         return (
             f"stopped before the first checkpoint (--save_strategy {args.save_strategy.value}), nothing was saved yet: "
@@ -101,7 +111,7 @@ def _way_on(command: str, argv: list[str], args: TrainingArguments) -> str:
         )
     again = [*_without(argv, "--overwrite", "--resume_from_checkpoint"), "--resume_from_checkpoint", "last"]
     start = f"flux-hf {command}" if args.world_size == 1 else f"torchrun ... -m flux_hf.scripts.{command}"
-    return f"stopped; this goes on from {Path(last).name}: {start} {shlex.join(again)}"
+    return f"stopped; this goes on from {last.name}: {start} {shlex.join(again)}"
 
 
 def _without(argv: list[str], *options: str) -> list[str]:

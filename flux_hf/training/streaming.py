@@ -8,6 +8,7 @@ from datasets.distributed import split_dataset_by_node
 from torch.utils.data import IterableDataset as TorchIterableDataset
 from torch.utils.data import get_worker_info
 
+from flux_hf.data.damaged_files import naming_damaged_file
 from flux_hf.data.reading import read_clip
 from flux_hf.processing.grid_fluxvit import Grid
 from flux_hf.processing.video_source_fluxvit import VideoDecodeError, source_name
@@ -38,7 +39,7 @@ class StreamedBatches(TorchIterableDataset):
 
     Raises:
         RuntimeError: `max_unreadable` videos in a row could not be read; names them.
-        ValueError: a part of the stream holds no row at all.
+        ValueError: a part of the stream holds no row at all, or a file of it is damaged; names the file.
     """
 
     def __init__(
@@ -83,9 +84,10 @@ class StreamedBatches(TorchIterableDataset):
             rows.set_epoch(epoch)
             row = None
             # iter() reads all rows of the part; plain iteration would divide them among the workers once more.
-            for columns in rows.iter(batch_size=1):
-                row = {name: values[0] for name, values in columns.items()}
-                yield row
+            with naming_damaged_file("the streamed data set", self.dataset):
+                for columns in rows.iter(batch_size=1):
+                    row = {name: values[0] for name, values in columns.items()}
+                    yield row
             if row is None:
                 raise ValueError(
                     f"part {part} of {parts} of the streamed data set (processes x loading workers) is empty; use "

@@ -55,7 +55,7 @@ class FluxTrainer(ClipTrainer):
         if self.args.ema_decay is not None:
             if self.is_fsdp_enabled or self.is_deepspeed_enabled:
                 raise ValueError("ema_decay does not work with FSDP or DeepSpeed, which hold weights in shards")
-            self.moving_average = MovingAverage(self.model, self.args.ema_decay, lambda: self._resumed_from)
+            self.moving_average = MovingAverage(self.model, self.args.ema_decay, lambda: self.resumed_from)
             self.add_callback(self.moving_average)
 
     def train(self, *args, **kwargs):
@@ -192,8 +192,14 @@ class FluxTrainer(ClipTrainer):
             return super().evaluate(*args, **kwargs)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """As in `Trainer`; with `ema_decay` the averaged weights, except in checkpoints that training goes on from."""
-        if self.moving_average is None or _internal_call:
+        """As in `Trainer`; with `ema_decay` the averaged weights. Checkpoints that training goes on from have them
+        beside the trained ones."""
+        if self.moving_average is None:
             return super().save_model(output_dir, _internal_call)
+        if _internal_call and output_dir is not None:  # a checkpoint; push_to_hub names no folder
+            super().save_model(output_dir, _internal_call)
+            if self.args.should_save:
+                self.moving_average.save(output_dir)
+            return None
         with self.moving_average.in_place():
             return super().save_model(output_dir, _internal_call)

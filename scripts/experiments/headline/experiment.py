@@ -25,7 +25,7 @@ from flux_hf.scripts.experiments.headline.selection import SELECTIONS
 from flux_hf.token_optimization import search_grids
 from flux_hf.token_optimization.candidates import default_axes
 from flux_hf.token_optimization.search import balanced_order
-from flux_hf.training.output_folder import last_checkpoint
+from flux_hf.training.checkpoint_folders import last_checkpoint
 
 SHARES = (1, 2, 4, 8)
 """Budgets: all tokens of the fixed grid divided by these."""
@@ -174,7 +174,7 @@ def train(run: Run, options: HeadlineOptions, training_args, config: FluxViTConf
         train_dataset=clips,
         processing_class=processor,
     )
-    last = last_checkpoint(folder)
+    last, _ = last_checkpoint(folder)
     started = time.perf_counter()
     trainer.train(resume_from_checkpoint=last)
     trainer.save_model(str(folder))

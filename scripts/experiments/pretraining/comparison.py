@@ -17,8 +17,8 @@ from flux_hf.provenance import result_origin
 from flux_hf.tables import percent
 from flux_hf.tables import table as markdown
 from flux_hf.training.arguments import FluxTrainingArguments
+from flux_hf.training.checkpoint_folders import last_checkpoint
 from flux_hf.training.finetuning import FinetuneOptions
-from flux_hf.training.output_folder import last_checkpoint
 from flux_hf.training.starting_model import ModelChanges, starting_model
 from flux_hf.training.trainer import FluxTrainer
 
@@ -56,7 +56,7 @@ def pretrained_student(
     if (home / "trainer_state.json").exists():
         return home
     args.seed, args.output_dir = seed, str(home)
-    args.resume_from_checkpoint = last_checkpoint(home)
+    args.resume_from_checkpoint, _ = last_checkpoint(home)
     options.overwrite = args.resume_from_checkpoint is None  # the folder is ours, and what it holds is unfinished
     if start == "Flux-Single":
         budgets = sorted(args.token_budgets, reverse=True)
