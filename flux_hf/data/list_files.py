@@ -8,11 +8,8 @@ from datasets import ClassLabel, Dataset, Features, Value
 
 from flux_hf.data.label_names import read_label_names
 from flux_hf.data.video_column import VIDEO, video_at
-<<<<<<< HEAD
 from flux_hf.files import read_json
-=======
 from flux_hf.processing.video_storage_fluxvit import is_address
->>>>>>> main
 
 VIDEO_SUFFIXES = (".mp4", ".webm", ".mkv", ".avi", ".mov", ".mpeg", ".mpg", ".m4v", ".ts", ".flv", ".wmv", ".3gp")
 COIN_SUBSETS = {"train": "training", "training": "training"} | dict.fromkeys(
