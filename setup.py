@@ -40,6 +40,7 @@ TEST = [
     "filelock",
     "packaging",
     "parameterized>=0.9.0",
+    "peft>=0.21.2",
     "scikit-learn>=1.3.2",
     "scikit-video>=1.1.11",
     "scipy>=1.11.4",

@@ -20,6 +20,7 @@ class Classification:
 
     Attributes:
         token_budget: tokens asked for.
+        head_budget: budget of the head that answered, the one nearest to the tokens kept.
         labels: (name, probability), best first.
         grid: what the processor made.
         tokens_kept: tokens that entered the encoder, cls not counted.
@@ -32,6 +33,7 @@ class Classification:
     """
 
     token_budget: int
+    head_budget: int
     labels: list[tuple[str, float]]
     grid: Grid
     tokens_kept: int
@@ -61,6 +63,7 @@ def classify(
     scores, classes = output.logits[0].float().softmax(-1).topk(min(top_k, model.config.num_labels))
     return Classification(
         token_budget=token_budget,
+        head_budget=model.config.head_token_budgets[model.fluxvit.resolve_head(kept)],
         labels=[(model.config.id2label[int(c)], float(s)) for s, c in zip(scores, classes, strict=True)],
         grid=grid,
         tokens_kept=kept,

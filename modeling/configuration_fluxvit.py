@@ -149,6 +149,8 @@ class FluxViTConfig(PreTrainedConfig):
     """
 
     model_type = "fluxvit"
+    # The Trainer's predictions are the logits.
+    keys_to_ignore_at_inference = ["pooler_output", "keep_mask"]
 
     hidden_size: int = _within(1, LARGEST_WIDTH, default=384)
     num_hidden_layers: int = _within(1, MOST_LAYERS, default=12)

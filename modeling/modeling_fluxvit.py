@@ -6,6 +6,7 @@ their 1x1x1 kernels compute.
 """
 
 import itertools
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,16 +16,20 @@ from torchvision.ops import stochastic_depth
 from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.activations import ACT2FN
+from transformers.conversion_mapping import register_checkpoint_conversion_mapping
+from transformers.core_model_loading import Chunk, WeightConverter, WeightRenaming
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.processing_utils import Unpack
-from transformers.utils import ModelOutput, TransformersKwargs
+from transformers.utils import ModelOutput, TransformersKwargs, logging
 from transformers.utils.generic import can_return_tuple
 from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_fluxvit import FluxViTConfig
 from .position_embedding_fluxvit import PositionEmbedding, sine_cosine_table
 from .token_selection_fluxvit import kept_positions, select_tokens, token_importance
+
+logger = logging.get_logger(__name__)
 
 
 @dataclass
@@ -136,16 +141,12 @@ class FluxViTPatchEmbedding(nn.Module):
         if height % size or width % size:
             raise ValueError(f"height and width must be multiples of the patch size {size}, got {height} x {width}")
         patches = pixel_values_videos.reshape(batch, frames, channels, height // size, size, width // size, size)
-        return patches.permute(0, 1, 3, 5, 4, 6, 2).flatten(4).to(self.projection.weight.dtype)
+        return patches.permute(0, 1, 3, 5, 4, 6, 2).flatten(4).to(next(self.parameters()).dtype)
 
-    def embed(self, patches: torch.Tensor) -> torch.Tensor:
-        """(..., patch_size**2 * channels) -> (..., hidden_size)"""
+    def forward(self, patches: torch.Tensor) -> torch.Tensor:
+        """What `patchify` gives, or some of it: (..., patch_size**2 * channels) -> (..., hidden_size)"""
         embedded = self.projection(self.norm_before(patches))
-        return self.norm_after(embedded.to(self.projection.weight.dtype))
-
-    def forward(self, pixel_values_videos: torch.Tensor) -> torch.Tensor:
-        """(batch, frames, channels, height, width) -> (batch, frames, rows, columns, hidden_size)"""
-        return self.embed(self.patchify(pixel_values_videos))
+        return self.norm_after(embedded.to(patches.dtype))
 
 
 class FluxViTEmbeddings(nn.Module):
@@ -181,10 +182,10 @@ class FluxViTEmbeddings(nn.Module):
 
         tokens = None
         if counts[0] == total:
-            tokens = self.patch_embedding.embed(patches)
+            tokens = self.patch_embedding(patches)
         elif keep_masks is None:
             with torch.no_grad():
-                tokens = self.patch_embedding.embed(patches)
+                tokens = self.patch_embedding(patches)
         if keep_masks is not None:
             masks = [mask if count < total else None for mask, count in zip(keep_masks, counts, strict=True)]
         else:
@@ -196,7 +197,7 @@ class FluxViTEmbeddings(nn.Module):
         else:
             kept = kept_positions(masks[0], counts[0])
             if tokens is None or torch.is_grad_enabled():
-                tokens = self.patch_embedding.embed(_take(patches.flatten(1, 3), kept))
+                tokens = self.patch_embedding(_take(patches.flatten(1, 3), kept))
             else:
                 tokens = _take(tokens.flatten(1, 3), kept)
             largest = tokens + positions[kept]
@@ -269,7 +270,9 @@ class FluxViTAttention(nn.Module):
         self.head_dim = config.hidden_size // config.num_attention_heads
         self.scaling = self.head_dim**-0.5
         self.is_causal = False
-        self.qkv = nn.Linear(config.hidden_size, 3 * config.hidden_size, bias=False)
+        self.query = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+        self.key = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+        self.value = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
         self.query_norm = FluxViTRMSNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.key_norm = FluxViTRMSNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.local_position = ChannelAffine(config.hidden_size)
@@ -278,7 +281,7 @@ class FluxViTAttention(nn.Module):
     def forward(
         self, hidden_states: torch.Tensor, **kwargs: Unpack[TransformersKwargs]
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        query, key, value = self.qkv(hidden_states).chunk(3, dim=-1)
+        query, key, value = self.query(hidden_states), self.key(hidden_states), self.value(hidden_states)
         attend: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
             self.config._attn_implementation, eager_attention_forward
         )
@@ -295,6 +298,13 @@ class FluxViTAttention(nn.Module):
         )
         attended = attended.reshape(hidden_states.shape)
         return self.output(attended + self.local_position(value)), weights
+
+    def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
+        """As in torch; takes the three projections also as the one of files, for runs of the Trainer that go on."""
+        if (fused := state_dict.pop(f"{prefix}qkv.weight", None)) is not None:
+            names = (f"{prefix}{name}.weight" for name in ("query", "key", "value"))
+            state_dict.update(zip(names, fused.chunk(3), strict=True))
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
 
 class FluxViTMLP(nn.Module):
@@ -340,6 +350,9 @@ class FluxViTEncoder(nn.Module):
         self.gradient_checkpointing = False
 
     def forward(self, hidden_states: torch.Tensor, **kwargs: Unpack[TransformersKwargs]) -> torch.Tensor:
+        if self.gradient_checkpointing and self.training and any(p.requires_grad for p in self.parameters()):
+            # Re-entrant checkpoints give no gradients, an adapter's neither, where no input asks for one.
+            hidden_states.requires_grad_()
         for layer in self.layers:
             hidden_states = layer(hidden_states, **kwargs)
         return hidden_states
@@ -381,6 +394,19 @@ class FluxViTPooler(nn.Module):
         return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
 
 
+class FluxViTClassifier(nn.Module):
+    """A linear classifier for each pooling head: pooled features (batch, projection_dim) -> (batch, num_labels)."""
+
+    def __init__(self, config: FluxViTConfig):
+        super().__init__()
+        self.heads = nn.ModuleList(
+            [nn.Linear(config.projection_dim, config.num_labels) for _ in config.head_token_budgets]
+        )
+
+    def forward(self, features: torch.Tensor, head_index: int) -> torch.Tensor:
+        return self.heads[head_index](features)
+
+
 class FeatureDecoder(nn.Module):
     """Maps features onto those they are trained to resemble: linear, layer norm, unit length (the alignment decoders of
     the official code). The target is the pooled feature of the largest budget, or a feature of a teacher."""
@@ -393,6 +419,25 @@ class FeatureDecoder(nn.Module):
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """(..., width) -> float32 unit vectors (..., target_width)"""
         return nn.functional.normalize(self.norm(self.projection(features)).float(), dim=-1)
+
+
+# Files keep one matrix for query, key and value, and the name `classifiers`: transformers converts in both directions.
+register_checkpoint_conversion_mapping(
+    FluxViTConfig.model_type,
+    [
+        WeightConverter(
+            "attention.qkv.weight",
+            ["attention.query.weight", "attention.key.weight", "attention.value.weight"],
+            operations=[Chunk(dim=0)],
+        ),
+    ],
+    overwrite=True,
+)
+register_checkpoint_conversion_mapping(
+    "FluxViTForVideoClassification",
+    [WeightRenaming(r"^classifiers\.", "classifier.heads.")],
+    overwrite=True,
+)
 
 
 class FluxViTPreTrainedModel(PreTrainedModel):
@@ -408,6 +453,39 @@ class FluxViTPreTrainedModel(PreTrainedModel):
     _supports_flex_attn = True
     _supports_attention_backend = True
     _can_record_outputs = {"hidden_states": FluxViTLayer, "attentions": FluxViTAttention}
+    # The losses are means over the batch, whatever the Trainer accumulates.
+    accepts_loss_kwargs = False
+    # What belongs to one head, and in it the bias that is zero until a step trains the head.
+    _parts_of_head = ("fluxvit.poolers.{}.",)
+    _bias_of_head = "fluxvit.poolers.{}.output.bias"
+
+    def save_pretrained(self, save_directory, is_main_process=True, state_dict=None, *args, **kwargs):
+        """As in transformers. A head that was never trained, though another one was, is saved as a copy of the trained
+        one with the nearest budget (ties: the larger), and the log says so."""
+        if copies := self._copies_for_idle_heads(self.state_dict() if state_dict is None else state_dict):
+            state_dict = (self.state_dict() if state_dict is None else state_dict) | copies
+        super().save_pretrained(save_directory, is_main_process, state_dict, *args, **kwargs)
+
+    def _copies_for_idle_heads(self, state_dict: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        budgets, copies = self.config.head_token_budgets, {}
+        biases = [state_dict.get(self._bias_of_head.format(head)) for head in range(len(budgets))]
+        if any(bias is None or bias.is_meta for bias in biases):  # gathered by another process, or offloaded
+            return {}
+        trained = [head for head, bias in enumerate(biases) if bias.any()]
+        for head in set(range(len(budgets))) - set(trained) if trained else ():
+            nearest = min(trained, key=lambda other: abs(budgets[other] - budgets[head]))  # noqa: B023 (at once)
+            for part in self._parts_of_head:
+                old, new = part.format(nearest), part.format(head)
+                copies |= {
+                    name.replace(old, new, 1): tensor.clone()
+                    for name, tensor in state_dict.items()
+                    if name.startswith(old)
+                }
+            logger.warning_once(
+                f"the head for {budgets[head]} tokens was not trained: it is saved as a copy of that for "
+                f"{budgets[nearest]}"
+            )
+        return copies
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -443,6 +521,9 @@ class FluxViTModel(FluxViTPreTrainedModel):
         r"^layer_decoders\.",
         r"^pooled_dec",
     ]
+
+    _parts_of_head = ("poolers.{}.",)
+    _bias_of_head = "poolers.{}.output.bias"
 
     def __init__(self, config: FluxViTConfig):
         super().__init__(config)
@@ -541,21 +622,26 @@ class FluxViTForVideoClassification(FluxViTPreTrainedModel):
 
     # A checkpoint of FluxViTForPreTraining has them.
     _keys_to_ignore_on_load_unexpected = [r"^layer_decoders\.", r"^pooled_decoder\."]
+    _parts_of_head = ("fluxvit.poolers.{}.", "classifier.heads.{}.")
+    _bias_of_head = "classifier.heads.{}.bias"
 
     def __init__(self, config: FluxViTConfig):
         super().__init__(config)
         self.num_labels = config.num_labels
         self.fluxvit = FluxViTModel(config)
         self.classifier_norm = nn.LayerNorm(config.projection_dim)
-        self.classifiers = nn.ModuleList(
-            [nn.Linear(config.projection_dim, config.num_labels) for _ in config.head_token_budgets]
-        )
+        self.classifier = FluxViTClassifier(config)
         width = config.projection_dim
         self.alignment_decoders = nn.ModuleList([FeatureDecoder(width, width) for _ in config.head_token_budgets[1:]])
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
         return self.fluxvit.get_input_embeddings()
+
+    def load_state_dict(self, state_dict, *args, **kwargs):
+        """As in torch; also takes the names in files, for runs of the Trainer that go on."""
+        renamed = {re.sub(r"^classifiers\.", "classifier.heads.", name): tensor for name, tensor in state_dict.items()}
+        return super().load_state_dict(renamed, *args, **kwargs)
 
     @can_return_tuple
     def forward(
@@ -572,7 +658,9 @@ class FluxViTForVideoClassification(FluxViTPreTrainedModel):
         Args:
             pixel_values_videos, token_budget, keep_mask, head_index: see [`FluxViTModel.forward`].
             labels: class indices (batch,), or float targets (batch, num_labels) for multi-label classification, or
-                (batch,) / (batch, num_labels) for regression, as `config.problem_type` says.
+                (batch,) / (batch, num_labels) for regression, as `config.problem_type` says. In training mode, unless
+                there is a `head_index`, all heads learn from the tokens kept, so that the model can answer at every
+                budget it names; the value of the loss, and what the encoder learns, are those of the head in use.
             token_budgets: descending budgets to answer at in one call, for each what `token_budget` gives; patches are
                 embedded and scored once. Gives a [`FluxViTMultiBudgetOutput`] without a loss, and excludes the
                 arguments that a single budget takes.
@@ -582,11 +670,15 @@ class FluxViTForVideoClassification(FluxViTPreTrainedModel):
                 raise ValueError("token_budgets excludes token_budget, keep_mask, head_index and labels")
             return self._forward_budgets(pixel_values_videos, token_budgets, **kwargs)
         outputs: FluxViTModelOutput = self.fluxvit(pixel_values_videos, token_budget, keep_mask, head_index, **kwargs)
-        head_index = self.fluxvit.resolve_head(outputs.last_hidden_state.shape[1] - 1, head_index)
-        logits = self.classifiers[head_index](self.classifier_norm(outputs.pooler_output))
+        head = self.fluxvit.resolve_head(outputs.last_hidden_state.shape[1] - 1, head_index)
+        logits = self.classifier(self.classifier_norm(outputs.pooler_output), head)
         loss = None
         if labels is not None:
             loss = self.loss_function(labels, logits, self.config, **kwargs)
+            if self.training and head_index is None:
+                for answer in self._answers_of_others(outputs.last_hidden_state.detach(), head):
+                    other = self.loss_function(labels, answer, self.config, **kwargs)
+                    loss = loss + (other - other.detach())
         return FluxViTClassifierOutput(
             loss=loss,
             logits=logits,
@@ -596,6 +688,14 @@ class FluxViTForVideoClassification(FluxViTPreTrainedModel):
             attentions=outputs.attentions,
         )
 
+    def _answers_of_others(self, tokens: torch.Tensor, head_index: int) -> list[torch.Tensor]:
+        """Logits of every head but one."""
+        return [
+            self.classifier(self.classifier_norm(pooler(tokens)), head)
+            for head, pooler in enumerate(self.fluxvit.poolers)
+            if head != head_index
+        ]
+
     def _forward_budgets(self, pixel_values_videos, token_budgets, **kwargs) -> FluxViTMultiBudgetOutput:
         kwargs.pop("return_dict", None)
         outputs = self.fluxvit.encode_budgets(pixel_values_videos, token_budgets, **kwargs)
@@ -603,7 +703,7 @@ class FluxViTForVideoClassification(FluxViTPreTrainedModel):
         pooled = [output.pooler_output for output in outputs]
         return FluxViTMultiBudgetOutput(
             logits=tuple(
-                self.classifiers[head](self.classifier_norm(feature))
+                self.classifier(self.classifier_norm(feature), head)
                 for head, feature in zip(heads, pooled, strict=True)
             ),
             pooler_output=tuple(pooled),

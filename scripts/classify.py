@@ -101,10 +101,11 @@ def main(argv: list[str] | None = None) -> None:
 
 def _line(result, expected: str | None) -> str:
     labels = ", ".join(f"{printable(name)} {score:.2f}" for name, score in result.labels)
+    head = "" if result.head_budget == result.token_budget else f", head for {result.head_budget}"
     mark = "" if expected is None else ("ok  " if result.labels[0][0] == expected else "MISS ")
     return (
         f"  {mark}budget {result.token_budget:>4}: {labels} | grid {result.grid}, "
-        f"kept {result.tokens_kept} of {result.grid_tokens} tokens, {result.gmacs:.2f} GMACs, "
+        f"kept {result.tokens_kept} of {result.grid_tokens} tokens{head}, {result.gmacs:.2f} GMACs, "
         f"decode {result.decode_ms:.1f} ms, model {result.model_ms:.1f} ms"
     )
 

@@ -37,6 +37,7 @@ def test_reports_what_the_model_did(checkpoint):
     for budget, grid, tokens in ((64, (4, 48), 144), (32, (8, 32), 128)):
         result = classify(video, model, processor, budget, top_k=10)
         assert (result.grid, result.tokens_kept, result.grid_tokens) == (grid, budget, tokens)
+        assert result.head_budget == budget
         assert result.gmacs == forward_macs(CONFIG, budget, tokens) / 1e9
         assert sum(score for _, score in result.labels) == pytest.approx(1, abs=1e-4)
         assert [score for _, score in result.labels] == sorted((s for _, s in result.labels), reverse=True)
@@ -45,6 +46,13 @@ def test_reports_what_the_model_did(checkpoint):
             expected = model(**inputs).logits[0].softmax(-1)
         assert result.labels[0][0] == model.config.id2label[int(expected.argmax())]
         assert result.decode_ms > 0 and result.model_ms > 0
+
+
+def test_the_line_names_the_head_where_the_budget_has_none(checkpoint, tmp_path, capsys):
+    (tmp_path / "clip.mp4").write_bytes(encode_video(12))
+    main([str(tmp_path / "clip.mp4"), "--checkpoint", str(checkpoint), "--token_budgets", "64", "40"])
+    first, second = capsys.readouterr().out.splitlines()[-2:]
+    assert "kept 64 of 144 tokens, 0." in first and "kept 40 of 128 tokens, head for 32, 0." in second
 
 
 def test_command_prints_a_line_for_each_video_and_budget(checkpoint, tmp_path, capsys):

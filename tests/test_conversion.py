@@ -44,7 +44,8 @@ def test_case_equals_the_official_output(model, reference, case):
     pixel_values = (video.float() - 128) / 64
     budget = case.get("kept")
 
-    tokens = model.fluxvit.embeddings.patch_embedding(pixel_values)
+    embedding = model.fluxvit.embeddings.patch_embedding
+    tokens = embedding(embedding.patchify(pixel_values))
     torch.testing.assert_close(tokens[:, 0].flatten(1, 2), tensors[name + "patch_embed_first_frame"], atol=1e-5, rtol=0)
     for head in range(3):
         output = model(pixel_values, token_budget=budget, head_index=head)
@@ -79,7 +80,7 @@ def test_missing_and_unknown_keys_are_named(state_dict):
 
 def test_wrong_shape_is_named(state_dict):
     broken = state_dict | {"head.1.weight": torch.zeros(3, 4)}
-    with pytest.raises(ValueError, match=r"classifiers\.1\.weight.*\(3, 4\)"):
+    with pytest.raises(ValueError, match=r"classifier\.heads\.1\.weight.*\(3, 4\)"):
         convert_official_state_dict(broken, num_attention_heads=4, pooler_num_attention_heads=4)
 
 

@@ -69,11 +69,11 @@ def test_reload_check_can_fail(flux_weights, tmp_path, tiny_processor):
     tiny_processor.save_pretrained(tmp_path)
     check_reload(model, tiny_processor, tmp_path)
     with torch.no_grad():
-        model.classifiers[1].bias += 0.01
+        model.classifier.heads[1].bias += 0.01
     with pytest.raises(RuntimeError, match=r"head 1 \(2048 tokens\) differs by 0.01"):
         check_reload(model, tiny_processor, tmp_path)
     with torch.no_grad():
-        model.classifiers[1].bias -= 0.01
+        model.classifier.heads[1].bias -= 0.01
     changed = type(tiny_processor)(**{**tiny_processor.to_dict(), "token_budget": 7})
     with pytest.raises(RuntimeError, match="the processor differs in token_budget"):
         check_reload(model, changed, tmp_path)
@@ -151,7 +151,7 @@ def test_internvideo2_backbone_computes_what_it_did(internvideo_weights):
     with torch.no_grad():
         ours = model.fluxvit.encoder(tokens)
         torch.testing.assert_close(ours, encoded, atol=1e-4, rtol=1e-4)
-        for pooler, classifier in zip(model.fluxvit.poolers, model.classifiers, strict=True):
+        for pooler, classifier in zip(model.fluxvit.poolers, model.classifier.heads, strict=True):
             logits = classifier(model.classifier_norm(pooler(ours)))
             torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
         cls, positions = model.fluxvit.embeddings.position_embedding(4, 16, 16)
@@ -210,14 +210,15 @@ def test_umt_and_videomae_as_a_start(tmp_path, prefix):
 
     config, layer = model.config, model.fluxvit.encoder.layers[1]
     assert (config.patch_size, config.position_frames, config.position_size, config.hidden_act) == (16, 8, 224, "gelu")
-    assert torch.equal(layer.attention.qkv.weight, source["blocks.1.attn.qkv.weight"])
+    fused = torch.cat([part.weight for part in (layer.attention.query, layer.attention.key, layer.attention.value)])
+    assert torch.equal(fused, source["blocks.1.attn.qkv.weight"])
     assert torch.equal(layer.mlp_scale.weight, torch.ones(32))
     assert torch.equal(layer.attention.local_position.weight, torch.zeros(32))
     still = torch.rand(1, 3, 1, 32, 32).expand(-1, -1, 2, -1, -1)
     embedding = model.fluxvit.embeddings.patch_embedding
     embedding.norm_before = embedding.norm_after = torch.nn.Identity()
     with torch.no_grad():
-        ours = embedding(still[:, :, :1].transpose(1, 2)).flatten(2, 3)
+        ours = embedding(embedding.patchify(still[:, :, :1].transpose(1, 2))).flatten(2, 3)
     torch.testing.assert_close(ours, official.patches(source, still), atol=1e-5, rtol=1e-4)
 
 
@@ -312,7 +313,7 @@ def test_vision_encoders_of_multimodal_files(internvideo_weights):
         pooler_num_attention_heads=4,
     )
     assert set(report.unused) == {"text_encoder.cls.bias", "temp"}
-    assert model.classifiers[1].weight.equal(internvideo_weights["head.weight"])
+    assert model.classifier.heads[1].weight.equal(internvideo_weights["head.weight"])
     with pytest.raises(ValueError, match="two tensors of the file are norm.weight: encoder.norm.weight, norm.weight"):
         twice = {"encoder.norm.weight": torch.ones(1), "norm.weight": torch.ones(1)}
         initialize_from_state_dict(internvideo_weights | twice)
@@ -327,7 +328,7 @@ def test_classifiers_of_cat_models_stay_behind(internvideo_weights, features):
         internvideo_weights | cat, num_attention_heads=2, pooler_num_attention_heads=4
     )
     assert set(report.unused) == {"head.weight", "head.bias", "down_norm.running_mean"}
-    for classifier in model.classifiers:
+    for classifier in model.classifier.heads:
         assert not classifier.bias.any() and not (classifier.weight == 1).any()
 
 

@@ -229,7 +229,7 @@ def test_going_on_with_other_options_is_refused(loaded, tmp_path):
     with pytest.raises(ValueError, match=r"other options \(views.num_crops: 1 there, 3 now\)"):
         evaluate(dataset, model, processor, [40], num_crops=3, records_dir=tmp_path)
     with torch.no_grad():
-        model.classifiers[0].bias[0] += 1
+        model.classifier.heads[0].bias[0] += 1
     with pytest.raises(ValueError, match=r"other options \(model: "):
         evaluate(dataset, model, processor, [40], records_dir=tmp_path)
 

@@ -96,14 +96,14 @@ def test_training_learns(tmp_path):
 def test_a_loss_that_is_not_finite_stops_with_step_grid_and_videos(tmp_path):
     trainer = tiny_training.trainer(tmp_path)
     with torch.no_grad():
-        trainer.model.classifiers[1].bias.fill_(math.inf)
+        trainer.model.classifier.heads[1].bias.fill_(math.inf)
     with pytest.raises(FloatingPointError, match=r"step 0.*loss_12.*grid \d frames x (28|42) pixels.*clip \d"):
         trainer.train()
 
 
-def test_budgets_that_share_a_head_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="head of its own"):
-        tiny_training.trainer(tmp_path, token_budgets=[16, 15])
+def test_budgets_that_come_twice_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"token_budgets must be different and descending, got \[16, 16\]"):
+        tiny_training.trainer(tmp_path, token_budgets=[16, 16])
 
 
 def test_heads_that_no_grid_reaches_are_refused(tmp_path):
@@ -319,7 +319,7 @@ def test_evaluation_leaves_unreadable_videos_out_and_says_so(tmp_path, damaged, 
         tmp_path / "run", evaluation=damaged, changes={"id2label": {0: "x", 1: "y", 2: "z"}}
     )
     with torch.no_grad():
-        for classifier in trainer.model.classifiers:
+        for classifier in trainer.model.classifier.heads:
             classifier.weight.zero_()
             classifier.bias.copy_(torch.tensor([1.0, 0.0, 0.0]))
     figures = trainer.evaluate()
@@ -477,7 +477,7 @@ def test_learning_rates_and_decay_of_every_parameter():
     assert found[layers + "0.mlp.up.weight"] == (0.25, 0.1)
     assert found[layers + "1.mlp.up.weight"] == (0.5, 0.1)
     assert found[layers + "1.attention.local_position.weight"] == (0.5, 0.0)
-    assert found["fluxvit.poolers.2.query.weight"] == found["classifiers.0.weight"] == (1.0, 0.1)
+    assert found["fluxvit.poolers.2.query.weight"] == found["classifier.heads.0.weight"] == (1.0, 0.1)
     for name, (_, decay) in found.items():
         if "norm" in name or "bias" in name or "scale" in name:
             assert decay == 0.0, name

@@ -49,7 +49,7 @@ def test_plain_model_has_no_flux_modules_left(config, tmp_path):
     video = torch.randn(2, 4, 3, 32, 32)
     embedding = model.fluxvit.embeddings.patch_embedding
     patches = embedding.patchify(video)
-    torch.testing.assert_close(embedding(video), patches @ embedding.projection.weight.T + embedding.projection.bias)
+    torch.testing.assert_close(embedding(patches), patches @ embedding.projection.weight.T + embedding.projection.bias)
 
     before = model.fluxvit.embeddings.position_embedding.weight.clone()
     model(video, labels=torch.tensor([0, 1])).loss.backward()
@@ -79,9 +79,9 @@ def test_plain_model_from_a_checkpoint_takes_what_it_has_a_place_for(config, tmp
     plain = build_model("plain", FluxViTConfig.from_pretrained(tmp_path), str(tmp_path)).eval()
     video = torch.randn(2, 4, 3, 32, 32)
     with torch.no_grad():
-        cut = patches.patchify(video) * patches.norm_before.weight
-        expected = patches.projection(cut) * patches.norm_after.weight
-        torch.testing.assert_close(plain.fluxvit.embeddings.patch_embedding(video), expected)
+        cut = patches.patchify(video)
+        expected = patches.projection(cut * patches.norm_before.weight) * patches.norm_after.weight
+        torch.testing.assert_close(plain.fluxvit.embeddings.patch_embedding(cut), expected)
         for mine, its in zip(plain.fluxvit.embeddings.position_embedding(2, 3, 3), positions(2, 3, 3), strict=True):
             torch.testing.assert_close(mine, its)
     flux = build_model("flux_multi", FluxViTConfig.from_pretrained(tmp_path), str(tmp_path))

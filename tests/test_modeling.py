@@ -186,7 +186,8 @@ def test_selecting_in_training_gives_the_gradients_of_masking_after_the_embeddin
     model.zero_grad()
     embeddings = model.embeddings
     keep = model(clip, token_budget=20).keep_mask
-    tokens = embeddings.patch_embedding(clip).flatten(1, 3) + embeddings.position_embedding(8, 3, 3)[1]
+    patches = embeddings.patch_embedding.patchify(clip)
+    tokens = embeddings.patch_embedding(patches).flatten(1, 3) + embeddings.position_embedding(8, 3, 3)[1]
     cls = (embeddings.cls_token + embeddings.position_embedding.cls).expand(2, -1, -1)
     kept = torch.stack([row[mask] for row, mask in zip(tokens, keep, strict=True)])
     model.poolers[2](model.encoder(torch.cat([cls, kept], 1))).sum().backward()
@@ -219,7 +220,7 @@ def test_another_number_of_labels_needs_and_gets_new_classifiers(model, tmp_path
     with pytest.raises(RuntimeError, match="ignore_mismatched_sizes"):
         FluxViTForVideoClassification.from_pretrained(tmp_path, num_labels=9)
     other = FluxViTForVideoClassification.from_pretrained(tmp_path, num_labels=9, ignore_mismatched_sizes=True)
-    assert [head.out_features for head in other.classifiers] == [9, 9, 9]
+    assert [head.out_features for head in other.classifier.heads] == [9, 9, 9]
     assert torch.equal(other.fluxvit.embeddings.cls_token, model.fluxvit.embeddings.cls_token)
 
 
@@ -242,10 +243,11 @@ def test_initial_weights():
         expected = 0.02 / (2 * (index + 1)) ** 0.5
         assert layer.attention.output.weight.std().item() == pytest.approx(expected, rel=0.1)
         assert layer.mlp.down.weight.std().item() == pytest.approx(expected, rel=0.1)
-        assert layer.attention.qkv.weight.std().item() == pytest.approx(0.02, rel=0.1)
+        for part in (layer.attention.query, layer.attention.key, layer.attention.value):
+            assert part.weight.std().item() == pytest.approx(0.02, rel=0.1)
         assert (layer.attention_scale.weight == 1e-5).all()
         assert (layer.attention.local_position.weight == 1).all()
-    assert model.classifiers[0].bias.abs().sum() == 0
+    assert model.classifier.heads[0].bias.abs().sum() == 0
 
 
 @pytest.mark.slow
@@ -271,7 +273,7 @@ def test_every_norm_is_fused_under_autocast(gradients, recwarn):
         if isinstance(module, torch.nn.RMSNorm):
             module.register_forward_hook(lambda module, args, output: norms.append((args[0].dtype, output.dtype)))
     with torch.set_grad_enabled(gradients), torch.autocast("cpu", torch.bfloat16):
-        embedded = model.embeddings.patch_embedding(clip)
+        embedded = model.embeddings.patch_embedding(model.embeddings.patch_embedding.patchify(clip))
         model(clip, token_budget=20)
     assert embedded.dtype == torch.float32
     assert norms and all(taken == given for taken, given in norms)

@@ -13,9 +13,10 @@ import torch
 from safetensors import safe_open
 
 from flux_hf.conversion import convert_official_state_dict
-from flux_hf.conversion.names import our_name, our_shape
+from flux_hf.conversion.names import our_tensors
 from flux_hf.training import FluxTrainer
 from tests import tiny_training
+from tests.older_names import with_older_names
 
 ROOT = Path(__file__).resolve().parents[1]
 NAME = "official_training_step.safetensors"
@@ -35,7 +36,7 @@ def fingerprint(gradient: torch.Tensor) -> list[float]:
 
 def by_our_names(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Tensors of the official model, or their gradients, as ours."""
-    named = {name: our_shape(name, tensor) for key, tensor in tensors.items() if (name := our_name(key))}
+    named = {name: ours for key, tensor in tensors.items() for name, ours in our_tensors(key, tensor).items()}
     position = "fluxvit.embeddings.position_embedding"
     return named | {f"{position}.cls": tensors["pos_embed"][:, :1], f"{position}.table": tensors["pos_embed"][0, 1:]}
 
@@ -95,6 +96,7 @@ def test_the_official_step(tmp_path):
     recorded, parts, loss, gradients = step(tmp_path, Path(__file__).parent / "fixtures" / NAME, 2)
     check_loss(recorded, parts, loss)
     official = {key.removeprefix("fingerprint."): both for key, both in recorded.items() if "fingerprint" in key}
+    gradients = with_older_names(gradients)
     assert official.keys() == gradients.keys()
     for name, gradient in gradients.items():
         length, product = official[name].tolist()

@@ -165,7 +165,7 @@ def test_the_classifier_takes_the_encoder_and_nothing_else(tmp_path):
         logger.removeHandler(handler)
     assert {name.split(".")[0] for name in report["missing_keys"]} == {
         "classifier_norm",
-        "classifiers",
+        "classifier",
         "alignment_decoders",
     }
     assert not report["unexpected_keys"]

@@ -340,14 +340,14 @@ def test_classes_are_taken_by_name(tmp_path):
     larger.save_pretrained(tmp_path / "larger")
     for wanted in (["c", "a"], ["b", "a", "c"], names):
         model = starting_model(wanted, checkpoint=str(tmp_path / "larger"))
-        for mine, theirs in zip(model.classifiers, larger.classifiers, strict=True):
+        for mine, theirs in zip(model.classifier.heads, larger.classifier.heads, strict=True):
             assert mine.weight.equal(theirs.weight[[names.index(name) for name in wanted]])
         assert model.config.id2label == dict(enumerate(wanted))
     for others in (["x", "y"], ["a", "b", "x"]):
         model = starting_model(others, checkpoint=str(tmp_path / "larger"))
         assert model.num_labels == len(others)
-        rows = larger.classifiers[0].weight.tolist()
-        assert not [row for row in model.classifiers[0].weight.tolist() if row in rows]
+        rows = larger.classifier.heads[0].weight.tolist()
+        assert not [row for row in model.classifier.heads[0].weight.tolist() if row in rows]
         assert model.fluxvit.embeddings.cls_token.equal(larger.fluxvit.embeddings.cls_token)
 
 

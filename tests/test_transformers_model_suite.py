@@ -95,7 +95,7 @@ class TestFluxViTModels(ModelTesterMixin, unittest.TestCase):
     def skipTest(self, reason):
         """Overridden: what the mixin skips for our models, it has to skip for VideoMAE as well."""
         name = self._testMethodName
-        if name not in SKIPPED_FOR_US_ALONE and not skipped(VideoMAESuite, [name]):
+        if not skipped(VideoMAESuite, [name]):
             self.fail(f"skipped for FluxViT and not for VideoMAE: {reason}")
         super().skipTest(reason)
 
@@ -151,12 +151,12 @@ class TestFluxViTModels(ModelTesterMixin, unittest.TestCase):
             )
         self.assertEqual(
             {name for name, *_ in report["mismatched_keys"]},
-            {f"classifiers.{head}.{kind}" for head in (0, 1) for kind in ("weight", "bias")},
+            {f"classifier.heads.{head}.{kind}" for head in (0, 1) for kind in ("weight", "bias")},
         )
         self.assertEqual(resized(**inputs).logits.shape, (self.model_tester.batch_size, 42))
         weights = model.state_dict()
         for name, weight in resized.state_dict().items():
-            if not name.startswith("classifiers."):
+            if not name.startswith("classifier.heads."):
                 self.assertTrue(torch.equal(weight, weights[name]), name)
             self.assertTrue(weight.isfinite().all(), name)
 
@@ -182,7 +182,7 @@ class TestFluxViTModels(ModelTesterMixin, unittest.TestCase):
             labels = torch.zeros(self.model_tester.batch_size, dtype=torch.long)
             model(**inputs, head_index=head, labels=labels).loss.backward()
             without = {name for name, parameter in model.named_parameters() if parameter.grad is None}
-            idle = (f"fluxvit.poolers.{1 - head}.", f"classifiers.{1 - head}.", "alignment_decoders.")
+            idle = (f"fluxvit.poolers.{1 - head}.", f"classifier.heads.{1 - head}.", "alignment_decoders.")
             self.assertEqual(without, {name for name, _ in model.named_parameters() if name.startswith(idle)})
 
 
@@ -223,13 +223,3 @@ def skipped(test_class: type[unittest.TestCase], names: list[str]) -> set[str]:
     result = unittest.TestResult()
     unittest.TestSuite(test_class(name) for name in names).run(result)
     return {getattr(test, "test_case", test)._testMethodName for test, _ in result.skipped}
-
-
-# Transformers renames the weights of old VideoMAE checkpoints while loading; ours have no older names.
-SKIPPED_FOR_US_ALONE = {"test_can_load_from_already_mapped_keys", "test_reverse_loading_mapping"}
-
-
-def test_exceptions_from_the_skips_of_videomae_are_needed():
-    """Of the other skips of `TestFluxViTModels` its `skipTest` sees to it."""
-    assert skipped(TestFluxViTModels, SKIPPED_FOR_US_ALONE) == SKIPPED_FOR_US_ALONE
-    assert not skipped(VideoMAESuite, SKIPPED_FOR_US_ALONE)

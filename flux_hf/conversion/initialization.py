@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from flux_hf.conversion.labels import name_classes
-from flux_hf.conversion.names import our_name, our_shape
+from flux_hf.conversion.names import our_tensors
 from flux_hf.conversion.report import ConversionReport
 from flux_hf.conversion.source_positions import SourcePositions, source_positions
 from flux_hf.modeling.configuration_fluxvit import FluxViTConfig
@@ -158,10 +158,11 @@ def _targets(key: str, tensor: torch.Tensor, config: FluxViTConfig) -> tuple[dic
     """Our names of one source tensor -> values (several for what all heads share), and those resized -> how."""
     heads = range(len(config.head_token_budgets))
     keys = [re.sub(_ONE_HEAD, rf"\1.{head}.\2", key) for head in heads] if re.match(_ONE_HEAD, key) else [key]
-    names, how = [name for name in map(our_name, keys) if name], None
+    how = None
     if key == "patch_embed.proj.weight":
         tensor, how = _fit_patches(tensor, config.patch_size)
-    return {name: our_shape(name, tensor) for name in names}, {name: how for name in names if how}
+    ours = {name: value for each in keys for name, value in our_tensors(each, tensor).items()}
+    return ours, {name: how for name in ours if how}
 
 
 def _position_tensors(positions: SourcePositions, config: FluxViTConfig, report: ConversionReport) -> dict:

@@ -17,7 +17,6 @@ RENAMES = [
     (r"blocks\.(\d+)\.norm2\.weight", r"fluxvit.encoder.layers.\1.mlp_norm.weight"),
     (r"blocks\.(\d+)\.ls1\.gamma", r"fluxvit.encoder.layers.\1.attention_scale.weight"),
     (r"blocks\.(\d+)\.ls2\.gamma", r"fluxvit.encoder.layers.\1.mlp_scale.weight"),
-    (r"blocks\.(\d+)\.attn\.qkv\.weight", r"fluxvit.encoder.layers.\1.attention.qkv.weight"),
     (r"blocks\.(\d+)\.attn\.proj\.(weight|bias)", r"fluxvit.encoder.layers.\1.attention.output.\2"),
     (r"blocks\.(\d+)\.attn\.q_norm\.weight", r"fluxvit.encoder.layers.\1.attention.query_norm.weight"),
     (r"blocks\.(\d+)\.attn\.k_norm\.weight", r"fluxvit.encoder.layers.\1.attention.key_norm.weight"),
@@ -35,26 +34,32 @@ RENAMES = [
     (r"clip_projector\.(\d+)\.cross_attn\.v(?:\.(weight)|_(bias))", r"fluxvit.poolers.\1.value.\2\3"),
     (r"clip_projector\.(\d+)\.cross_attn\.proj\.(weight|bias)", r"fluxvit.poolers.\1.output.\2"),
     (r"fc_norm\.(weight|bias)", r"classifier_norm.\1"),
-    (r"head\.(\d+)\.(weight|bias)", r"classifiers.\1.\2"),
+    (r"head\.(\d+)\.(weight|bias)", r"classifier.heads.\1.\2"),
     (r"final_clip_decoder_for_projs\.(\d+)\.head\.(weight|bias)", r"alignment_decoders.\1.projection.\2"),
     (r"final_clip_decoder_for_projs\.(\d+)\.norm\.(weight|bias)", r"alignment_decoders.\1.norm.\2"),
 ]
 """(pattern of an official FluxViT name, our name)"""
 
+FUSED = (r"blocks\.(\d+)\.attn\.qkv\.weight", r"fluxvit.encoder.layers.\1.attention.")
+"""Queries, keys and values, one matrix there, three here."""
+
 POSITION_GRIDS = {7776: (24, 18), 12800: (32, 20)}
 """Rows of the released position tables -> (frames, side): FluxViT-S and -B."""
 
 
-def our_name(key: str) -> str | None:
-    """Our name of an official FluxViT tensor; None when there is none (or, for `pos_embed`, more than one)."""
+def our_tensors(key: str, tensor: torch.Tensor) -> dict[str, torch.Tensor]:
+    """What an official FluxViT tensor is here, by name: empty when it has no place (`pos_embed` has no fixed one)."""
+    if match := re.fullmatch(FUSED[0], key):
+        names = (match.expand(FUSED[1]) + f"{part}.weight" for part in ("query", "key", "value"))
+        return dict(zip(names, tensor.chunk(3), strict=True))
     for pattern, replacement in RENAMES:
-        match = re.fullmatch(pattern, key)
-        if match:
-            return match.expand(replacement)
-    return None
+        if match := re.fullmatch(pattern, key):
+            name = match.expand(replacement)
+            return {name: _our_shape(name, tensor)}
+    return {}
 
 
-def our_shape(name: str, tensor: torch.Tensor) -> torch.Tensor:
+def _our_shape(name: str, tensor: torch.Tensor) -> torch.Tensor:
     """Convolution weights lose their kernel axes; a patch is (row, column, channel), as the official norm reads it. A
     kernel that spans several frames is summed over them, which gives the same on a still scene."""
     if tensor.ndim == 5 and name.endswith("projection.weight"):

@@ -3,7 +3,7 @@
 import torch
 
 from flux_hf.conversion.labels import name_classes
-from flux_hf.conversion.names import our_name, our_shape, position_grid
+from flux_hf.conversion.names import our_tensors, position_grid
 from flux_hf.modeling.configuration_fluxvit import FluxViTConfig
 from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification
 
@@ -45,10 +45,10 @@ def convert_official_state_dict(
         if key == "pos_embed":
             converted["fluxvit.embeddings.position_embedding.cls"] = tensor[:, :1]
             converted["fluxvit.embeddings.position_embedding.table"] = tensor[0, 1:]
-        elif (name := our_name(key)) is None:
+        elif not (ours := our_tensors(key, tensor)):
             unknown.append(key)
         else:
-            converted[name] = our_shape(name, tensor)
+            converted |= ours
     expected = model.state_dict()
     missing = sorted(expected.keys() - converted.keys())
     unexpected = sorted(unknown) + sorted(converted.keys() - expected.keys())

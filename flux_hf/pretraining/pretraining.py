@@ -2,7 +2,6 @@
 
 import shlex
 
-import torch
 from transformers import set_seed
 
 from flux_hf.checkpoints import checkpoint_path, reading_weights
@@ -27,7 +26,7 @@ def pretrain(options: PretrainOptions, training_args: FluxPreTrainingArguments) 
     clips there are, how training goes on and which command comes next.
 
     `flux-hf finetune --model` starts from that folder: `FluxViTForVideoClassification` takes the encoder and its
-    pooling heads. A head that no budget trained is saved as a copy of the nearest trained one.
+    pooling heads, one for each budget that was trained.
 
     Raises:
         ValueError: naming the option that makes no sense.
@@ -40,7 +39,6 @@ def pretrain(options: PretrainOptions, training_args: FluxPreTrainingArguments) 
         trainer = _trainer(options, training_args, say)
         show_progress_lines(trainer)
         metrics = trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint).metrics
-        copy_to_idle_heads(trainer.accelerator.unwrap_model(trainer.model), trainer.heads)
         trainer.save_model()
         trainer.save_state()
         if training_args.push_to_hub:
@@ -108,17 +106,6 @@ def student(options: PretrainOptions, config: FluxViTConfig, teacher: Teacher) -
     checkpoint = checkpoint_path(options.model)
     with reading_weights(checkpoint):
         return FluxViTForPreTraining.from_pretrained(checkpoint, config=config, ignore_mismatched_sizes=True)
-
-
-@torch.no_grad()
-def copy_to_idle_heads(model: FluxViTForPreTraining, trained: list[int]) -> None:
-    """Give every pooling head that is not among the `trained` ones the weights of the trained head whose budget is
-    nearest (ties: the larger one)."""
-    budgets = model.config.head_token_budgets
-    for index, pooler in enumerate(model.fluxvit.poolers):
-        if index not in trained:
-            nearest = min(sorted(trained), key=lambda other: abs(budgets[other] - budgets[index]))  # noqa: B023 (at once)
-            pooler.load_state_dict(model.fluxvit.poolers[nearest].state_dict())
 
 
 def _check(options: PretrainOptions, args: FluxPreTrainingArguments, say) -> None:

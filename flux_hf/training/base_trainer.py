@@ -21,7 +21,7 @@ from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
 from flux_hf.training.arguments import recipe_of
 from flux_hf.training.checkpointed_trainer import CheckpointedTrainer
 from flux_hf.training.grids import admissible_grids
-from flux_hf.training.heads import heads_to_train
+from flux_hf.training.heads import check_reached, fit_processor, set_heads
 from flux_hf.training.optimizer import parameter_groups
 from flux_hf.training.sampling import EpochOfSampler, GridBatchSampler
 from flux_hf.training.streaming import StreamedBatches
@@ -32,7 +32,8 @@ logger = logging.get_logger(__name__)
 
 class ClipTrainer(CheckpointedTrainer):
     """What [`FluxTrainer`] and [`FluxPreTrainer`] share. A subclass says which views to make (`view_maker`), how to
-    batch them (`collator`) and what the loss is (`compute_loss`, through `finite`).
+    batch them (`collator`) and what the loss is (`compute_loss`, through `finite`). The model gets a head for each of
+    `token_budgets` and loses the others, see `set_heads`; the processor loses their grids.
 
     Data sets are what `load_video_dataset` or `cache_clips` returns (a streamed one only for training, with
     `max_steps`); then this class samples grids, decodes and augments. Any other torch data set is used as it is.
@@ -49,11 +50,14 @@ class ClipTrainer(CheckpointedTrainer):
         self.model_accepts_loss_kwargs = False
         if self.args.snap_to_keyframes and isinstance(self.train_dataset, CachedClips):
             raise ValueError("snap_to_keyframes needs video files, a cache of decoded clips has no key frames")
-        config = self.accelerator.unwrap_model(self.model).config
+        model = self.accelerator.unwrap_model(self.model)
+        config = model.config
         if self.processing_class is None:
             self.processing_class = FluxVideoProcessor(patch_size=config.patch_size)
         self.token_budgets = sorted(self.args.token_budgets or config.head_token_budgets, reverse=True)
-        self.heads = heads_to_train(self.accelerator.unwrap_model(self.model).fluxvit, self.token_budgets)
+        before = config.head_token_budgets
+        set_heads(model, self.token_budgets, logger.warning if self.is_world_process_zero() else logger.info)
+        self.processing_class = fit_processor(self.processing_class, before, config.head_token_budgets)
         self._parts, self._seconds, self._timed_steps = defaultdict(list), defaultdict(float), 0
         self._unreadable, self._unreadable_count = set(), 0
         self._restore_random_state = False
@@ -95,7 +99,7 @@ class ClipTrainer(CheckpointedTrainer):
         if not streamed and source is None:
             return super().get_train_dataloader()
         largest = max(grid_tokens(grid, self.model.config.patch_size) for grid in self.grids())
-        heads_to_train(self.accelerator.unwrap_model(self.model).fluxvit, self.token_budgets, largest)
+        check_reached(self.accelerator.unwrap_model(self.model).fluxvit, self.token_budgets, largest)
         names = self.train_dataset.features["label"].names if streamed else source.label_names
         if args.torch_compile:
             # One graph for every grid and budget; dynamic shapes are slower than that.

@@ -11,6 +11,7 @@ from flux_hf.modeling.configuration_fluxvit import FluxViTConfig
 from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification
 from flux_hf.modeling.modeling_fluxvit_pretraining import FluxViTForPreTraining
 from flux_hf.options.recipes import read_model_config
+from flux_hf.training.heads import set_heads
 
 logger = logging.get_logger(__name__)
 
@@ -49,7 +50,7 @@ def starting_model(
         checkpoint: folder, Hub id, or `default` for the one in the package.
         config_file: JSON configuration or the name of one in the package (`fluxvit_nano`), to start from random weights
             when there is no checkpoint.
-        say: is told when the classifiers start at random.
+        say: is told when the classifiers start at random, or the number of heads changes.
 
     Raises:
         ValueError: when neither is given, or no configuration has that name.
@@ -66,15 +67,22 @@ def starting_model(
         return FluxViTForVideoClassification(config)
 
     checkpoint = checkpoint_path(checkpoint)
-    if FluxViTConfig.from_pretrained(checkpoint).architectures == [FluxViTForPreTraining.__name__]:
+    config, settings, budgets = FluxViTConfig.from_pretrained(checkpoint), changes.as_dict(), changes.head_token_budgets
+    if budgets is not None and len(budgets) != len(config.head_token_budgets):
+        del settings["head_token_budgets"]  # no head would find the weights of its own
+    else:
+        budgets = None
+    if config.architectures == [FluxViTForPreTraining.__name__]:
         with reading_weights(checkpoint):
-            encoder = FluxViTForPreTraining.from_pretrained(checkpoint, **changes.as_dict()).fluxvit
-        encoder.config.update(names)
-        model = FluxViTForVideoClassification(encoder.config)
-        model.fluxvit = encoder
+            pretrained = FluxViTForPreTraining.from_pretrained(checkpoint, **settings)
+        set_heads(pretrained, budgets or pretrained.config.head_token_budgets, say)
+        pretrained.config.update(names)
+        model = FluxViTForVideoClassification(pretrained.config)
+        model.fluxvit = pretrained.fluxvit
         return model
     with reading_weights(checkpoint):
-        model = FluxViTForVideoClassification.from_pretrained(checkpoint, **changes.as_dict())
+        model = FluxViTForVideoClassification.from_pretrained(checkpoint, **settings)
+    set_heads(model, budgets or model.config.head_token_budgets, say)
     known = model.config.label2id
     taken = [known.get(name) for name in label_names]
     model.config.update(names)
@@ -93,7 +101,7 @@ def starting_model(
 @torch.no_grad()
 def _new_classifiers(model: FluxViTForVideoClassification, taken: list[int] | None) -> None:
     """Classifiers for the labels of the configuration: with the weights of the classes `taken`, or random ones."""
-    for place, old in enumerate(model.classifiers):
+    for place, old in enumerate(model.classifier.heads):
         new = torch.nn.Linear(old.in_features, model.config.num_labels, dtype=old.weight.dtype)
         if taken is None:
             torch.nn.init.trunc_normal_(new.weight, std=model.config.initializer_range)
@@ -101,4 +109,4 @@ def _new_classifiers(model: FluxViTForVideoClassification, taken: list[int] | No
         else:
             new.weight.copy_(old.weight[taken])
             new.bias.copy_(old.bias[taken])
-        model.classifiers[place] = new.train(old.training)
+        model.classifier.heads[place] = new.train(old.training)

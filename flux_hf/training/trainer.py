@@ -2,6 +2,8 @@
 
 import math
 import random
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from datasets import IterableDataset
@@ -34,7 +36,9 @@ class FluxTrainer(ClipTrainer):
 
     `evaluate` gives `eval_top1_{budget}` and `eval_top5_{budget}` for every budget in one pass over the videos. Pixels
     are those of the processor (`processing_class`), as in `flux_hf.evaluation` with one clip and one crop. The loss in
-    the log is the sum of its parts, which are logged beside it.
+    the log is the sum of its parts, which are logged beside it. A `compute_metrics` of your own gets the predictions at
+    one budget (clips, classes) and is called for each: its metrics get names with the budget, and those of the largest
+    budget their own names, too; videos that could not be read are left out.
 
     Raises:
         FloatingPointError: during training, when the loss is not finite; names step, grid and videos.
@@ -43,8 +47,8 @@ class FluxTrainer(ClipTrainer):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.eval_token_budgets = sorted(self.args.eval_token_budgets or self.token_budgets, reverse=True)
-        if self.compute_metrics is None:
-            self.compute_metrics = self._accuracy
+        of_one_budget = self.compute_metrics
+        self.compute_metrics = self._accuracy if of_one_budget is None else partial(self._at_budgets, of_one_budget)
         if self.args.freeze == "backbone":
             freeze_backbone(self.model)
         self.moving_average = None
@@ -107,6 +111,10 @@ class FluxTrainer(ClipTrainer):
         )
         return self.accelerator.prepare(loader)
 
+    def get_test_dataloader(self, test_dataset) -> DataLoader:
+        """For `predict`: as for `evaluate`."""
+        return self.get_eval_dataloader(test_dataset)
+
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         self._note_unreadable(inputs.get("unreadable", ()))
         pixels, labels = inputs["pixel_values_videos"], inputs["labels"]
@@ -159,6 +167,22 @@ class FluxTrainer(ClipTrainer):
 
     def _accuracy(self, prediction: EvalPrediction) -> dict[str, float]:
         return accuracy_at_budgets(prediction.predictions, prediction.label_ids, self.eval_token_budgets)
+
+    def _at_budgets(self, of_one_budget: Callable, prediction: EvalPrediction, **kwargs) -> dict[str, float]:
+        read = prediction.label_ids != UNREADABLE
+        found = {}
+        for place, budget in enumerate(self.eval_token_budgets):
+            metrics = of_one_budget(
+                EvalPrediction(
+                    prediction.predictions[read, place],
+                    prediction.label_ids[read],
+                    inputs=prediction.inputs,
+                    losses=prediction.losses,
+                ),
+                **kwargs,
+            )
+            found = metrics | found | {f"{name}_{budget}": value for name, value in metrics.items()}
+        return found
 
     def evaluate(self, *args, **kwargs) -> dict[str, float]:
         """As in `Trainer`; with `ema_decay` on the averaged weights."""

@@ -24,7 +24,8 @@ with torch.inference_mode():
 """
 PATCHES = """
 with torch.inference_mode():
-    model.fluxvit.embeddings.patch_embedding(pixels)
+    embedding = model.fluxvit.embeddings.patch_embedding
+    embedding(embedding.patchify(pixels))
 """
 
 
@@ -49,9 +50,9 @@ def runs_on_grids(
     model: FluxViTForVideoClassification, token_budget: int, batch: int, grids: list[Grid]
 ) -> dict[str, Callable[[], object]]:
     """For every grid two runs: "FRAMESxSIDE", a forward, and "FRAMESxSIDE patches", its patch embedding alone."""
-    runs = {}
+    runs, embedding = {}, model.fluxvit.embeddings.patch_embedding
     for frames, side in grids:
         pixels = torch.randn(batch, frames, model.config.num_channels, side, side)
         runs[f"{frames}x{side}"] = lambda pixels=pixels: model(pixels, token_budget=token_budget)
-        runs[f"{frames}x{side} patches"] = lambda pixels=pixels: model.fluxvit.embeddings.patch_embedding(pixels)
+        runs[f"{frames}x{side} patches"] = lambda pixels=pixels: embedding(embedding.patchify(pixels))
     return runs

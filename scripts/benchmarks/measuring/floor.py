@@ -37,7 +37,9 @@ def matmuls_and_attention(
     def run():
         embedding.projection(patches)
         for layer in model.fluxvit.encoder.layers:
-            layer.attention.qkv(tokens)
+            layer.attention.query(tokens)
+            layer.attention.key(tokens)
+            layer.attention.value(tokens)
             F.scaled_dot_product_attention(*heads)
             layer.attention.output(tokens)
             layer.mlp.up(tokens)

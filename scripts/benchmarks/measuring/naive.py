@@ -40,7 +40,7 @@ class NaiveForward:
             )
             tokens = tokens + layer.mlp(_rms_norm(tokens, layer.mlp_norm)) * layer.mlp_scale.weight
         head = model.resolve_head(tokens.shape[1] - 1)
-        return self.model.classifiers[head](self.model.classifier_norm(_pooled(tokens, model.poolers[head])))
+        return self.model.classifier(self.model.classifier_norm(_pooled(tokens, model.poolers[head])), head)
 
     def _patches(self, pixels: torch.Tensor) -> torch.Tensor:
         """Cut into vectors, normalised, put back to pictures, convolved, normalised."""
@@ -67,7 +67,8 @@ class NaiveForward:
 
     def _attention(self, attention, tokens: torch.Tensor) -> torch.Tensor:
         batch, count, width = tokens.shape
-        query, key, value = F.linear(tokens, attention.qkv.weight).chunk(3, -1)
+        projections = torch.cat([part.weight for part in (attention.query, attention.key, attention.value)])
+        query, key, value = F.linear(tokens, projections).chunk(3, -1)
         query, key = _rms_norm(query, attention.query_norm), _rms_norm(key, attention.key_norm)
         heads = [x.reshape(batch, count, -1, attention.head_dim).transpose(1, 2) for x in (query, key, value)]
         weights = (heads[0] * attention.scaling @ heads[1].transpose(-2, -1)).softmax(-1)

@@ -11,7 +11,8 @@ SEED = 0
 def patch_changes(model, pixels: torch.Tensor) -> torch.Tensor:
     """L2 distance of every patch embedding to the same position in the previous frame; the first frame copies the
     second. (batch, frames, rows * columns)"""
-    tokens = model.fluxvit.embeddings.patch_embedding(pixels).float().flatten(2, 3)
+    embedding = model.fluxvit.embeddings.patch_embedding
+    tokens = embedding(embedding.patchify(pixels)).float().flatten(2, 3)
     change = torch.linalg.vector_norm(tokens[:, 1:] - tokens[:, :-1], dim=-1)
     return torch.cat([change[:, :1], change], dim=1)
 
