@@ -260,9 +260,37 @@ def eager_attention_forward(
     return output.transpose(1, 2), weights
 
 
+class FluxViTAlias(nn.Module):
+    """Says `qkv` to one projection of an attention: reading `qkv` gives `attention.<name>`, and setting it sets that.
+    Made when it is asked for, because one that stayed would be a cycle, which keeps a deleted model in memory."""
+
+    def __init__(self, attention: nn.Module, name: str):
+        super().__init__()
+        self._original = (attention, name)  # in a tuple, which torch does not register
+
+    @property
+    def qkv(self) -> nn.Module:
+        return getattr(*self._original)
+
+    def __setattr__(self, name: str, value) -> None:
+        if name == "qkv":
+            setattr(*self._original, value)
+        else:
+            super().__setattr__(name, value)
+
+
 class FluxViTAttention(nn.Module):
     """Self-attention with RMS norm of queries and keys over the full width and, added to its output, the local
-    position embedding: an affine map of the values."""
+    position embedding: an affine map of the values.
+
+    `query_as.qkv`, `key_as.qkv` and `value_as.qkv` are second names of `query`, `key` and `value`, for tools such as
+    peft that look for modules called qkv, as most ViTs have them. In `named_modules()` they are empty modules, so that
+    what goes through all modules meets each projection once, by its own name; a hook on an empty one never fires.
+    """
+
+    query_as = property(lambda self: FluxViTAlias(self, "query"))
+    key_as = property(lambda self: FluxViTAlias(self, "key"))
+    value_as = property(lambda self: FluxViTAlias(self, "value"))
 
     def __init__(self, config: FluxViTConfig):
         super().__init__()
@@ -277,6 +305,8 @@ class FluxViTAttention(nn.Module):
         self.key_norm = FluxViTRMSNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.local_position = ChannelAffine(config.hidden_size)
         self.output = nn.Linear(config.hidden_size, config.hidden_size)
+        for alias in ("query_as", "key_as", "value_as"):
+            self._modules[alias] = nn.ModuleDict({"qkv": nn.Module()})
 
     def forward(
         self, hidden_states: torch.Tensor, **kwargs: Unpack[TransformersKwargs]

@@ -1,5 +1,10 @@
 """LoRA as the guides of peft and transformers write it."""
 
+import copy
+import gc
+import pickle
+import weakref
+
 import pytest
 import torch
 from transformers import Trainer, TrainingArguments
@@ -40,7 +45,7 @@ def logits(model) -> list[torch.Tensor]:
     return [model(pixel_values_videos=PIXELS, token_budget=budget).logits for budget in (16, 12, 8)]
 
 
-@pytest.mark.parametrize("targets", [["query", "value"], ["query", "key", "value", "output"], "all-linear"])
+@pytest.mark.parametrize("targets", [["query", "value"], ["query", "key", "value", "output"], ["qkv"], "all-linear"])
 def test_an_adapter_reaches_every_layer_and_comes_back(folder, tmp_path, targets):
     model = trained(peft.get_peft_model(base(folder), peft.LoraConfig(**GUIDE | {"target_modules": targets})), tmp_path)
     names = [name for name, parameter in model.named_parameters() if "lora_B" in name and parameter.any()]
@@ -58,6 +63,50 @@ def test_an_adapter_reaches_every_layer_and_comes_back(folder, tmp_path, targets
     torch.testing.assert_close(
         logits(FluxViTForVideoClassification.from_pretrained(tmp_path / "merged")), logits(merged)
     )
+
+
+@pytest.mark.parametrize("targets", [["qkv"], ["qkv", "query", "value"], r".*\.attention\..*qkv", "all-linear"])
+@pytest.mark.parametrize("settings", [{}, {"use_dora": True}])
+def test_the_name_qkv_stands_for_query_key_and_value(folder, targets, settings):
+    """Merging and its way back change the very weights that the forward pass uses."""
+    model = peft.get_peft_model(base(folder).eval(), peft.LoraConfig(r=4, target_modules=targets, **settings))
+    before = logits(model)
+    adapters = [name for name, parameter in model.named_parameters() if parameter.requires_grad and ".lora_A" in name]
+    layers = model.config.num_hidden_layers
+    for part in ("query", "key", "value"):
+        assert sum(f".attention.{part}.lora_A" in name for name in adapters) == layers
+    if targets != "all-linear":
+        assert len(adapters) == 3 * layers + ("query" in targets) * 2 * len(model.config.head_token_budgets)
+    assert not [name for name, _ in model.named_parameters() if "qkv" in name]
+
+    for name, parameter in model.named_parameters():
+        if "lora_" in name:
+            torch.nn.init.normal_(parameter, std=0.1) if "magnitude" not in name else parameter.data.mul_(1.1)
+    expected = logits(model)
+    assert not torch.allclose(expected[0], before[0], atol=1e-3)
+    torch.testing.assert_close(logits(pickle.loads(pickle.dumps(model.base_model.model))), expected)
+    with model.disable_adapter():
+        torch.testing.assert_close(logits(model), before)
+    for safe_merge in (True, False):
+        model.merge_adapter(safe_merge=safe_merge)
+        torch.testing.assert_close(logits(model), expected, rtol=1e-4, atol=1e-5)
+        model.unmerge_adapter()
+        torch.testing.assert_close(logits(model), expected, rtol=1e-4, atol=1e-5)
+        merged = copy.deepcopy(model).merge_and_unload(safe_merge=safe_merge)
+        torch.testing.assert_close(logits(merged), expected, rtol=1e-4, atol=1e-5)
+        assert merged.state_dict().keys() == base(folder).state_dict().keys()
+
+
+def test_a_deleted_model_leaves_no_cycle(folder):
+    """Its weights leave memory at once, not when the garbage collector comes."""
+    model = base(folder)
+    weight = weakref.ref(model.fluxvit.encoder.layers[0].attention.query_as.qkv.weight)
+    gc.disable()
+    try:
+        del model
+        assert weight() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("reentrant", [True, False])
