@@ -219,11 +219,11 @@ def _count(video: VideoFile, timeline: Timeline, wanted: np.ndarray, frames: Fra
     """Reads by counting from the beginning: to the end where the number of frames is that of the packets, which shows
     whether it is right; else up to the last of `wanted`."""
     video.restart()
-    remaining, spoilt, number, errors = set(wanted.tolist()), False, -1, 0
+    remaining, spoilt, number = set(wanted.tolist()), False, -1
     for frame in video.frames():
-        if number < 0:  # errors before the first frame are those of a stream that begins between key frames
-            errors = video.errors
-        elif video.errors > errors:  # nobody knows the numbers of the frames that follow
+        if video.errors and not careful:
+            raise Damaged
+        if video.errors:  # nobody knows the numbers of the frames that follow
             break
         number += 1
         spoilt = frame.is_corrupt or (spoilt and not frame.key_frame)
@@ -236,7 +236,9 @@ def _count(video: VideoFile, timeline: Timeline, wanted: np.ndarray, frames: Fra
             remaining.remove(number)
         if timeline.counted and number == wanted[-1]:
             break
-    if not timeline.counted and (video.errors > errors or number + 1 != timeline.total):
+    if video.errors and not careful:
+        raise Damaged
+    if not timeline.counted and (video.errors or number + 1 != timeline.total):
         raise Mistaken
     if remaining:
-        raise Damaged if video.errors > errors or remaining <= timeline.damaged else Mistaken
+        raise Damaged if video.errors or remaining <= timeline.damaged else Mistaken

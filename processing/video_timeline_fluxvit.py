@@ -264,19 +264,17 @@ def _timeline_from_frames(video: VideoFile, cut_off: int, rate: float | None) ->
     `cut_off`, those that a header counts and the file ends before."""
     for threads in (None, 1):  # with several threads the decoder reports errors late
         video.restart(threads)
-        count, readable, errors = 0, None, 0
+        count, readable = 0, None
         for _ in video.frames():
-            if count == 0:
-                errors = video.errors
-            elif readable is None and video.errors > errors:
+            if readable is None and video.errors:
                 readable = count
             count += 1
-        if video.errors == errors:
+        if not video.errors:
             break
     if readable is None:
         readable = count
     else:
-        count += video.errors - errors
+        count += video.errors
     timeline = Timeline(None, [], readable, count + cut_off, rate, jumps=False)
     timeline.counted = True
     return timeline
