@@ -262,15 +262,12 @@ def _rate(video: VideoFile, packets: list[_Packet]) -> float | None:
 def _timeline_from_frames(video: VideoFile, cut_off: int, rate: float | None) -> Timeline:
     """By decoding all frames and counting them, those after the first error have no number that anybody knows; and
     `cut_off`, those that a header counts and the file ends before."""
-    for threads in (None, 1):  # with several threads the decoder reports errors late
-        video.restart(threads)
-        count, readable = 0, None
-        for _ in video.frames():
-            if readable is None and video.errors:
-                readable = count
-            count += 1
-        if not video.errors:
-            break
+    video.restart(threads=1)  # with several the decoder reports errors late
+    count, readable = 0, None
+    for _ in video.frames():
+        if readable is None and video.errors:
+            readable = count
+        count += 1
     if readable is None:
         readable = count
     else:
