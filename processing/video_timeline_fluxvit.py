@@ -137,7 +137,8 @@ def _formats(video: VideoFile) -> list[str]:
 def _timeline_from_index(video: VideoFile) -> Timeline | None:
     """From the sample table of an mp4 or mov, without reading the file; None unless it is complete and evenly spaced.
 
-    The table holds decoding times. At an even pace the presentation times are the same, moved to the stream's start.
+    The table holds decoding times. At an even pace the presentation times are the same, moved to the stream's start,
+    where the first packet has to be.
     """
     stream = video.stream
     if not is_mov(video) or stream.start_time is None or not stream.duration:
@@ -155,6 +156,8 @@ def _timeline_from_index(video: VideoFile) -> Timeline | None:
     keys = [(number, times[number]) for number, entry in enumerate(entries) if entry.is_keyframe]
     pts = stream.start_time + step * np.arange(len(entries))
     reorders = bool(stream.codec_context.has_b_frames)
+    if reorders and next((packet.pts for packet in video.packets()), None) != stream.start_time:
+        return None
     rate = float(1 / (step * stream.time_base))
     timeline = Timeline(pts, keys, len(entries), len(entries), rate, in_decoding_order=reorders)
     timeline.doubtful = reorders
