@@ -36,7 +36,7 @@ class VideoFile:
 
     Attributes:
         threads: of the decoder, 0 lets libav choose.
-        errors: how many packets the decoder has refused since the file was opened.
+        errors: how many packets the decoder has refused since the file was opened, from the first key frame on.
     """
 
     def __init__(self, file, name: str, threads: int | None):
@@ -63,7 +63,7 @@ class VideoFile:
             # A thread marks a picture as damaged too late for others to see; as an error damage cannot be missed.
             options["err_detect"] = "explode"
         self.stream.codec_context.options = options
-        self.fresh, self.errors = True, 0
+        self.fresh, self.errors, self._begun = True, 0, False
 
     def close(self):
         # Ends the work of the decoder's threads. They may be about to log, for which they need the GIL where somebody
@@ -80,10 +80,13 @@ class VideoFile:
 
     def packets(self):
         """Packets of the video stream from the current position on; where the file cannot be read on it ends."""
-        self.fresh = False
+        first, self.fresh = self.fresh and _begins_with_key_frame(self.container, self.stream), False
         while True:
             try:
-                yield from self.container.demux(self.stream)
+                for packet in self.container.demux(self.stream):
+                    if first and packet.size:
+                        packet.is_keyframe, first = True, False
+                    yield packet
             except IndexError:  # a packet of a stream that appeared while reading (PyAV 18.1)
                 continue
             except av.error.FFmpegError:
@@ -99,6 +102,7 @@ class VideoFile:
         """
         for packet in self.packets() if packets is None else packets:
             last = before is not None and before(packet)
+            self._begun = self._begun or packet.is_keyframe
             yield from self._decoded(packet)
             if last and packet.size:
                 yield from self._decoded(None)
@@ -113,7 +117,7 @@ class VideoFile:
             except av.error.EOFError:  # it has ended before
                 return []
             except av.error.FFmpegError:
-                self.errors += 1
+                self.errors += self._begun
         return []
 
     def seek(self, stamp: int) -> bool:
@@ -168,6 +172,14 @@ def _video_stream(container, name: str):
     if not readable:
         raise VideoDecodeError(name, "there is no decoder for its video codec")
     return max(readable, key=lambda s: s.codec_context.width * s.codec_context.height + DEFAULT_PIXELS * _is_default(s))
+
+
+def _begins_with_key_frame(container, stream) -> bool:
+    """Whether the container's table says so; libav believes the packet, which may be damaged."""
+    if not {"mov", "avi"}.intersection(container.format.name.split(",")):
+        return False
+    first = next(iter(stream.index_entries), None)
+    return first is not None and first.is_keyframe
 
 
 def _is_default(stream) -> bool:

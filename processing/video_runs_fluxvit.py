@@ -53,7 +53,7 @@ def decode_frames(video: VideoFile, timeline: Timeline, wanted: np.ndarray, fram
         Truncated: the last frame is not all there, in a file whose header does not count frames.
     """
     if timeline.pts is None:
-        _carefully(video, lambda careful: _count(video, timeline, wanted, frames, careful))
+        _count(video, timeline, wanted, frames)
         return
     for run in _runs(timeline, wanted):
         _carefully(video, lambda careful, run=run: _jump_and_read(video, timeline, run, frames, careful))
@@ -133,7 +133,8 @@ def _read(video: VideoFile, timeline: Timeline, run: np.ndarray, frames: FrameWr
         ahead.append(packet)
     further = FURTHER if timeline.doubtful or not timeline.jumps else 0
     wanted = set(run.tolist())
-    awaited, fed, due, bad, shown, newest = set(wanted), [], set(), set(), [], -1
+    awaited, fed, shown, newest = set(wanted), [], [], -1
+    due, bad, keys, predicted = set(), set(), set(), set()
 
     def before(packet) -> bool:
         nonlocal further, newest
@@ -145,7 +146,9 @@ def _read(video: VideoFile, timeline: Timeline, run: np.ndarray, frames: FrameWr
         else:
             if timeline.sizes is not None and timeline.sizes[number] != packet.size:
                 raise Mistaken
-            fed.append((number, packet.is_keyframe))
+            fed.append(number)
+            if packet.is_keyframe:
+                keys.add(number)
             if number in timeline.suspect:
                 bad.add(number)
             awaited.discard(number)
@@ -168,6 +171,8 @@ def _read(video: VideoFile, timeline: Timeline, run: np.ndarray, frames: FrameWr
                 raise Mistaken
             bad.update({number} - {None})
             continue
+        if frame.pict_type in PREDICTED:
+            predicted.add(number)
         shown.append(number)
         if frame.is_corrupt:
             bad.add(number)
@@ -182,7 +187,7 @@ def _read(video: VideoFile, timeline: Timeline, run: np.ndarray, frames: FrameWr
             raise Damaged
         if lost | bad == {timeline.last} and not is_mov(video):
             raise Truncated(timeline.last)
-        timeline.damaged |= _reach(timeline, fed, lost | bad)
+        timeline.damaged |= _reach(timeline, fed, keys - predicted, lost | bad)
     if wanted & timeline.damaged:
         raise Damaged
     timeline.doubtful = False
@@ -190,45 +195,45 @@ def _read(video: VideoFile, timeline: Timeline, run: np.ndarray, frames: FrameWr
 
 
 def _hidden(codec: str, lost: set[int], due: set[int]) -> bool:
-    """Whether packets are not frames, rather than frames lost: of two fields, or of pictures that are never shown."""
-    return codec in HIDING_DECODERS or len(lost) > len(due) / 3
+    """Whether packets are not frames, rather than frames lost: fields, pictures that are never shown, or a beginning
+    that the decoder cannot show."""
+    missing = sorted(lost)
+    beginning = missing == list(range(len(missing)))
+    fields = len(missing) > len(due) / 3 and not lost.intersection(number + 1 for number in lost)
+    return codec in HIDING_DECODERS or beginning or fields
 
 
-def _reach(timeline: Timeline, fed: list[tuple[int, bool]], bad: set[int]) -> set[int]:
+def _reach(timeline: Timeline, fed: list[int], keys: set[int], bad: set[int]) -> set[int]:
     """The frames that are made from bad ones: what is decoded after them, up to the next key frame that is whole.
 
     Args:
-        fed: (number, whether a key frame) in decoding order.
+        fed: numbers in decoding order; `keys` are those of the key frames that are made from no other.
     """
     reached, spoilt, key = set(), False, 0
-    for number, is_key in fed:
+    for number in fed:
         if number in bad:
             spoilt = True
-        elif is_key:
+        elif number in keys:
             spoilt, key = False, number if spoilt else 0
         if spoilt or number < key:
             reached.add(number)
     if spoilt:
-        last = max(number for number, _ in fed)
-        after = timeline.key_after(last)
+        last = max(fed)
+        after = timeline.key_after(last) if timeline.jumps else None
         reached.update(range(last + 1, timeline.total if after is None else after))
     return reached
 
 
-def _count(video: VideoFile, timeline: Timeline, wanted: np.ndarray, frames: FrameWriter, careful: bool):
+def _count(video: VideoFile, timeline: Timeline, wanted: np.ndarray, frames: FrameWriter):
     """Reads by counting from the beginning: to the end where the number of frames is that of the packets, which shows
     whether it is right; else up to the last of `wanted`."""
-    video.restart()
-    remaining, spoilt, number, errors = set(wanted.tolist()), False, -1, 0
+    video.restart(threads=1)
+    remaining, spoilt, number = set(wanted.tolist()), False, -1
     for frame in video.frames():
-        if number < 0:  # errors before the first frame are those of a stream that begins between key frames
-            errors = video.errors
-        elif video.errors > errors:  # nobody knows the numbers of the frames that follow
+        if video.errors:  # nobody knows the numbers of the frames that follow
             break
         number += 1
         spoilt = frame.is_corrupt or (spoilt and not frame.key_frame)
-        if spoilt and not careful:
-            raise Damaged
         if spoilt:
             timeline.damaged.add(number)
         elif number in remaining:
@@ -236,7 +241,7 @@ def _count(video: VideoFile, timeline: Timeline, wanted: np.ndarray, frames: Fra
             remaining.remove(number)
         if timeline.counted and number == wanted[-1]:
             break
-    if not timeline.counted and (video.errors > errors or number + 1 != timeline.total):
+    if not timeline.counted and (video.errors or number + 1 != timeline.total):
         raise Mistaken
     if remaining:
-        raise Damaged if video.errors > errors or remaining <= timeline.damaged else Mistaken
+        raise Damaged if video.errors or remaining <= timeline.damaged else Mistaken

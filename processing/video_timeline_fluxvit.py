@@ -137,7 +137,8 @@ def _formats(video: VideoFile) -> list[str]:
 def _timeline_from_index(video: VideoFile) -> Timeline | None:
     """From the sample table of an mp4 or mov, without reading the file; None unless it is complete and evenly spaced.
 
-    The table holds decoding times. At an even pace the presentation times are the same, moved to the stream's start.
+    The table holds decoding times. At an even pace the presentation times are the same, moved to the stream's start,
+    where the first packet has to be.
     """
     stream = video.stream
     if not is_mov(video) or stream.start_time is None or not stream.duration:
@@ -155,6 +156,8 @@ def _timeline_from_index(video: VideoFile) -> Timeline | None:
     keys = [(number, times[number]) for number, entry in enumerate(entries) if entry.is_keyframe]
     pts = stream.start_time + step * np.arange(len(entries))
     reorders = bool(stream.codec_context.has_b_frames)
+    if reorders and next((packet.pts for packet in video.packets()), None) != stream.start_time:
+        return None
     rate = float(1 / (step * stream.time_base))
     timeline = Timeline(pts, keys, len(entries), len(entries), rate, in_decoding_order=reorders)
     timeline.doubtful = reorders
@@ -262,21 +265,16 @@ def _rate(video: VideoFile, packets: list[_Packet]) -> float | None:
 def _timeline_from_frames(video: VideoFile, cut_off: int, rate: float | None) -> Timeline:
     """By decoding all frames and counting them, those after the first error have no number that anybody knows; and
     `cut_off`, those that a header counts and the file ends before."""
-    for threads in (None, 1):  # with several threads the decoder reports errors late
-        video.restart(threads)
-        count, readable, errors = 0, None, 0
-        for _ in video.frames():
-            if count == 0:
-                errors = video.errors
-            elif readable is None and video.errors > errors:
-                readable = count
-            count += 1
-        if video.errors == errors:
-            break
+    video.restart(threads=1)  # with several the decoder reports errors late
+    count, readable = 0, None
+    for _ in video.frames():
+        if readable is None and video.errors:
+            readable = count
+        count += 1
     if readable is None:
         readable = count
     else:
-        count += video.errors - errors
+        count += video.errors
     timeline = Timeline(None, [], readable, count + cut_off, rate, jumps=False)
     timeline.counted = True
     return timeline

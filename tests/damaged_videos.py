@@ -114,7 +114,7 @@ def read_damaged(kinds: list[str], seeds: list[int], av_logging: bool, report: P
     counts, faults = Counter(), []
     for kind in kinds:
         whole = encode_video(FRAMES, **KINDS[kind])
-        original = [picture for picture, _ in _plain_decode(whole)]
+        original = [picture for picture, _, _ in _plain_decode(whole)]
         assert [_number(picture) for picture in original] == list(range(FRAMES)), kind
         for damage in DAMAGE:
             for seed in seeds:
@@ -140,10 +140,12 @@ class _Reader:
         self.data, self.original = data, original
         self.counts, self.found = Counter(read=0, refused=0, undetectable=0), []
         self.shown: dict[int, set[int]] = {}
+        seen = {group for _, tainted, group in _plain_decode(data, "NONREF") if tainted}
         self.plain = [
-            (picture.tobytes(), self.number_if_right(picture), tainted) for picture, tainted in _plain_decode(data)
+            (picture.tobytes(), self.number_if_right(picture), tainted, group in seen)
+            for picture, tainted, group in _plain_decode(data)
         ]
-        self.all_right = [number for _, number, tainted in self.plain if not tainted] == list(range(len(original)))
+        self.all_right = [number for _, number, tainted, _ in self.plain if not tainted] == list(range(len(original)))
 
     def number_if_right(self, picture: np.ndarray) -> int | None:
         number = _number(picture)
@@ -192,10 +194,12 @@ class _Reader:
             if self.all_right and number != index:
                 self.found.append(f"{what}: frame {index} shows {number}, a plain decode is right")
             return
-        same = [tainted for content, _, tainted in self.plain if content == picture.tobytes()]
+        if picture.shape != self.original[0].shape:  # the header says that it is turned
+            return
+        same = [tainted and seen for content, _, tainted, seen in self.plain if content == picture.tobytes()]
         if same and all(same):
             self.found.append(f"{what}: frame {index} is damaged, and a plain decode knows it")
-        elif not same and self.plain[index : index + 1] and self.plain[index][1:] == (index, False):
+        elif not same and self.plain[index : index + 1] and self.plain[index][1:3] == (index, False):
             self.found.append(f"{what}: frame {index} is damaged, in a plain decode it is right")
         else:
             self.counts["undetectable"] += 1
@@ -204,22 +208,26 @@ class _Reader:
         for index, numbers in self.shown.items():
             if len(numbers) > 1:
                 self.found.append(f"frame {index} shows {sorted(numbers)}, depending on how it is read")
-        order = [min(self.shown[index]) for index in sorted(self.shown)]
-        plain = [number for _, number, tainted in self.plain if number is not None and not tainted]
+        unseen = {index for index, (_, _, tainted, seen) in enumerate(self.plain) if tainted and not seen}
+        order = [min(self.shown[index]) for index in sorted(self.shown) if index not in unseen]
+        plain = [number for _, number, tainted, _ in self.plain if number is not None and not tainted]
         # Lost data may repeat a picture exactly, and no decoder sees that.
         if order != sorted(set(order)) and plain == sorted(set(plain)):
             self.found.append(f"frames {sorted(self.shown)} show {order}")
         return self.found
 
 
-def _plain_decode(data: bytes) -> list[tuple[np.ndarray, bool]]:
-    """All pictures in the order they come, with one thread; whether an error came between the last key frame and it."""
-    pictures, tainted = [], False
+def _plain_decode(data: bytes, skip: str = "DEFAULT") -> list[tuple[np.ndarray, bool, int]]:
+    """All pictures in the order they come, with one thread; whether an error came between the last key frame and it;
+    and the number of key frames up to it. `skip` "NONREF" leaves out what no other picture is made from, and the errors
+    in it: a reader that does so too cannot know them."""
+    pictures, tainted, group = [], False, 0
     try:
         with av.open(io.BytesIO(data), metadata_errors="ignore") as container:
             streams = [stream for stream in container.streams.video if stream.codec_context is not None]
             for stream in streams[:1]:
                 stream.thread_type, stream.codec_context.thread_count = "SLICE", 1
+                stream.codec_context.skip_frame = skip
                 for packet in container.demux(stream):
                     tainted |= packet.is_corrupt
                     try:
@@ -229,7 +237,8 @@ def _plain_decode(data: bytes) -> list[tuple[np.ndarray, bool]]:
                         continue
                     for frame in frames:
                         tainted = frame.is_corrupt or (tainted and not frame.key_frame)
-                        pictures.append((frame.to_ndarray(format="rgb24"), tainted))
+                        group += frame.key_frame
+                        pictures.append((frame.to_ndarray(format="rgb24"), tainted, group))
     except (av.error.FFmpegError, IndexError):  # IndexError: of PyAV, where a stream appears while reading
         pass
     return pictures

@@ -133,7 +133,7 @@ def half(folder: Path):
     [
         (half, "model.safetensors is damaged"),
         (a_pickle_with_code, "accepted is model.safetensors"),
-        (numbers_that_are_none, "classifiers.0.bias holds numbers that are not finite"),
+        (numbers_that_are_none, "0.bias holds numbers that are not finite"),
         (lambda folder: (folder / "config.json").write_text("[1]"), "config.json holds no JSON object"),
         (lambda folder: (folder / "config.json").write_text("[" * 100_000), "config.json is damaged"),
         (lambda folder: (folder / "config.json").write_text(json.dumps(SIZES | {"patch_size": 0})), "patch_size"),

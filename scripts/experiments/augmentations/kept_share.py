@@ -77,9 +77,10 @@ def kept_shares(
     before, shares = embedding.patchify(plain(frames, size)[None])[0].flatten(0, 2), []
     for view in islice(views(frames, size), draws):
         with torch.no_grad():
-            tokens = embedding.patchify(view[None]) if by_pixels else embedding(view[None])
+            patches = embedding.patchify(view[None])
+            tokens = patches if by_pixels else embedding(patches)
             kept = select_tokens(token_importance(tokens), budget)[0]
-        changed = (embedding.patchify(view[None])[0].flatten(0, 2) - before).abs().amax(1) > CHANGED
+        changed = (patches[0].flatten(0, 2) - before).abs().amax(1) > CHANGED
         if changed.any():
             shares.append((changed[kept].float().mean().item(), changed.float().mean().item()))
     of_kept, of_all = np.mean(shares, axis=0).tolist()
