@@ -19,6 +19,12 @@ they are reported as what they are."""
 MOST_PIXELS = 2**27
 """Larger pictures are refused: a damaged header may announce any size."""
 
+CONCEALING_DECODERS = ("h264", "hevc", "mpeg4")
+"""Decoders that cover up damage and decode several frames at once."""
+
+RACING_DECODERS = ("theora", "vp3", "vp4")
+"""Decoders whose threads, after a jump, may make frames from the key frame of before (libavcodec 62)."""
+
 MOST_HELD = 64
 """Frames that a decoder may hold back: as often is it asked for the next one when the end of a file is damaged."""
 
@@ -57,9 +63,11 @@ class VideoFile:
             self.container.close()
             raise
         self.stream.thread_type = "AUTO"
+        if self.stream.codec_context.name in RACING_DECODERS:
+            self.threads = 1
         self.stream.codec_context.thread_count = self.threads
         options = {"max_pixels": str(MOST_PIXELS)}
-        if self.threads != 1:
+        if self.threads != 1 and self.stream.codec_context.name in CONCEALING_DECODERS:
             # A thread marks a picture as damaged too late for others to see; as an error damage cannot be missed.
             options["err_detect"] = "explode"
         self.stream.codec_context.options = options
