@@ -283,7 +283,11 @@ def test_an_internvideo2_table_without_its_cls_row_is_refused(internvideo_weight
 
 
 def test_a_head_that_the_model_does_not_have_is_not_used(internvideo_weights):
-    _, report = initialize_from_state_dict(internvideo_weights | {"clip_projector.7.norm1_q.weight": torch.ones(64)})
+    _, report = initialize_from_state_dict(
+        internvideo_weights | {"clip_projector.7.norm1_q.weight": torch.ones(4)},
+        num_attention_heads=2,
+        pooler_num_attention_heads=4,
+    )
     assert report.unused == {"clip_projector.7.norm1_q.weight": "no such part in a FluxViT"}
 
 
