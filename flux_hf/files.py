@@ -42,7 +42,8 @@ def whole_folder(folder: str | Path, last: str = "config.json") -> Iterator[Path
     """
     folder = Path(folder)
     partial = _partial(folder if folder.is_dir() else folder.parent, folder.absolute().name)
-    partial.mkdir(exist_ok=True)
+    shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed and had the number of this one
+    partial.mkdir()
     try:
         with naming_full_disk(folder):
             yield partial
@@ -223,10 +224,11 @@ def _changes(found: dict, settings: dict, prefix: str = "") -> list[str]:
         if isinstance(before, dict) and isinstance(now, dict):
             changes += _changes(before, now, f"{prefix}{name}.")
         else:
-            changes.append(f"{prefix}{name}: {_short(before)} there, {_short(now)} now")
+            changes.append(f"{prefix}{name}: {short_json(before)} there, {short_json(now)} now")
     return changes
 
 
-def _short(value) -> str:
+def short_json(value, longest: int = 60) -> str:
+    """`value` as JSON for a message, dots in place of what is longer than `longest` characters."""
     text = json.dumps(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return text if len(text) <= longest else f"{text[: longest - 3]}..."

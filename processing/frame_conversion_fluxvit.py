@@ -26,6 +26,11 @@ class FrameWriter:
         self.array = self.height = self.width = None
 
     def write(self, number: int, frame):
+        """Puts a decoded frame, an `av.VideoFrame`, into every place of its number.
+
+        Raises:
+            VideoDecodeError: the frames do not fit into memory.
+        """
         if self.array is None:
             self._turn = _display_turn(frame)
             self.height, self.width = (frame.width, frame.height) if self._turn[0] else (frame.height, frame.width)

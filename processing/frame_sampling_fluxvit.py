@@ -193,13 +193,15 @@ def cut(metadata, source, start: float | None = None, end: float | None = None) 
         negative number.
 
     Raises:
-        VideoDecodeError: no frame is between the times, or the video has no frame rate.
+        VideoDecodeError: no frame is between the times, they are not finite, or the video has no frame rate.
     """
     if start is None and end is None:
         return 0, metadata
     name, total = source_name(source), metadata.total_num_frames
     if not metadata.fps:
         raise VideoDecodeError(name, "it has a start or end time but no frame rate")
+    if not all(math.isfinite(seconds) for seconds in (start, end) if seconds is not None):
+        raise VideoDecodeError(name, f"start and end must be seconds, got {start} and {end}")
     first = math.floor((start or 0.0) * metadata.fps)
     last = total if end is None else min(math.ceil(end * metadata.fps), total)
     if first < 0 or first >= last:

@@ -140,6 +140,14 @@ class VideoFile:
 
 @contextmanager
 def opened_video(source, threads: int | None, limits: DownloadLimits = DEFAULT_LIMITS):
+    """Context manager around the `VideoFile` of a source; what libav raises inside is a VideoDecodeError.
+
+    Args:
+        source, threads, limits: as of `read_video`.
+
+    Raises:
+        VideoDecodeError: the source cannot be read, or is no video.
+    """
     name = source_name(source)
     video = None
     try:

@@ -9,7 +9,6 @@ comes is checked (see `decode_frames`); what does not hold is looked up in the n
 import warnings
 
 import numpy as np
-from transformers.video_utils import VideoMetadata
 
 from .frame_conversion_fluxvit import FrameWriter
 from .frame_sampling_fluxvit import SeekableMetadata
@@ -63,7 +62,7 @@ def read_video(
         raise VideoDecodeError(video.name, "it is damaged: its frames are not where it says")
 
 
-def probe_video(source, limits: DownloadLimits = DEFAULT_LIMITS) -> VideoMetadata:
+def probe_video(source, limits: DownloadLimits = DEFAULT_LIMITS) -> SeekableMetadata:
     """Counts the frames of a video and decodes the first: sources, limits, metadata and errors as of `read_video`."""
     metadata = read_video(source, lambda metadata: [0], limits=limits)[1]
     metadata.frames_indices = None
@@ -120,7 +119,7 @@ def _metadata(video: VideoFile, timeline: Timeline) -> SeekableMetadata:
     )
 
 
-def _frame_numbers(indices, metadata: VideoMetadata, name: str) -> np.ndarray:
+def _frame_numbers(indices, metadata: SeekableMetadata, name: str) -> np.ndarray:
     if callable(indices):
         indices = indices(metadata=metadata)
     total = metadata.total_num_frames

@@ -131,7 +131,11 @@ class Requests:
             self._seconds_left -= time.monotonic() - begun
 
     def body(self, response: HTTPResponse) -> io.BytesIO:
-        """All of it, decompressed."""
+        """All of it, decompressed.
+
+        Raises:
+            DownloadError: it is larger than the limit, breaks off, or its encoding is damaged or not known.
+        """
         expected = response.length
         if expected is not None:
             self.limits.check_size(expected)
@@ -162,12 +166,14 @@ def _redirected(address: Address, start, stop, deadline: float) -> tuple[Address
 def _opener(deadline: float) -> request.OpenerDirector:
     """One that answers with whatever the server says, error or not, and knows proxies, but neither files nor ftp."""
     opener = request.OpenerDirector()
-    for handler in (request.ProxyHandler(), request.UnknownHandler(), _Http(deadline), _Https(deadline)):
+    for handler in (request.ProxyHandler(), request.UnknownHandler(), _Http(deadline)):
         opener.add_handler(handler)
     return opener
 
 
 class _Http(request.HTTPHandler):
+    """Of http and https, with answers that are read until a deadline."""
+
     def __init__(self, deadline: float):
         super().__init__()
         self._deadline = deadline
@@ -175,14 +181,10 @@ class _Http(request.HTTPHandler):
     def http_open(self, asked):
         return self.do_open(partial(_connection, HTTPConnection, self._deadline), asked)
 
-
-class _Https(request.HTTPSHandler):
-    def __init__(self, deadline: float):
-        super().__init__()
-        self._deadline = deadline
-
     def https_open(self, asked):
         return self.do_open(partial(_connection, HTTPSConnection, self._deadline), asked)
+
+    https_request = request.HTTPHandler.http_request
 
 
 def _connection(kind: type[HTTPConnection], deadline: float, host: str, **options) -> HTTPConnection:

@@ -33,7 +33,7 @@ class Mistaken(Exception):
 
 
 class Damaged(Exception):
-    """Frames cannot be decoded: `timeline.damaged` has their numbers, or `timeline.readable` says where they begin."""
+    """Frames cannot be decoded; `timeline.damaged` has their numbers."""
 
 
 class Truncated(Exception):
@@ -56,17 +56,13 @@ def decode_frames(video: VideoFile, timeline: Timeline, wanted: np.ndarray, fram
         _count(video, timeline, wanted, frames)
         return
     for run in _runs(timeline, wanted):
-        _carefully(video, lambda careful, run=run: _jump_and_read(video, timeline, run, frames, careful))
-
-
-def _carefully(video: VideoFile, read):
-    """With several threads the decoder reports an error late, and frames that were done are lost with it: what is
-    damaged shows only when it is read again with one."""
-    try:
-        read(False)
-    except Damaged:
-        video.restart(threads=1)
-        read(True)
+        try:
+            _jump_and_read(video, timeline, run, frames, careful=False)
+        except Damaged:
+            # With several threads the decoder reports an error late, and frames that were done are lost with it: what
+            # is damaged shows only when it is read again with one.
+            video.restart(threads=1)
+            _jump_and_read(video, timeline, run, frames, careful=True)
 
 
 def _runs(timeline: Timeline, wanted: np.ndarray) -> list[np.ndarray]:
@@ -244,4 +240,4 @@ def _count(video: VideoFile, timeline: Timeline, wanted: np.ndarray, frames: Fra
     if not timeline.counted and (video.errors or number + 1 != timeline.total):
         raise Mistaken
     if remaining:
-        raise Damaged if video.errors or remaining <= timeline.damaged else Mistaken
+        raise Damaged if remaining <= timeline.damaged else Mistaken

@@ -146,6 +146,15 @@ def test_a_damaged_list_of_files_is_named(run):
             check_checkpoint(run / "checkpoint-2")
 
 
+def test_a_damaged_index_of_weights_is_named(run):
+    folder = run / "checkpoint-2"
+    (folder / LIST_OF_FILES).unlink()
+    for content in ("[]", "{}", '{"weight_map": 3}'):
+        (folder / "model.safetensors.index.json").write_text(content)
+        with pytest.raises(ValueError, match=r"model\.safetensors\.index\.json is damaged"):
+            check_checkpoint(folder)
+
+
 def test_processes_have_a_state_of_random_numbers_each(run):
     folder = run / "checkpoint-2"
     (folder / LIST_OF_FILES).unlink()

@@ -282,6 +282,15 @@ def test_an_internvideo2_table_without_its_cls_row_is_refused(internvideo_weight
         initialize_from_state_dict(weights, num_attention_heads=2)
 
 
+def test_a_head_that_the_model_does_not_have_is_not_used(internvideo_weights):
+    _, report = initialize_from_state_dict(
+        internvideo_weights | {"clip_projector.7.norm1_q.weight": torch.ones(4)},
+        num_attention_heads=2,
+        pooler_num_attention_heads=4,
+    )
+    assert report.unused == {"clip_projector.7.norm1_q.weight": "no such part in a FluxViT"}
+
+
 @pytest.mark.parametrize(("patch", "side"), [(16, 14), (14, 16)])
 def test_fixed_positions_of_umt_and_videomae_are_computed(patch, side):
     weights = official.backbone_weights(width=32, depth=1, patch=patch, table=None, biases=True)

@@ -78,6 +78,16 @@ def test_in_a_folder_that_is_there_files_are_replaced_the_last_one_last(tmp_path
     assert order[-1] == "config.json" and len(order) == 3
 
 
+def test_what_a_process_of_the_same_number_left_is_not_published(tmp_path):
+    with whole_folder(tmp_path) as partial:
+        pass
+    partial.mkdir()
+    (partial / "half").write_text("half")
+    with whole_folder(tmp_path) as again:
+        (again / "config.json").write_text("1")
+    assert again == partial and contents(tmp_path) == {"config.json": "1"}
+
+
 def killed_while_writing(folder: Path, of_folder: bool) -> None:
     with (whole_folder if of_folder else whole_file)(folder / "result.txt") as partial:
         (partial / "a" if of_folder else partial).write_text("half")

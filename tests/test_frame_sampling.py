@@ -1,5 +1,7 @@
 """Frame numbers of the sampling functions."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -14,6 +16,7 @@ from flux_hf.processing.frame_sampling_fluxvit import (
     segment_middles,
     snap_to_key_frames,
 )
+from flux_hf.processing.video_source_fluxvit import VideoDecodeError
 from flux_hf.processing.views_fluxvit import Views, frames_to_decode
 
 
@@ -149,3 +152,9 @@ def test_bad_arguments():
     for clip, num_clips in ((1, 1), (-1, 2), (0, 0)):
         with pytest.raises(ValueError, match="clip must be from 0 to num_clips - 1"):
             segment_middles(100, 8, clip, num_clips)
+
+
+@pytest.mark.parametrize(("start", "end"), [(math.nan, None), (math.inf, None), (None, math.inf), (0.0, math.nan)])
+def test_times_that_are_not_finite(start, end):
+    with pytest.raises(VideoDecodeError, match="^Cannot decode x: start and end must be seconds"):
+        cut(SeekableMetadata(total_num_frames=60, fps=10.0), "x", start, end)

@@ -104,6 +104,7 @@ def initialize_from_state_dict(
             report.unused[original] = "a classifier of other features than our pooled one"
             continue
         targets, resized = _targets(key, values[key], config)
+        targets = {name: value for name, value in targets.items() if name in expected}
         if not targets:
             report.unused[original] = _REASONS.get(key.rpartition(".")[2], "no such part in a FluxViT")
         for name, value in targets.items():

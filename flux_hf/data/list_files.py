@@ -1,6 +1,5 @@
 """The list files that Kinetics, SSv2 and COIN ship: which video has which label."""
 
-import json
 import re
 from pathlib import Path
 
@@ -8,7 +7,7 @@ from datasets import ClassLabel, Dataset, Features, Value
 
 from flux_hf.data.label_names import check_label_number, read_label_names
 from flux_hf.data.video_column import VIDEO, video_at
-from flux_hf.files import read_json, read_text
+from flux_hf.files import read_json, read_text, short_json
 from flux_hf.processing.video_storage_fluxvit import is_address
 
 VIDEO_SUFFIXES = (".mp4", ".webm", ".mkv", ".avi", ".mov", ".mpeg", ".mpg", ".m4v", ".ts", ".flv", ".wmv", ".3gp")
@@ -107,7 +106,7 @@ def _ssv2(file: Path, names: list[str], root: Path) -> Dataset:
     for number, entry in enumerate(entries, 1):
         if not isinstance(entry, dict) or "id" not in entry or not isinstance(entry.get("template"), str):
             where = entry.get("id", number) if isinstance(entry, dict) else number
-            raise ValueError(f"{file}, entry {where}: expected an id and a template, got {_short(entry)}")
+            raise ValueError(f"{file}, entry {where}: expected an id and a template, got {short_json(entry, 100)}")
         label = entry["template"].replace("[", "").replace("]", "")
         if label not in numbers:
             raise ValueError(f"{file}, entry {entry['id']}: {label!r} is not in the labels file")
@@ -149,17 +148,12 @@ def _coin(file: Path, split: str, root: Path) -> Dataset:
 def _check_coin(entry, where: str) -> None:
     """Raises ValueError naming `where` unless the entry has a class, a subset, a start and an end in seconds."""
     if not isinstance(entry, dict) or not all(isinstance(entry.get(name), str) for name in ("class", "subset")):
-        raise ValueError(f"{where}: expected a class and a subset, got {_short(entry)}")
+        raise ValueError(f"{where}: expected a class and a subset, got {short_json(entry, 100)}")
     for name in ("start", "end"):
         try:
             float(entry[name])
         except (KeyError, TypeError, ValueError):
-            raise ValueError(f"{where}: {name} must be seconds, got {_short(entry.get(name))}") from None
-
-
-def _short(content) -> str:
-    text = json.dumps(content)
-    return text if len(text) <= 100 else f"{text[:97]}..."
+            raise ValueError(f"{where}: {name} must be seconds, got {short_json(entry.get(name), 100)}") from None
 
 
 def _dataset(file: Path | None, paths: list[str], labels: list[int], names: list[str], **times) -> Dataset:

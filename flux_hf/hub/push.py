@@ -89,11 +89,7 @@ def _refusals(api: HfApi, options: PushOptions) -> Iterator[None]:
         raise ValueError(f"cannot reach the Hub at {api.endpoint}: {reason}; run the command again") from error
     except httpx.HTTPError as error:
         raise ValueError(f"cannot reach the Hub at {api.endpoint}: {_said(error)}; run the command again") from error
-    except (
-        RuntimeError,
-        ConnectionError,
-        TimeoutError,
-    ) as error:  # what huggingface_hub and hf_xet make of an upload that failed
+    except (RuntimeError, ConnectionError, TimeoutError) as error:  # of huggingface_hub and hf_xet: an upload failed
         reason = _said(error) if error.__cause__ is None else f"{_said(error)}: {_said(error.__cause__)}"
         raise ValueError(f"the upload to {api.endpoint} failed: {reason}; run the command again") from error
 

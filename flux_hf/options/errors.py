@@ -27,7 +27,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 @contextmanager
 def naming_option(option: str, value: str):
-    """Puts `--option value: ` before the messages of ValueErrors and OSErrors; the error is a ValueError then."""
+    """Puts `--option value: ` before the messages of ValueErrors and OSErrors, which are ValueErrors then, and of what
+    `reading_weights` makes one of."""
     try:
         with reading_weights(value):
             yield

@@ -47,7 +47,6 @@ class ClipTrainer(CheckpointedTrainer):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self.model_accepts_loss_kwargs = False
         if self.args.snap_to_keyframes and isinstance(self.train_dataset, CachedClips):
             raise ValueError("snap_to_keyframes needs video files, a cache of decoded clips has no key frames")
         model = self.accelerator.unwrap_model(self.model)

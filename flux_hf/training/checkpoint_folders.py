@@ -126,7 +126,10 @@ def _check_unlisted(folder: Path) -> None:
             except (SafetensorError, OSError) as error:
                 raise ValueError(f"{path} is damaged: {error}") from error
     for index in folder.glob("*.index.json"):
-        for name in set(read_json(index)["weight_map"].values()):
+        content = read_json(index)
+        if not isinstance(content, dict) or not isinstance(content.get("weight_map"), dict):
+            raise ValueError(f"{index} is damaged: it has no weight_map")
+        for name in set(content["weight_map"].values()):
             if not (folder / name).is_file():
                 raise ValueError(f"{folder / name} is missing, which {index.name} names")
     ranks = len(list(folder.glob("rng_state_*.pth")))

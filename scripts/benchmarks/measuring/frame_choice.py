@@ -13,7 +13,7 @@ from flux_hf.checkpoints import checkpoint_path
 from flux_hf.data import load_video_dataset
 from flux_hf.evaluation.accuracy import model_labels
 from flux_hf.processing.frame_sampling_fluxvit import SeekableMetadata, sample_segments, segment_bounds, segment_middles
-from flux_hf.processing.video_decoding_fluxvit import read_video
+from flux_hf.processing.video_decoding_fluxvit import probe_video, read_video
 
 
 def key_or_first_frames(metadata: SeekableMetadata, num_frames: int) -> np.ndarray:
@@ -48,7 +48,7 @@ def frames_decoded(numbers: Sequence[int], key_frames: Sequence[int]) -> int:
 def cost_of_file(path: str, num_frames: int, repeats: int) -> dict[str, dict]:
     """choice -> `decoded` frames, `shift` (mean distance from the middles, in segments) and `cpu_seconds`, the least of
     `repeats` reads on one thread, the choices taking turns."""
-    told = _metadata(path)
+    told = probe_video(path)
     costs = {}
     for name, choose in CHOICES.items():
         numbers = choose(told, num_frames)
@@ -75,7 +75,7 @@ def on_dataset(folder: str, split: str, checkpoint: str) -> dict:
     label_ids = model_labels(dataset, model) if known else None
     rows, keys = {name: [] for name in CHOICES}, []
     for clip in dataset:
-        told = _metadata(clip["video"])
+        told = probe_video(clip["video"])
         frames, answers = read_video(clip["video"], threads=1)[0] if known else None, {}
         keys.append(len(told.key_frames))
         for name, choose in CHOICES.items():
@@ -103,9 +103,3 @@ def on_dataset(folder: str, split: str, checkpoint: str) -> dict:
             for name, found in rows.items()
         },
     }
-
-
-def _metadata(video) -> SeekableMetadata:
-    told = []
-    read_video(video, lambda metadata: told.append(metadata) or [0], threads=1)
-    return told[-1]

