@@ -2,11 +2,11 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.warm_python import WarmPython
 
 ROOT = Path(__file__).resolve().parent.parent
 BROKEN = "raise RuntimeError('Could not load libtorchcodec')\n"
@@ -21,23 +21,22 @@ from flux_hf.data.checking import check_videos
 from tests.test_video_datasets import LAYOUTS, first_number
 from tests.video_datasets import CLASSES, videofolder
 
-if __name__ == "__main__":
-    folder, report = Path(sys.argv[1]), {}
-    for name, (make, options) in LAYOUTS.items():
-        data = make(folder / name / "set", {"train": 3})
-        if options.get("label_names") == "labels.txt":
-            options = {"label_names": data / "labels.txt"}
-        for streaming in (False, True):
-            rows = load_video_dataset(data, "train", streaming=streaming, **options)
-            report[f"{name} {streaming}"] = sorted((first_number(row) // 100, row["label"]) for row in rows)
-    rows = load_video_dataset(folder / "videofolder" / "set", "train")
-    report["checked"] = len(check_videos(rows, num_workers=1))
-    report["cached"] = cache_clips(rows, folder / "cache", num_frames=2, size=32, num_workers=1).clips.shape
-    try:
-        Dataset.from_dict({"video": ["a.mp4"]}, features=Features({"video": Video(decode=False)}))
-    except RuntimeError as error:
-        report["without us"] = str(error)
-    print(json.dumps(report))
+folder, report = Path(sys.argv[1]), {}
+for name, (make, options) in LAYOUTS.items():
+    data = make(folder / name / "set", {"train": 3})
+    if options.get("label_names") == "labels.txt":
+        options = {"label_names": data / "labels.txt"}
+    for streaming in (False, True):
+        rows = load_video_dataset(data, "train", streaming=streaming, **options)
+        report[f"{name} {streaming}"] = sorted((first_number(row) // 100, row["label"]) for row in rows)
+rows = load_video_dataset(folder / "videofolder" / "set", "train")
+report["checked"] = len(check_videos(rows, num_workers=1))
+report["cached"] = cache_clips(rows, folder / "cache", num_frames=2, size=32, num_workers=1).clips.shape
+try:
+    Dataset.from_dict({"video": ["a.mp4"]}, features=Features({"video": Video(decode=False)}))
+except RuntimeError as error:
+    report["without us"] = str(error)
+print(json.dumps(report))
 """
 
 PREDICT = """
@@ -67,20 +66,18 @@ def run(tmp_path_factory):
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)]), "OMP_NUM_THREADS": "1"}
     # No set comes prepared out of a cache that another process filled.
     environment["HF_DATASETS_CACHE"] = str(folder / "cache")
+    with WarmPython(environment) as python:
 
-    def run(*arguments) -> str:
-        command = [sys.executable, *map(str, arguments)]
-        process = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-        assert process.returncode == 0, process.stderr
-        return process.stdout.splitlines()[-1]
+        def run(code: str, *arguments) -> str:
+            done = python.run(code, *arguments, cwd=folder)
+            assert done.returncode == 0, done.stderr
+            return done.stdout.splitlines()[-1]
 
-    return run
+        yield run
 
 
 def test_every_layout_loads(run, tmp_path):
-    script = tmp_path / "load.py"  # a file: worker processes import it
-    script.write_text(LOAD)
-    report = json.loads(run(script, tmp_path / "data"))
+    report = json.loads(run(LOAD, tmp_path / "data"))
     assert report.pop("without us") == "Could not load libtorchcodec"
     assert (report.pop("checked"), report.pop("cached")) == (0, [3, 2, 32, 32, 3])
     assert len(report) == 16
@@ -90,7 +87,7 @@ def test_every_layout_loads(run, tmp_path):
 def test_commands_stock_pipeline_and_auto_classes(run, tiny_checkpoint, make_video, tmp_path):
     dataset, output = make_video("set/test/label 0/a.mp4").parents[2], tmp_path / "out.json"
     make_video("set/test/label 1/b.mp4")
-    report = json.loads(run("-c", PREDICT, tiny_checkpoint, make_video("clip.mp4"), dataset, output))
+    report = json.loads(run(PREDICT, tiny_checkpoint, make_video("clip.mp4"), dataset, output))
     assert report["available"]
     assert report["best"]["label"] == f"label {report['logits'].index(max(report['logits']))}"
     assert json.loads(output.read_text())["num_videos"] == 2

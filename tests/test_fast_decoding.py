@@ -2,8 +2,6 @@
 
 import io
 import itertools
-import subprocess
-import sys
 from collections import Counter
 
 import av
@@ -256,10 +254,11 @@ def test_views_of_the_pipeline(tiny_checkpoint, fed):
 
 
 LOGGED = """
-import logging, sys
+import faulthandler, logging, sys
 import av
 from flux_hf.processing.frame_sampling_fluxvit import sample_segments
 from flux_hf.processing.video_decoding_fluxvit import read_video
+faulthandler.dump_traceback_later(60, exit=True)
 av.logging.set_level(av.logging.TRACE)
 logging.disable(logging.CRITICAL)
 for _ in range(15):
@@ -267,8 +266,9 @@ for _ in range(15):
 """
 
 
-def test_decoding_ends_where_somebody_has_set_the_log_level(tmp_path):
+def test_decoding_ends_where_somebody_has_set_the_log_level(tmp_path, warm_python):
     """The decoder's threads need the GIL to log, also while the decoder is freed; torchvision before 0.26 sets it."""
     path = tmp_path / "clip.avi"
     path.write_bytes(encode_video(**FILES["avi, h264, B-frames"]))
-    subprocess.run([sys.executable, "-c", LOGGED, path], check=True, timeout=120)
+    done = warm_python.run(LOGGED, path, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]

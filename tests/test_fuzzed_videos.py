@@ -29,10 +29,10 @@ def check(report, files):
     assert report["read"] > 10 * files and report["refused"] < report["read"]
 
 
-@pytest.mark.parametrize("av_logging", ["off", "on"])
-def test_damaged_videos(av_logging, warm_python, tmp_path):
+def test_damaged_videos(warm_python, tmp_path):
+    """That reading ends while PyAV logs, `test_damaged_files_end_while_pyav_logs` says as quickly."""
     kinds = ["mp4, index first", "mpeg-ts", "mpeg-ps, mpeg2"]
-    check(report_of(warm_python, tmp_path, kinds, "0-1", av_logging), len(kinds) * len(DAMAGE))
+    check(report_of(warm_python, tmp_path, kinds, "0-1", "off"), len(kinds) * len(DAMAGE))
 
 
 @pytest.mark.slow

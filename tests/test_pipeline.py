@@ -176,7 +176,7 @@ def compiled(classify, **options):
 
 def test_compiled_graph(classify, kept, expected_scores, make_video):
     """One whole graph, run without generating code, which would need a C++ compiler."""
-    classify = compiled(classify, fullgraph=True, backend="aot_eager")
+    classify = compiled(classify, fullgraph=True, backend="eager")
     clip = make_video("clip.mp4")
     assert as_dict(classify(str(clip))) == pytest.approx(expected_scores(clip), abs=1e-5)
 
