@@ -88,13 +88,6 @@ def test_same_frames_as_a_full_decode(name):
                 assert np.array_equal(frame, pictures[number]), (decoding, count, number)
 
 
-def test_theora_after_a_jump():
-    """With several threads its decoder takes the key frame of before, now and then."""
-    path = Path(__file__).parent / "fixtures/theora.ogv"
-    for number in list(range(11, 50, 4)) * 6:
-        assert read_numbers(read_video(path, [number], threads=3)[0]) == [number]
-
-
 @pytest.mark.parametrize("shifts", [(5000 * 25, 0), (0, 5000 * 25), (75, 0), (0, 0)])
 def test_two_recordings_joined(shifts):
     """The clock starts again in the middle of a transport stream, or leaps."""
