@@ -1,5 +1,6 @@
 """An opened video file: what libav may open, which stream is read, and with how many threads."""
 
+import errno
 from contextlib import contextmanager
 from multiprocessing import parent_process
 
@@ -28,8 +29,23 @@ RACING_DECODERS = ("theora", "vp3", "vp4")
 MOST_HELD = 64
 """Frames that a decoder may hold back: as often is it asked for the next one when the end of a file is damaged."""
 
-PICTURES = ((0, b"\x89PNG"), (0, b"\xff\xd8\xff"), (8, b"WEBP"), (0, b"BM"), (0, b"II*\0"), (0, b"MM\0*"))
+PICTURES = (
+    *(
+        (0, start)
+        for start in (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*", b"\xff\x0a", b"qoif", b"P5", b"P6")
+    ),
+    *((4, name) for name in (b"jP  ", b"JXL ")),
+    (8, b"WEBP"),
+)
 """Where still pictures (and animated WebP) are told from videos: offset and signature."""
+
+PICTURE = "it is a picture; pictures are not supported, videos are"
+
+PICTURE_BRANDS = ("avif", "avis", "heic", "heix", "hevc", "mif1", "msf1")
+"""What files built like an mp4 call themselves when they hold pictures."""
+
+NOT_OF_THE_FILE = (errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ESTALE)
+"""Errors of the system. libav gives others to files that it does not understand."""
 
 DEFAULT_PIXELS = 5_000_000
 """What a stream's mark as default counts in pixels of its picture, as in the ffmpeg program."""
@@ -156,11 +172,11 @@ def opened_video(source, threads: int | None, limits: DownloadLimits = DEFAULT_L
                 video = VideoFile(file, name, threads)
             except (av.error.InvalidDataError, av.error.ArgumentError) as error:
                 if _is_picture(file):
-                    raise VideoDecodeError(name, "it is a picture; pictures are not supported, videos are") from error
+                    raise VideoDecodeError(name, PICTURE) from error
                 raise
             yield video
     except av.error.FFmpegError as error:
-        damaged = isinstance(error, (av.error.InvalidDataError, av.error.ArgumentError, av.error.EOFError))
+        damaged = error.errno not in NOT_OF_THE_FILE
         reason = "it is damaged, truncated or not a video file" if damaged else error.strerror
         raise VideoDecodeError(name, f"{reason} ({type(error).__name__})") from error
     finally:
@@ -180,6 +196,8 @@ def _is_picture(file) -> bool:
 
 def _video_stream(container, name: str):
     """The stream that ffmpeg would take: the largest picture, and the mark as default counts for much; no cover."""
+    if container.metadata.get("major_brand", "").strip() in PICTURE_BRANDS:
+        raise VideoDecodeError(name, PICTURE)
     streams = [s for s in container.streams.video if not s.disposition & COVERS]
     if not streams:
         kinds = sorted({s.type for s in container.streams})

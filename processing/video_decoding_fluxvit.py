@@ -6,9 +6,8 @@ decoding. Wanted frames are then read front to back, jumping to a key frame wher
 comes is checked (see `decode_frames`); what does not hold is looked up in the next way.
 """
 
-import warnings
-
 import numpy as np
+from transformers.utils import logging
 
 from .frame_conversion_fluxvit import FrameWriter
 from .frame_sampling_fluxvit import SeekableMetadata
@@ -17,6 +16,8 @@ from .video_http_fluxvit import DEFAULT_LIMITS, DownloadLimits
 from .video_runs_fluxvit import Damaged, Mistaken, Truncated, decode_frames
 from .video_source_fluxvit import VideoDecodeError
 from .video_timeline_fluxvit import Timeline, key_frames_hold, timelines
+
+logger = logging.get_logger(__name__)
 
 
 def read_video(
@@ -92,10 +93,9 @@ def _read_along(video: VideoFile, timeline: Timeline, indices, short_side: int |
         metadata.frames_indices, metadata.height, metadata.width = numbers.tolist(), frames.height, frames.width
         metadata.replaced_frames = int(np.isin(first_choice, metadata.damaged_frames).sum())
         if metadata.replaced_frames:
-            warnings.warn(
+            logger.warning_once(
                 f"{video.name}: {metadata.replaced_frames} of {len(numbers)} frames are damaged, the nearest intact "
-                "ones are shown instead",
-                stacklevel=2,
+                "ones are shown instead"
             )
         return frames.array, metadata
 

@@ -38,9 +38,8 @@ def main(argv: list[str] | None = None) -> None:
         write_bad_videos(bad, options.output)
     if bad:
         damaged = sum(video.replaced_frames > 0 for video in bad)
-        counts = [f"{len(bad) - damaged} of {len(dataset)} videos cannot be read", f"{damaged} have damaged frames"]
-        counts = [text for text, count in zip(counts, (len(bad) - damaged, damaged), strict=True) if count]
-        print(f"{', '.join(counts)}; listed in {options.output}")
+        counts = f"{len(bad) - damaged} of {len(dataset)} videos cannot be read, {damaged} have damaged frames"
+        print(f"{counts}; listed in {options.output}")
     else:
         print(f"All {len(dataset)} videos of the split {options.split} can be read.")
     sys.exit(1 if bad else 0)

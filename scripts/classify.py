@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> None:
         raise ValueError("--show draws one video: give exactly one path or URL, and no --demo")
     if options.show and not Path(options.show).parent.is_dir():
         raise ValueError(f"--show {options.show}: there is no folder {Path(options.show).parent}")
-    check_at_least(1, options, "token_budgets", "top_k", "download_seconds", "download_bytes")
+    check_at_least(1, options, "token_budgets", "top_k", "download_bytes")
     from transformers import AutoModelForVideoClassification, AutoVideoProcessor
 
     from flux_hf import VideoDecodeError

@@ -9,6 +9,8 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from transformers.testing_utils import CaptureLogger
+from transformers.utils import logging
 
 from flux_hf.processing.frame_sampling_fluxvit import sample_segments
 from flux_hf.processing.video_decoding_fluxvit import VideoDecodeError, probe_video, read_video
@@ -172,8 +174,10 @@ def test_intact_frames_of_a_segment_stand_in_for_damaged_ones(spoilt, clips, exp
     def choose(metadata):
         return frames_to_decode(metadata, 6, Views(num_clips=clips), "exact").ravel()
 
-    with pytest.warns(UserWarning, match="of .* frames are damaged"):
-        frames, metadata = read_video(spoilt, choose)
+    with CaptureLogger(logging.get_logger(read_video.__module__)) as said:
+        frames, metadata = read_video({"path": f"{clips} clips", "bytes": spoilt}, choose)
+        read_video({"path": f"{clips} clips", "bytes": spoilt}, choose)
+    assert said.out.count("frames are damaged") == 1
     assert metadata.frames_indices == read_numbers(frames)
     assert metadata.frames_indices == expected
     assert metadata.damaged_frames == [57, 58, 59] and metadata.replaced_frames == 1

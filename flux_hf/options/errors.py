@@ -33,7 +33,8 @@ def naming_option(option: str, value: str):
         with reading_weights(value):
             yield
     except (ValueError, OSError) as error:
-        raise ValueError(f"--{option} {value}: {error}") from error
+        said = str(error).removeprefix(f"{value}: ")
+        raise ValueError(f"--{option} {value}: {said}") from error
 
 
 @contextmanager
