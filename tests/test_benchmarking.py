@@ -162,6 +162,7 @@ def test_the_floor_does_all_matrix_products():
     assert chosen.shape == (2, 25, 32)
 
 
+@pytest.mark.slow
 def test_model_command(tmp_path):
     from flux_hf.scripts.benchmarks.model import main
 

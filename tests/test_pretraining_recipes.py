@@ -18,11 +18,8 @@ from tests.test_recipes import EXPERIMENTS, OVERRIDES, motion, shrunk_config
 RECIPES = ["pretrain_base", "pretrain_small", str(EXPERIMENTS / "pretrain_nano.yaml")]
 
 
-@pytest.mark.parametrize(
-    "recipe",
-    [name if "nano" in name else pytest.param(name, marks=pytest.mark.slow) for name in RECIPES],
-    ids=lambda recipe: Path(recipe).stem,
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: Path(recipe).stem)
 def test_two_steps(tmp_path, recipe):
     written = read_recipe(recipe)
     if "nano" in recipe:
