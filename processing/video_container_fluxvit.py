@@ -106,11 +106,12 @@ class VideoFile:
         """Packets of the video stream from the current position on; where the file cannot be read on it ends."""
         first, self.fresh = self.fresh and _begins_with_key_frame(self.container, self.stream), False
         while True:
+            packets = self.container.demux(self.stream)
             try:
-                for packet in self.container.demux(self.stream):
-                    if first and packet.size:
-                        packet.is_keyframe, first = True, False
+                if first and (packet := next(packets, None)) is not None:
+                    packet.is_keyframe, first = packet.size > 0, False
                     yield packet
+                yield from packets
             except IndexError:  # a packet of a stream that appeared while reading (PyAV 18.1)
                 continue
             except av.error.FFmpegError:
