@@ -108,6 +108,18 @@ FILES = [
 ]
 
 
+def refused(path: Path, damage: list[bytes]):
+    """Asserts that its checkpoint is refused, naming the file, with each of these contents and without it."""
+    name = re.escape(f"{path.parent.name}/{path.name}")
+    for content in damage:
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=f"{name} is damaged"):
+            check_checkpoint(path.parent)
+    path.unlink()
+    with pytest.raises(ValueError, match=f"{name} is missing"):
+        check_checkpoint(path.parent)
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_that_is_missing_or_damaged_is_named(run, name):
     folder = run / "checkpoint-2"
@@ -115,13 +127,7 @@ def test_a_file_that_is_missing_or_damaged_is_named(run, name):
     check_checkpoint(folder)
     middle = len(content) // 2
     flipped = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
-    for damaged in (b"", content[:middle], content[:-1], content + b"\0", flipped):
-        path.write_bytes(damaged)
-        with pytest.raises(ValueError, match=rf"checkpoint-2/{re.escape(name)} is damaged"):
-            check_checkpoint(folder)
-    path.unlink()
-    with pytest.raises(ValueError, match=rf"checkpoint-2/{re.escape(name)} is missing"):
-        check_checkpoint(folder)
+    refused(path, [b"", content[:middle], content[:-1], content + b"\0", flipped])
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt", "rng_state.pth", "scheduler.pt"])
@@ -130,13 +136,7 @@ def test_of_a_checkpoint_without_a_list_all_that_trainer_needs_is_checked(run, n
     (folder / LIST_OF_FILES).unlink()
     check_checkpoint(folder)
     path, content = folder / name, (folder / name).read_bytes()
-    for damaged in (b"", content[: len(content) // 2], content[:-1]):
-        path.write_bytes(damaged)
-        with pytest.raises(ValueError, match=rf"checkpoint-2/{re.escape(name)} is damaged"):
-            check_checkpoint(folder)
-    path.unlink()
-    with pytest.raises(ValueError, match=rf"checkpoint-2/{re.escape(name)} is missing"):
-        check_checkpoint(folder)
+    refused(path, [b"", content[: len(content) // 2], content[:-1]])
 
 
 def test_a_damaged_list_of_files_is_named(run):
