@@ -52,7 +52,8 @@ def select_tokens(importance: torch.Tensor, token_budget: int) -> torch.Tensor:
     groups = group_count(frames)
     scores = importance.reshape(batch, groups, -1)
     base, extra = divmod(token_budget, groups)
-    counts = torch.tensor([base + (group < extra) for group in range(groups)], device=scores.device).view(1, groups, 1)
+    # Counted on the device: a list copied there would wait for it.
+    counts = (base + (torch.arange(groups, device=scores.device) < extra)).view(1, groups, 1)
 
     best = scores.topk(base + (extra > 0), dim=-1).values
     threshold = best.gather(-1, (counts - 1).clamp(min=0).expand(batch, -1, -1))
