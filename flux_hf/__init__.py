@@ -22,8 +22,10 @@ _HOME_OF = {
     "FluxViTForPreTraining": "flux_hf.modeling.modeling_fluxvit_pretraining",
     "FluxViTForVideoClassification": "flux_hf.modeling.modeling_fluxvit",
     "FluxViTModel": "flux_hf.modeling.modeling_fluxvit",
+    "SelectionRule": "flux_hf.modeling.token_selection_fluxvit",
     "VideoDecodeError": "flux_hf.processing.video_source_fluxvit",
     "default_checkpoint": "flux_hf.checkpoints",
+    "register_selection_rule": "flux_hf.modeling.token_selection_fluxvit",
 }
 
 __all__ = [
@@ -33,9 +35,11 @@ __all__ = [
     "FluxViTForPreTraining",
     "FluxViTForVideoClassification",
     "FluxViTModel",
+    "SelectionRule",
     "VideoDecodeError",
     "__version__",
     "default_checkpoint",
+    "register_selection_rule",
 ]
 
 if TYPE_CHECKING:
@@ -43,6 +47,7 @@ if TYPE_CHECKING:
     from flux_hf.modeling.configuration_fluxvit import FluxViTConfig
     from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification, FluxViTModel
     from flux_hf.modeling.modeling_fluxvit_pretraining import FluxViTForPreTraining
+    from flux_hf.modeling.token_selection_fluxvit import SelectionRule, register_selection_rule
     from flux_hf.processing.pipeline_fluxvit import FluxVideoClassificationPipeline
     from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
     from flux_hf.processing.video_source_fluxvit import VideoDecodeError
