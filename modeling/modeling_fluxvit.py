@@ -450,10 +450,6 @@ class FluxViTPreTrainedModel(FluxModel, PreTrainedModel):
     _parts_of_head = ("fluxvit.poolers.{}.",)
     _bias_of_head = "fluxvit.poolers.{}.output.bias"
 
-    def __init__(self, config: FluxViTConfig, *args, **kwargs):
-        selection_rule(config.token_selection)  # a rule that is not known here is refused before weights are read
-        super().__init__(config, *args, **kwargs)
-
     def save_pretrained(self, save_directory, is_main_process=True, state_dict=None, *args, **kwargs):
         """As in transformers. A head that was never trained, though another one was, is saved as a copy of the trained
         one with the nearest budget (ties: the larger), and the log says so."""

@@ -5,6 +5,7 @@ import pickle
 import pytest
 import torch
 from torch import nn
+from transformers import AutoModelForVideoClassification, VideoMAEConfig, VideoMAEForVideoClassification
 
 from flux_hf import (
     FluxViTConfig,
@@ -12,6 +13,8 @@ from flux_hf import (
     FluxViTForVideoClassification,
     FluxViTModel,
     SelectionRule,
+    disable_flux,
+    enable_flux,
     register_selection_rule,
 )
 from flux_hf.modeling import token_selection_fluxvit
@@ -373,6 +376,25 @@ def test_a_rule_is_no_part_of_the_weights_and_stays_with_copies(rule):
         assert same(clips(), token_budget=40).keep_mask.equal(last_tokens(torch.zeros(2, 8, 16), 40))
     model.config.token_selection = "uniform"  # the configuration has the last word
     assert model(clips(), token_budget=40).keep_mask.equal(keep_masks_at(embedded(2, 8, 4, 4), [40], "uniform")[0])
+
+
+@torch.no_grad()
+def test_another_model_selects_by_the_rule(tmp_path):
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+    stock = VideoMAEForVideoClassification(VideoMAEConfig(image_size=56, patch_size=14, num_frames=16, **sizes)).eval()
+    with pytest.raises(ValueError, match="token_selection"):
+        enable_flux(stock, token_selection="groop_dynamic")
+    assert type(stock) is VideoMAEForVideoClassification
+    model = enable_flux(stock, 40, token_selection=last_tokens)
+    pixels, expected = torch.randn(2, 16, 3, 56, 56), last_tokens(torch.zeros(2, 8, 16), 40)
+    assert model(pixels).keep_mask.equal(expected) and model.videomae(pixels).keep_mask.equal(expected)
+    masks = model(pixels, token_budgets=[40, 20], token_selection=disjoint).keep_mask
+    assert masks[0].equal(expected) and masks[1].equal(first_tokens(torch.zeros(2, 8, 16), 20))
+    model.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=f"register_selection_rule.'{__name__}.last_tokens'"):
+        AutoModelForVideoClassification.from_pretrained(tmp_path)
+    disable_flux(model)
+    assert "_own_selection" not in vars(model.videomae) and not hasattr(model.config, "token_selection")
 
 
 @pytest.mark.parametrize("rule", ["groop_dynamic", 3, None])
