@@ -23,6 +23,7 @@ from .flux_model_fluxvit import (
     FluxModel,
     FluxViTClassifierOutput,
     FluxViTMultiBudgetOutput,
+    SelectsTokens,
     as_token_budget,
     check_token_budgets,
     tokens_per_row,
@@ -70,7 +71,7 @@ class FluxVideoModelOutput(ModelOutput):
     attentions: tuple[torch.FloatTensor, ...] | None = None
 
 
-class FluxVideoModel:
+class FluxVideoModel(SelectsTokens):
     """An encoder that is given chosen tokens. A family's class has it before the stock class and gives `patch_shape`,
     `native_grid`, `embed_patches` and `encode`."""
 
@@ -151,7 +152,7 @@ class FluxVideoModel:
             masks = [keep_mask if counts[0] < total else None]
         else:
             counts = [total if budget is None else min(budget, total) for budget in budgets]
-            masks = keep_masks_at(tokens, counts, token_selection or self._selection)
+            masks = keep_masks_at(tokens, counts, token_selection or self.token_selection)
         tokens, outputs = tokens.flatten(1, 3), []
         for index, (count, mask) in enumerate(zip(counts, masks, strict=True)):
             if index and mask is None:  # the grid has no more tokens
@@ -169,10 +170,6 @@ class FluxVideoModel:
                 )
             )
         return outputs[0] if token_budgets is None else outputs
-
-    @property
-    def _selection(self):
-        return self.config.token_selection
 
     def _checked(self, pixels: torch.Tensor) -> torch.Tensor:
         """The pixels in the type of the weights; raises ValueError unless they divide into patches."""
