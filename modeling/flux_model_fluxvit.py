@@ -20,9 +20,9 @@ class FluxModel:
         labels: gives `loss`.
 
     and returns `logits` (batch, num_labels), `pooler_output` (batch, width), the feature that the classifier sees, and
-    `keep_mask` (None when every token was kept). With `token_budgets` each of these is a tuple with an entry per budget,
-    and `aligned` holds for every budget but the largest a feature of unit length (batch, width), which training pulls to
-    that of the largest budget.
+    `keep_mask` (None when every token was kept). With `token_budgets` each of these is a tuple with an entry per
+    budget, and `aligned` holds for every budget but the largest a feature of unit length (batch, width), which training
+    pulls to that of the largest budget.
     """
 
     @property
