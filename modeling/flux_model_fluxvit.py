@@ -4,7 +4,48 @@ FluxViT's classifier and its model for pre-training answer it themselves, other 
 `enable_flux`. Nothing outside the models reaches past it.
 """
 
+from dataclasses import dataclass
+
 import torch
+from transformers.utils import ModelOutput
+
+
+@dataclass
+class FluxViTClassifierOutput(ModelOutput):
+    """
+    Args:
+        loss: scalar, when labels were given.
+        logits: (batch, num_labels).
+        pooler_output: the feature that the classifier sees, (batch, width).
+        keep_mask: bool (batch, frames * rows * columns), True = kept; None when every token was kept.
+        hidden_states: input of the first layer and output of every layer, (batch, kept tokens and cls, hidden_size).
+        attentions: attention weights of every layer, (batch, heads, tokens, tokens); eager attention only.
+    """
+
+    loss: torch.FloatTensor | None = None
+    logits: torch.FloatTensor | None = None
+    pooler_output: torch.FloatTensor | None = None
+    keep_mask: torch.BoolTensor | None = None
+    hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    attentions: tuple[torch.FloatTensor, ...] | None = None
+
+
+@dataclass
+class FluxViTMultiBudgetOutput(ModelOutput):
+    """
+    Args:
+        logits: one tensor (batch, num_labels) per budget.
+        pooler_output: one tensor (batch, projection_dim) per budget.
+        aligned: for every budget but the largest a tensor of unit vectors (batch, projection_dim): its pooled feature,
+            which the decoder of its head maps onto that of the largest. A feature of the largest one's head stays as it
+            is.
+        keep_mask: per budget as of one budget.
+    """
+
+    logits: tuple[torch.FloatTensor, ...] | None = None
+    pooler_output: tuple[torch.FloatTensor, ...] | None = None
+    aligned: tuple[torch.FloatTensor, ...] | None = None
+    keep_mask: tuple[torch.BoolTensor | None, ...] | None = None
 
 
 class FluxModel:
@@ -19,10 +60,8 @@ class FluxModel:
             every row; overrides budget and selection.
         labels: gives `loss`.
 
-    and returns `logits` (batch, num_labels), `pooler_output` (batch, width), the feature that the classifier sees, and
-    `keep_mask` (None when every token was kept). With `token_budgets` each of these is a tuple with an entry per
-    budget, and `aligned` holds for every budget but the largest a feature of unit length (batch, width), which training
-    pulls to that of the largest budget.
+    and returns a [`FluxViTClassifierOutput`], with `token_budgets` a [`FluxViTMultiBudgetOutput`]: training pulls every
+    feature in its `aligned` to that of the largest budget.
     """
 
     @property
@@ -113,4 +152,11 @@ def tokens_per_row(keep_mask: torch.Tensor, batch: int, total: int) -> int:
     return int(counts[0])
 
 
-__all__ = ["FluxModel", "as_token_budget", "check_token_budgets", "tokens_per_row"]
+__all__ = [
+    "FluxModel",
+    "FluxViTClassifierOutput",
+    "FluxViTMultiBudgetOutput",
+    "as_token_budget",
+    "check_token_budgets",
+    "tokens_per_row",
+]

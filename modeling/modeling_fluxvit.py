@@ -21,7 +21,14 @@ from transformers.utils.generic import can_return_tuple
 from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_fluxvit import FluxViTConfig
-from .flux_model_fluxvit import FluxModel, as_token_budget, check_token_budgets, tokens_per_row
+from .flux_model_fluxvit import (
+    FluxModel,
+    FluxViTClassifierOutput,
+    FluxViTMultiBudgetOutput,
+    as_token_budget,
+    check_token_budgets,
+    tokens_per_row,
+)
 from .layers_fluxvit import (
     ChannelAffine,
     FeatureDecoder,
@@ -55,41 +62,6 @@ class FluxViTModelOutput(ModelOutput):
     keep_mask: torch.BoolTensor | None = None
     hidden_states: tuple[torch.FloatTensor, ...] | None = None
     attentions: tuple[torch.FloatTensor, ...] | None = None
-
-
-@dataclass
-class FluxViTClassifierOutput(ModelOutput):
-    """
-    Args:
-        loss: scalar, when labels were given.
-        logits: (batch, num_labels).
-        pooler_output, keep_mask, hidden_states, attentions: as in [`FluxViTModelOutput`].
-    """
-
-    loss: torch.FloatTensor | None = None
-    logits: torch.FloatTensor | None = None
-    pooler_output: torch.FloatTensor | None = None
-    keep_mask: torch.BoolTensor | None = None
-    hidden_states: tuple[torch.FloatTensor, ...] | None = None
-    attentions: tuple[torch.FloatTensor, ...] | None = None
-
-
-@dataclass
-class FluxViTMultiBudgetOutput(ModelOutput):
-    """
-    Args:
-        logits: one tensor (batch, num_labels) per budget.
-        pooler_output: one tensor (batch, projection_dim) per budget.
-        aligned: for every budget but the largest a tensor of unit vectors (batch, projection_dim): its pooled feature,
-            which the decoder of its head maps onto that of the largest. A feature of the largest one's head stays as it
-            is.
-        keep_mask: per budget as in [`FluxViTModelOutput`].
-    """
-
-    logits: tuple[torch.FloatTensor, ...] | None = None
-    pooler_output: tuple[torch.FloatTensor, ...] | None = None
-    aligned: tuple[torch.FloatTensor, ...] | None = None
-    keep_mask: tuple[torch.BoolTensor | None, ...] | None = None
 
 
 class FluxViTEmbeddings(nn.Module):
