@@ -7,6 +7,8 @@ their 1x1x1 kernels compute.
 
 import itertools
 import re
+from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
@@ -44,6 +46,9 @@ from .position_embedding_fluxvit import PositionEmbedding, sine_cosine_table
 from .token_selection_fluxvit import keep_masks_at, kept_positions, take_tokens
 
 logger = logging.get_logger(__name__)
+
+_LAYER = re.compile(r"encoder\.layers\.(\d+)\.")
+_BEFORE_LAYERS = re.compile(r"embeddings\.(patch_embedding\.|cls_token|position_embedding\.(cls|table))")
 
 
 @dataclass
@@ -153,6 +158,10 @@ register_checkpoint_conversion_mapping(
 )
 
 
+def _taken(modules: Sequence[nn.Module], sources: list[int]) -> nn.ModuleList:
+    return nn.ModuleList(deepcopy(modules[source]) for source in sources)
+
+
 class FluxViTPreTrainedModel(FluxModel, PreTrainedModel):
     config: FluxViTConfig
     config_class = FluxViTConfig
@@ -171,6 +180,57 @@ class FluxViTPreTrainedModel(FluxModel, PreTrainedModel):
     # What belongs to one head, and in it the bias that is zero until a step trains the head.
     _parts_of_head = ("fluxvit.poolers.{}.",)
     _bias_of_head = "fluxvit.poolers.{}.output.bias"
+
+    @property
+    def patch_shape(self) -> tuple[int, int]:
+        return 1, self.config.patch_size
+
+    @property
+    def token_budgets(self) -> list[int]:
+        """Those of the heads."""
+        return list(self.config.head_token_budgets)
+
+    def set_token_budgets(self, token_budgets: list[int]) -> None:
+        before, after = self.token_budgets, check_token_budgets(token_budgets)
+        if after == before:
+            return
+        sources = [self.resolve_head(budget) for budget in after]
+        self.config.head_token_budgets = after
+        if self.config.token_budget in set(before) - set(after):
+            self.config.token_budget = after[0]
+        self._take_heads(sources)
+
+    def _take_heads(self, sources: list[int]) -> None:
+        """Copies of the heads with these numbers take the place of all heads."""
+        self.base_model.poolers = _taken(self.base_model.poolers, sources)
+
+    def resolve_head(self, num_tokens: int, head_index: int | None = None) -> int:
+        """The pooling head and classifier for `num_tokens` kept tokens: `head_index` when given, else the one with the
+        nearest budget (ties: the larger budget)."""
+        budgets = self.token_budgets
+        if head_index is None:
+            distances = [abs(budget - num_tokens) for budget in budgets]
+            return distances.index(min(distances))
+        if not 0 <= head_index < len(budgets):
+            raise ValueError(f"head_index must be in 0..{len(budgets) - 1} (budgets {budgets}), got {head_index}")
+        return head_index
+
+    def head_budget(self, num_tokens: int) -> int:
+        return self.token_budgets[self.resolve_head(num_tokens)]
+
+    def parameter_layer(self, name: str) -> int:
+        """The scale of the position table lies behind the encoder: it learns as fast as the heads (`optim_factory.py`
+        of the official code)."""
+        if layer := _LAYER.search(name):
+            return int(layer[1]) + 1
+        return 0 if _BEFORE_LAYERS.search(name) else self.num_layers + 1
+
+    def freeze_encoder(self) -> None:
+        encoder = self.base_model.encoder
+        for part in (self.base_model.embeddings, encoder):
+            part.requires_grad_(False)
+        for layer in encoder.layers:
+            layer.drop_path_rate = 0.0
 
     def save_pretrained(self, save_directory, is_main_process=True, state_dict=None, *args, **kwargs):
         """As in transformers. A head that was never trained, though another one was, is saved as a copy of the trained
@@ -300,17 +360,6 @@ class FluxViTModel(FluxViTPreTrainedModel):
             outputs.append(FluxViTModelOutput(last_hidden_state=hidden_states, pooler_output=pooled, keep_mask=mask))
         return outputs
 
-    def resolve_head(self, num_tokens: int, head_index: int | None = None) -> int:
-        """The pooling head and classifier for `num_tokens` kept tokens: `head_index` when given, else the one with the
-        nearest budget (ties: the larger budget)."""
-        budgets = self.config.head_token_budgets
-        if head_index is None:
-            distances = [abs(budget - num_tokens) for budget in budgets]
-            return distances.index(min(distances))
-        if not 0 <= head_index < len(budgets):
-            raise ValueError(f"head_index must be in 0..{len(budgets) - 1} (budgets {budgets}), got {head_index}")
-        return head_index
-
 
 class FluxViTForVideoClassification(FluxViTPreTrainedModel):
     """FluxViT with one classifier per pooling head. Logits and features come from the head of the budget in use."""
@@ -332,6 +381,34 @@ class FluxViTForVideoClassification(FluxViTPreTrainedModel):
 
     def get_input_embeddings(self) -> nn.Module:
         return self.fluxvit.get_input_embeddings()
+
+    def _take_heads(self, sources: list[int]) -> None:
+        super()._take_heads(sources)
+        self.classifier.heads = _taken(self.classifier.heads, sources)
+        # Decoders map features to that of the first head, which has none.
+        decoders = [self._new_decoder() if 0 in sources[1:] else None, *self.alignment_decoders]
+        self.alignment_decoders = _taken(decoders, sources[1:])
+
+    def _new_decoder(self) -> FeatureDecoder:
+        width, like = self.config.projection_dim, self.classifier_norm.weight
+        return FeatureDecoder(width, width).apply(self._init_weights).to(like.device, like.dtype)
+
+    @torch.no_grad()
+    def set_labels(self, label_names: list[str], rows: list[int] | None = None) -> None:
+        names = dict(enumerate(label_names))
+        self.config.update({"id2label": names, "label2id": {name: index for index, name in names.items()}})
+        self.num_labels = self.config.num_labels
+        for place, old in enumerate(self.classifier.heads):
+            if rows == list(range(old.out_features)):
+                continue
+            new = nn.Linear(old.in_features, self.num_labels, device=old.weight.device, dtype=old.weight.dtype)
+            if rows is None:
+                nn.init.trunc_normal_(new.weight, std=self.config.initializer_range)
+                new.bias.zero_()
+            else:
+                new.weight.copy_(old.weight[rows])
+                new.bias.copy_(old.bias[rows])
+            self.classifier.heads[place] = new.train(old.training)
 
     def load_state_dict(self, state_dict, *args, **kwargs):
         """As in torch; also takes the names in files, for runs of the Trainer that go on."""
