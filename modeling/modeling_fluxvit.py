@@ -26,8 +26,16 @@ from transformers.utils.generic import can_return_tuple
 from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_fluxvit import FluxViTConfig
+from .flux_model_fluxvit import (
+    FluxModel,
+    FluxViTClassifierOutput,
+    FluxViTMultiBudgetOutput,
+    as_token_budget,
+    check_token_budgets,
+    tokens_per_row,
+)
 from .position_embedding_fluxvit import PositionEmbedding, sine_cosine_table
-from .token_selection_fluxvit import kept_positions, select_tokens, token_importance
+from .token_selection_fluxvit import keep_masks_at, kept_positions, take_tokens
 
 logger = logging.get_logger(__name__)
 
@@ -48,41 +56,6 @@ class FluxViTModelOutput(ModelOutput):
     keep_mask: torch.BoolTensor | None = None
     hidden_states: tuple[torch.FloatTensor, ...] | None = None
     attentions: tuple[torch.FloatTensor, ...] | None = None
-
-
-@dataclass
-class FluxViTClassifierOutput(ModelOutput):
-    """
-    Args:
-        loss: scalar, when labels were given.
-        logits: (batch, num_labels).
-        pooler_output, keep_mask, hidden_states, attentions: as in [`FluxViTModelOutput`].
-    """
-
-    loss: torch.FloatTensor | None = None
-    logits: torch.FloatTensor | None = None
-    pooler_output: torch.FloatTensor | None = None
-    keep_mask: torch.BoolTensor | None = None
-    hidden_states: tuple[torch.FloatTensor, ...] | None = None
-    attentions: tuple[torch.FloatTensor, ...] | None = None
-
-
-@dataclass
-class FluxViTMultiBudgetOutput(ModelOutput):
-    """
-    Args:
-        logits: one tensor (batch, num_labels) per budget.
-        pooler_output: one tensor (batch, projection_dim) per budget.
-        aligned: for every budget but the largest a tensor of unit vectors (batch, projection_dim): its pooled feature,
-            which the decoder of its head maps onto that of the largest. A feature of the largest one's head stays as it
-            is.
-        keep_mask: per budget as in [`FluxViTModelOutput`].
-    """
-
-    logits: tuple[torch.FloatTensor, ...] | None = None
-    pooler_output: tuple[torch.FloatTensor, ...] | None = None
-    aligned: tuple[torch.FloatTensor, ...] | None = None
-    keep_mask: tuple[torch.BoolTensor | None, ...] | None = None
 
 
 class FluxViTRMSNorm(nn.RMSNorm):
@@ -189,17 +162,16 @@ class FluxViTEmbeddings(nn.Module):
         if keep_masks is not None:
             masks = [mask if count < total else None for mask, count in zip(keep_masks, counts, strict=True)]
         else:
-            importance = token_importance(tokens) if counts[-1] < total else None
-            masks = [select_tokens(importance, count) if count < total else None for count in counts]
+            masks = keep_masks_at(tokens, counts)
 
         if masks[0] is None:
             largest = tokens.flatten(1, 3) + positions
         else:
             kept = kept_positions(masks[0], counts[0])
             if tokens is None or torch.is_grad_enabled():
-                tokens = self.patch_embedding(_take(patches.flatten(1, 3), kept))
+                tokens = self.patch_embedding(take_tokens(patches.flatten(1, 3), kept))
             else:
-                tokens = _take(tokens.flatten(1, 3), kept)
+                tokens = take_tokens(tokens.flatten(1, 3), kept)
             largest = tokens + positions[kept]
 
         cls = (self.cls_token + cls_position).expand(batch, -1, -1).to(largest.dtype)
@@ -208,37 +180,16 @@ class FluxViTEmbeddings(nn.Module):
             sequence = largest
             if count < counts[0]:
                 among_largest = mask if masks[0] is None else mask.gather(1, kept)
-                sequence = _take(largest, kept_positions(among_largest, count))
+                sequence = take_tokens(largest, kept_positions(among_largest, count))
             sequences.append(torch.cat([cls, sequence], dim=1))
         return sequences, masks
 
 
-def _take(tokens: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-    """(batch, tokens, channels) at `positions` (batch, kept), whole rows at a time."""
-    batch, count, _ = tokens.shape
-    rows = positions + count * torch.arange(batch, device=positions.device)[:, None]
-    return tokens.flatten(0, 1).index_select(0, rows.flatten()).unflatten(0, (batch, -1))
-
-
 def _tokens_kept(keep_masks: tuple[torch.Tensor, ...], batch: int, total: int) -> list[int]:
-    counts = [_tokens_kept_per_row(mask, batch, total) for mask in keep_masks]
+    counts = [tokens_per_row(mask, batch, total) for mask in keep_masks]
     if not counts or any((mask & ~larger).any() for larger, mask in itertools.pairwise(keep_masks)):
         raise ValueError("keep_masks must hold at least one mask, each a part of what the one before keeps")
     return counts
-
-
-def _tokens_kept_per_row(keep_mask: torch.Tensor, batch: int, total: int) -> int:
-    if keep_mask.dtype != torch.bool or keep_mask.shape != (batch, total):
-        raise ValueError(
-            f"keep_mask must be a bool tensor of shape {(batch, total)} (batch, frames * rows * columns), "
-            f"got {keep_mask.dtype} {tuple(keep_mask.shape)}"
-        )
-    counts = keep_mask.sum(1)
-    if (counts != counts[0]).any() or counts[0] == 0:
-        raise ValueError(
-            f"keep_mask must keep the same number of tokens, at least one, in every row: {counts.tolist()}"
-        )
-    return int(counts[0])
 
 
 def eager_attention_forward(
@@ -470,7 +421,7 @@ register_checkpoint_conversion_mapping(
 )
 
 
-class FluxViTPreTrainedModel(PreTrainedModel):
+class FluxViTPreTrainedModel(FluxModel, PreTrainedModel):
     config: FluxViTConfig
     config_class = FluxViTConfig
     base_model_prefix = "fluxvit"
@@ -589,7 +540,7 @@ class FluxViTModel(FluxViTPreTrainedModel):
         """
         [hidden_states], [keep_mask] = self.embeddings(
             pixel_values_videos,
-            (_as_budget(token_budget, self.config.token_budget),),
+            (as_token_budget(token_budget, self.config.token_budget),),
             None if keep_mask is None else (keep_mask,),
         )
         head_index = self.resolve_head(hidden_states.shape[1] - 1, head_index)
@@ -608,10 +559,7 @@ class FluxViTModel(FluxViTPreTrainedModel):
         Raises:
             ValueError: unless `token_budgets` are at least 1 and descending.
         """
-        budgets = tuple(_as_budget(budget, None) for budget in token_budgets)
-        if not budgets or sorted(set(budgets), reverse=True) != list(budgets):
-            raise ValueError(f"token_budgets must be at least one, different and descending, got {list(token_budgets)}")
-        sequences, masks = self.embeddings(pixel_values_videos, budgets)
+        sequences, masks = self.embeddings(pixel_values_videos, tuple(check_token_budgets(token_budgets)))
         outputs, hidden_states = [], None
         for sequence, mask in zip(sequences, masks, strict=True):
             if hidden_states is None or sequence.shape != hidden_states.shape:
@@ -630,21 +578,6 @@ class FluxViTModel(FluxViTPreTrainedModel):
         if not 0 <= head_index < len(budgets):
             raise ValueError(f"head_index must be in 0..{len(budgets) - 1} (budgets {budgets}), got {head_index}")
         return head_index
-
-
-def _as_budget(token_budget: int | torch.Tensor | None, default: int | None) -> int | None:
-    if token_budget is None:
-        return default
-    if isinstance(token_budget, torch.Tensor):
-        if token_budget.numel() == 0 or token_budget.is_floating_point() or token_budget.dtype == torch.bool:
-            raise ValueError(f"token_budget must be an integer or an integer tensor, got {token_budget}")
-        entries = token_budget.flatten()
-        if (entries != entries[0]).any():
-            raise ValueError(f"token_budget must have equal entries, got {token_budget.tolist()}")
-        token_budget = int(entries[0])
-    if token_budget < 1:
-        raise ValueError(f"token_budget must be at least 1, got {token_budget}")
-    return token_budget
 
 
 class FluxViTForVideoClassification(FluxViTPreTrainedModel):

@@ -1,11 +1,34 @@
-"""The group-dynamic token selector: which tokens of a clip change most.
+"""Which tokens of a clip are kept: one seam between scoring tokens and choosing among the scored.
 
-The paper (Table 2) splits the frames into contiguous groups and keeps, in every group, the tokens that differ most from
-the same position one frame earlier. This module keeps exactly as many tokens as asked and lets the earlier position win
-a tie; the official code keeps up to 4 fewer and leaves ties to the sort.
+The paper's rule (Table 2, "group-dynamic") splits the frames into contiguous groups and keeps, in every group, the
+tokens that differ most from the same position one frame earlier. This module keeps exactly as many tokens as asked and
+lets the earlier position win a tie; the official code keeps up to 4 fewer and leaves ties to the sort. The other rules
+are those it is compared with.
 """
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
 import torch
+
+
+@dataclass(frozen=True)
+class SelectionRule:
+    """How tokens are selected.
+
+    Attributes:
+        choose: (scores, token_budget) -> bool mask (batch, frames * tokens per frame), True = kept, exactly
+            `token_budget` in every row; scores are float32 (batch, frames, tokens per frame), larger = keep first, and
+            the budget is at least 1 and less than all tokens.
+        score: patch embeddings before positions, (batch, frames, rows, columns, channels) -> scores. Default: the
+            paper's importance, see [`token_importance`].
+        nested: what is kept of the same scores at a smaller budget is part of what is kept at a larger one; then
+            several budgets share work.
+    """
+
+    choose: Callable[[torch.Tensor, int], torch.Tensor]
+    score: Callable[[torch.Tensor], torch.Tensor] | None = None
+    nested: bool = False
 
 
 def group_count(num_frames: int) -> int:
@@ -16,7 +39,7 @@ def group_count(num_frames: int) -> int:
     return 2 if num_frames > 2 and num_frames % 2 == 0 else 1
 
 
-def token_importance(tokens: torch.Tensor) -> torch.Tensor:
+def token_importance(tokens: torch.Tensor, groups: int | None = None) -> torch.Tensor:
     """L2 distance of every token to the same position in the previous frame of its group.
 
     The first frame of a group copies the values of its second. A single frame has no motion: its tokens get the values
@@ -24,6 +47,7 @@ def token_importance(tokens: torch.Tensor) -> torch.Tensor:
 
     Args:
         tokens: patch embeddings before positions, (batch, frames, height, width, channels).
+        groups: contiguous groups of frames, default `group_count(frames)`.
 
     Returns:
         float32 tensor (batch, frames, height * width), larger = keep first.
@@ -31,28 +55,29 @@ def token_importance(tokens: torch.Tensor) -> torch.Tensor:
     batch, frames, height, width, channels = tokens.shape
     if frames == 1:
         return _even_cover(height, width, tokens.device).expand(batch, 1, -1)
-    grouped = tokens.detach().float().reshape(batch, group_count(frames), -1, height * width, channels)
+    grouped = tokens.detach().float().reshape(batch, groups or group_count(frames), -1, height * width, channels)
     change = torch.linalg.vector_norm(grouped[:, :, 1:] - grouped[:, :, :-1], dim=-1)
     change = torch.where(change.isnan(), torch.inf, change)  # kept first, so that the answer is no number either
     return torch.cat([change[:, :, :1], change], dim=2).reshape(batch, frames, height * width)
 
 
-def select_tokens(importance: torch.Tensor, token_budget: int) -> torch.Tensor:
+def select_tokens(importance: torch.Tensor, token_budget: int, groups: int | None = None) -> torch.Tensor:
     """Choose exactly `token_budget` tokens, shared evenly among the groups (the first `budget % groups` groups take one
     more).
 
     Args:
         importance: (batch, frames, tokens per frame), see [`token_importance`].
         token_budget: tokens to keep, at least 1 and less than frames * tokens per frame.
+        groups: contiguous groups of frames, default `group_count(frames)`.
 
     Returns:
         bool tensor (batch, frames * tokens per frame), True = kept.
     """
     batch, frames, _ = importance.shape
-    groups = group_count(frames)
+    groups = groups or group_count(frames)
     scores = importance.reshape(batch, groups, -1)
     base, extra = divmod(token_budget, groups)
-    counts = torch.tensor([base + (group < extra) for group in range(groups)], device=scores.device).view(1, groups, 1)
+    counts = (base + (torch.arange(groups, device=scores.device) < extra).long()).view(1, groups, 1)
 
     best = scores.topk(base + (extra > 0), dim=-1).values
     threshold = best.gather(-1, (counts - 1).clamp(min=0).expand(batch, -1, -1))
@@ -70,6 +95,32 @@ def kept_positions(keep_mask: torch.Tensor, num_kept: int) -> torch.Tensor:
     return tokens - (keep_mask * order).topk(num_kept, dim=1).values
 
 
+def take_tokens(tokens: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    """(batch, tokens, channels) at `positions` (batch, kept), whole rows at a time: (batch, kept, channels)"""
+    batch, count, _ = tokens.shape
+    rows = positions + count * torch.arange(batch, device=positions.device)[:, None]
+    return tokens.flatten(0, 1).index_select(0, rows.flatten()).unflatten(0, (batch, -1))
+
+
+def _in_all_frames(scores: torch.Tensor, token_budget: int) -> torch.Tensor:
+    """As many tokens in every frame (one more in the first `budget % frames`)."""
+    return select_tokens(scores, token_budget, groups=scores.shape[1])
+
+
+def _random(tokens: torch.Tensor) -> torch.Tensor:
+    batch, frames, height, width, _ = tokens.shape
+    return torch.rand(batch, frames, height * width, device=tokens.device)
+
+
+def _random_places(tokens: torch.Tensor) -> torch.Tensor:
+    return _random(tokens[:, :1]).expand(-1, tokens.shape[1], -1)
+
+
+def _even(tokens: torch.Tensor) -> torch.Tensor:
+    batch, frames, height, width, _ = tokens.shape
+    return _even_cover(height, width, tokens.device).expand(batch, frames, -1)
+
+
 def _even_cover(height: int, width: int, device: torch.device) -> torch.Tensor:
     """Values in (-1, 0] of a two-dimensional additive recurrence (steps 1/p and 1/p^2 of the plastic number p): the
     positions above any threshold are spread evenly over the image. (1, 1, height * width), float32."""
@@ -79,4 +130,100 @@ def _even_cover(height: int, width: int, device: torch.device) -> torch.Tensor:
     return -torch.frac(rows[:, None] + columns[None, :]).reshape(1, 1, height * width)
 
 
-__all__ = ["group_count", "kept_positions", "select_tokens", "token_importance"]
+GROUP_DYNAMIC = "group_dynamic"
+
+_RULES = {
+    GROUP_DYNAMIC: SelectionRule(select_tokens, nested=True),
+    "dynamic": SelectionRule(
+        lambda scores, token_budget: select_tokens(scores, token_budget, groups=1),
+        lambda tokens: token_importance(tokens, groups=1),
+        nested=True,
+    ),
+    "random": SelectionRule(lambda scores, token_budget: select_tokens(scores, token_budget, 1), _random, nested=True),
+    "tube": SelectionRule(_in_all_frames, _random_places, nested=True),
+    "uniform": SelectionRule(_in_all_frames, _even, nested=True),
+}
+
+
+def selection_rules() -> list[str]:
+    """Names of the rules: the paper's, "group_dynamic"; the same without groups, "dynamic"; "random" tokens; "tube",
+    random places, the same in all frames; "uniform", places that cover the image evenly, in all frames; and those of
+    `register_selection_rule`. Random ones draw from torch's generator of the device."""
+    return list(_RULES)
+
+
+def register_selection_rule(name: str, rule: SelectionRule | Callable[[torch.Tensor, int], torch.Tensor]) -> None:
+    """Make a rule known by a name, which a configuration can hold.
+
+    Args:
+        rule: a [`SelectionRule`], or its `choose` alone.
+
+    Raises:
+        ValueError: the name is taken by another rule.
+    """
+    if _RULES.get(name, rule) is not rule and _RULES[name] != selection_rule(rule):
+        raise ValueError(f"there is another selection rule {name!r}; rules are {', '.join(_RULES)}")
+    _RULES[name] = selection_rule(rule)
+
+
+def selection_rule(rule: "str | SelectionRule | Callable") -> SelectionRule:
+    """The rule of a name, or a rule made of a function (scores, token_budget) -> mask, see [`SelectionRule`].
+
+    Raises:
+        ValueError: no rule has the name, or `rule` is nothing of this kind.
+    """
+    if isinstance(rule, SelectionRule):
+        return rule
+    if isinstance(rule, str) and rule in _RULES:
+        return _RULES[rule]
+    if callable(rule):
+        return SelectionRule(rule)
+    raise ValueError(
+        f"token_selection must be one of {', '.join(_RULES)}, a function (scores, token_budget) -> mask or a "
+        f"SelectionRule, got {rule!r} (`register_selection_rule` gives a rule of your own a name)"
+    )
+
+
+def keep_masks_at(
+    tokens: torch.Tensor, counts: Sequence[int], rule: "str | SelectionRule | Callable" = GROUP_DYNAMIC
+) -> list[torch.Tensor | None]:
+    """What `rule` keeps of the tokens at each of the counts, which score the tokens once.
+
+    Args:
+        tokens: patch embeddings before positions, (batch, frames, rows, columns, channels).
+        counts: tokens to keep, descending, at most all of them.
+
+    Returns:
+        For every count a bool mask (batch, frames * rows * columns), True = kept; None where it is all of them.
+
+    Raises:
+        ValueError: the rule gives something else than such a mask.
+    """
+    batch, frames, rows, columns, _ = tokens.shape
+    total = frames * rows * columns
+    if counts[-1] == total:
+        return [None for _ in counts]
+    rule = selection_rule(rule)
+    scores = (rule.score or token_importance)(tokens)
+    masks = [rule.choose(scores, count) if count < total else None for count in counts]
+    for mask in masks:
+        if mask is not None and (mask.dtype != torch.bool or mask.shape != (batch, total)):
+            raise ValueError(
+                f"a selection rule must give a bool mask of shape {(batch, total)}, got {mask.dtype} "
+                f"{tuple(mask.shape)}"
+            )
+    return masks
+
+
+__all__ = [
+    "SelectionRule",
+    "group_count",
+    "keep_masks_at",
+    "kept_positions",
+    "register_selection_rule",
+    "select_tokens",
+    "selection_rule",
+    "selection_rules",
+    "take_tokens",
+    "token_importance",
+]

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from flux_hf import FluxViTConfig, FluxViTForVideoClassification, FluxViTModel
-from flux_hf.modeling.modeling_fluxvit import _take
+from flux_hf.modeling.token_selection_fluxvit import take_tokens
 
 SIZES = {
     "hidden_size": 32,
@@ -282,7 +282,7 @@ def test_every_norm_is_fused_under_autocast(gradients, recwarn):
 
 def test_rows_are_taken_as_gather_takes_them():
     tokens, positions = torch.randn(3, 7, 5, requires_grad=True), torch.tensor([[0, 2, 6], [1, 1, 3], [4, 5, 6]])
-    taken = _take(tokens, positions)
+    taken = take_tokens(tokens, positions)
     expected = tokens.gather(1, positions[..., None].expand(-1, -1, 5))
     assert torch.equal(taken, expected)
     (ours,) = torch.autograd.grad(taken.square().sum(), tokens)

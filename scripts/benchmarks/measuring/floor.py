@@ -6,8 +6,8 @@ import torch
 from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
 
-from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification, _take
-from flux_hf.modeling.token_selection_fluxvit import kept_positions, select_tokens, token_importance
+from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification
+from flux_hf.modeling.token_selection_fluxvit import kept_positions, select_tokens, take_tokens, token_importance
 
 GROUPS = {
     "matmuls": ("aten::addmm", "aten::mm", "aten::bmm", "aten::matmul", "aten::linear", "mkldnn::_linear_pointwise"),
@@ -64,7 +64,7 @@ def selection_and_positions(
         cls, positions = embeddings.position_embedding(*grid)
         if token_budget < tokens[0, ..., 0].numel():
             kept = kept_positions(select_tokens(token_importance(tokens), token_budget), token_budget)
-            chosen = _take(tokens.flatten(1, 3), kept) + positions[kept]
+            chosen = take_tokens(tokens.flatten(1, 3), kept) + positions[kept]
         else:
             chosen = tokens.flatten(1, 3) + positions
         return torch.cat([(embeddings.cls_token + cls).expand(batch, -1, -1), chosen], dim=1)
