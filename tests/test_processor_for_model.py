@@ -135,6 +135,13 @@ def test_wherever_a_checkpoint_keeps_it(files, from_folder):
     assert processor.resample == 3
 
 
+def test_the_class_that_a_checkpoint_names(from_folder, tmp_path):
+    model = from_folder("timesformer", preprocessor_config={"image_processor_type": "VivitImageProcessor"})
+    ours, video = FluxVideoProcessor.for_model(model), clip(4, 90, 120)
+    expected = pixels(AutoVideoProcessor.from_pretrained(tmp_path), video)
+    torch.testing.assert_close(pixels(ours, video), expected, rtol=0, atol=TOLERANCES["vivit"])
+
+
 COLOURS = {
     "videomae": ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
     "vjepa2": ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
