@@ -46,7 +46,8 @@ def model_settings(model) -> dict:
     FluxViT has the defaults; another model has colours, resampling, resizing and cropping of its checkpoint's stock
     processor, at the size that it was trained on, and as `num_frames` the number of frames that it was trained on.
 
-    Where the checkpoint has no processor or cannot be reached, a warning names the defaults that are taken.
+    A model does not know its revision: of a repository on the Hub the default branch is read. Where the checkpoint has
+    no processor or cannot be reached, a warning names the defaults that are taken.
 
     Raises:
         ValueError: the model's patches are not square, or a file of the checkpoint is damaged.
@@ -57,7 +58,7 @@ def model_settings(model) -> dict:
     if getattr(config, "token_budget", None) is not None:
         own["token_budget"] = config.token_budget
     name = getattr(model, "name_or_path", "")
-    saved, problem = _saved_settings(name, config) if name else ({}, None)
+    saved, problem = _saved_settings(name) if name else ({}, None)
     if saved.get("video_processor_type") == "FluxVideoProcessor":
         return saved | own
     family = getattr(config, "model_type", "").removeprefix("flux_")
@@ -108,10 +109,10 @@ def _native_clip(model, config, network) -> tuple[int | None, tuple[int, int] | 
     return frames, _height_width(next((size for size in [*named, of_embedding] if size), None))
 
 
-def _saved_settings(name: str, config) -> tuple[dict, str | None]:
+def _saved_settings(name: str) -> tuple[dict, str | None]:
     """What a checkpoint holds of its processor, or {} and why there is nothing."""
     try:
-        saved, _ = BaseVideoProcessor.get_video_processor_dict(name, revision=getattr(config, "_commit_hash", None))
+        saved, _ = BaseVideoProcessor.get_video_processor_dict(name)
     except OSError as error:
         if isinstance(error.__context__, json.JSONDecodeError):
             raise ValueError(f"{name}: {error}") from error
