@@ -1,5 +1,7 @@
 """Global position embedding: one learned table for every sampling grid."""
 
+from contextlib import nullcontext
+
 import torch
 from torch import nn
 
@@ -84,8 +86,8 @@ def interpolate_positions(
     Each axis is a matrix product with the weights that torch's interpolation has along it: its own kernels run along
     the grid and leave the channels, of which there are many more, to one thread of a GPU.
     """
-    table = table.reshape(*stored, -1)
-    with torch.autocast(table.device.type, enabled=False):
+    table, kind = table.reshape(*stored, -1), table.device.type
+    with torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext():
         for axis, (before, after) in enumerate(zip(stored, grid, strict=True)):
             if before != after:
                 weights = _interpolation_weights(before, after, axis == 0, table.device)
