@@ -7,7 +7,7 @@ their 1x1x1 kernels compute.
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 
