@@ -52,7 +52,7 @@ class FinetuneOptions:
     head_token_budgets: list[int] | None = field(
         default=None,
         metadata={
-            "help": "Budgets of the heads of the model, descending. Default: the model's; another family than FluxViT has "
+            "help": "Budgets of the heads of the model, descending. Default: the model's; another family has "
             "one head for all."
         },
     )
