@@ -55,7 +55,7 @@ def enable_flux(
     if heads_per_budget and not issubclass(flux_class, FluxVideoClassifier):
         raise ValueError(f"heads_per_budget: {type(model).__name__} has no head")
     _set_config(model, _with_settings(getattr(model, "config", None), settings, flux_class))
-    swap_classes(model, classes)
+    _swap(model, classes)
     model.token_selection = token_selection
     if isinstance(model, FluxVideoClassifier):
         model.finish()
@@ -78,7 +78,7 @@ def disable_flux(model: nn.Module) -> nn.Module:
         del model.budget_heads
     vars(getattr(model, "base_model", model)).pop("_own_selection", None)
     stock_config = getattr(classes[type(model)], "config_class", None)
-    swap_classes(model, classes)
+    _swap(model, classes)
     _set_config(model, None if stock_config is None else _without_settings(model.config, stock_config))
     return model
 
@@ -99,6 +99,13 @@ def _without_settings(config: PreTrainedConfig, stock_config: type[PreTrainedCon
     for name in [field.name for field in fields(FluxSettings)] + ["auto_map"]:
         config.__dict__.pop(name, None)
     return config
+
+
+def _swap(model: nn.Module, classes) -> None:
+    """As `swap_classes`; without the names in the file that the model came from, which are those of the class it had:
+    what it saves would be loaded as another class, which does not know them."""
+    swap_classes(model, classes)
+    model.__dict__.pop("_weight_conversions", None)
 
 
 def _set_config(model: nn.Module, config) -> None:
