@@ -70,6 +70,11 @@ class FluxModel:
         raise NotImplementedError
 
     @property
+    def native_grid(self) -> tuple[int, int, int]:
+        """(frames, height, width) in pixels that the stored positions belong to; those of other grids are made of them."""
+        raise NotImplementedError
+
+    @property
     def num_channels(self) -> int:
         """Colour channels of the frames."""
         return self.config.num_channels
