@@ -71,7 +71,7 @@ class FluxModel:
 
     @property
     def native_grid(self) -> tuple[int, int, int]:
-        """(frames, height, width) in pixels that the stored positions belong to; those of other grids are made of them."""
+        """(frames, height, width) in frames and pixels of the clips that the stored positions belong to."""
         raise NotImplementedError
 
     @property
