@@ -70,7 +70,7 @@ def main(argv: list[str] | None = None) -> None:
         check_weights(model, checkpoint)
         downloads = {name: getattr(options, name) for name in ("download_seconds", "download_bytes")}
         given = {name: value for name, value in downloads.items() if value is not None}
-        processor = load_video_processor(checkpoint, model, **loading, **decoding_setting(options), **given)
+        processor = load_video_processor(checkpoint, model, **decoding_setting(options), **given)
     budgets = options.token_budgets or model.token_budgets
 
     examples = {path: label for label, path in example_clips().items()} if options.demo else {}
