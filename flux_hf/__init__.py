@@ -22,8 +22,12 @@ _HOME_OF = {
     "FluxViTForPreTraining": "flux_hf.modeling.modeling_fluxvit_pretraining",
     "FluxViTForVideoClassification": "flux_hf.modeling.modeling_fluxvit",
     "FluxViTModel": "flux_hf.modeling.modeling_fluxvit",
+    "UnsupportedModelError": "flux_hf.modeling.flux_video_model",
     "VideoDecodeError": "flux_hf.processing.video_source_fluxvit",
     "default_checkpoint": "flux_hf.checkpoints",
+    "disable_flux": "flux_hf.plugin",
+    "enable_flux": "flux_hf.plugin",
+    "register_flux_adapter": "flux_hf.plugin",
 }
 
 __all__ = [
@@ -33,16 +37,22 @@ __all__ = [
     "FluxViTForPreTraining",
     "FluxViTForVideoClassification",
     "FluxViTModel",
+    "UnsupportedModelError",
     "VideoDecodeError",
     "__version__",
     "default_checkpoint",
+    "disable_flux",
+    "enable_flux",
+    "register_flux_adapter",
 ]
 
 if TYPE_CHECKING:
     from flux_hf.checkpoints import default_checkpoint
     from flux_hf.modeling.configuration_fluxvit import FluxViTConfig
+    from flux_hf.modeling.flux_video_model import UnsupportedModelError
     from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification, FluxViTModel
     from flux_hf.modeling.modeling_fluxvit_pretraining import FluxViTForPreTraining
+    from flux_hf.plugin import disable_flux, enable_flux, register_flux_adapter
     from flux_hf.processing.pipeline_fluxvit import FluxVideoClassificationPipeline
     from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
     from flux_hf.processing.video_source_fluxvit import VideoDecodeError

@@ -20,9 +20,11 @@ def register() -> None:
         AutoVideoProcessor,
     )
 
+    from flux_hf.modeling import flux_videomae, flux_vjepa2
     from flux_hf.modeling.configuration_fluxvit import FluxViTConfig
     from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification, FluxViTModel
     from flux_hf.modeling.modeling_fluxvit_pretraining import FluxViTForPreTraining
+    from flux_hf.plugin.adapters import register_flux_adapter
     from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
 
     AutoConfig.register(FluxViTConfig.model_type, FluxViTConfig, exist_ok=True)
@@ -36,6 +38,8 @@ def register() -> None:
     FluxViTForVideoClassification.register_for_auto_class("AutoModelForVideoClassification")
     FluxViTForPreTraining.register_for_auto_class("AutoModelForPreTraining")
     FluxVideoProcessor.register_for_auto_class("AutoVideoProcessor")
+    for family in (flux_videomae, flux_vjepa2):
+        register_flux_adapter(family.CLASSES)
 
 
 def register_with_transformers() -> None:

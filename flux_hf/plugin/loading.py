@@ -1,0 +1,48 @@
+"""Loading any checkpoint of a video classifier as a model with token selection."""
+
+from pathlib import Path
+
+from transformers import AutoConfig, AutoModelForImageClassification, AutoModelForVideoClassification
+from transformers.utils import logging
+
+from flux_hf.modeling.flux_model_fluxvit import FluxModel
+from flux_hf.plugin.enabling import enable_flux
+from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
+
+logger = logging.get_logger(__name__)
+
+
+def load_video_classifier(checkpoint: str | Path, **settings) -> FluxModel:
+    """A classifier of any family: FluxViT, one that was saved with selection on, or a stock model, in which selection
+    is switched on (the log says so) with all tokens kept where a call names no budget.
+
+    Args:
+        checkpoint: folder or Hub id.
+        settings: of `from_pretrained`.
+
+    Raises:
+        UnsupportedModelError: tokens cannot be left out in this model; a ValueError.
+    """
+    config = AutoConfig.from_pretrained(checkpoint)
+    auto = AutoModelForImageClassification if config.model_type == "timm_wrapper" else AutoModelForVideoClassification
+    model = auto.from_pretrained(checkpoint, **settings)
+    if not isinstance(model, FluxModel):
+        name = type(model).__name__
+        enable_flux(model)
+        logger.warning(f"{checkpoint} is a {name} without token selection: it is switched on")
+    return model
+
+
+def load_video_processor(checkpoint: str | Path, model: FluxModel, **settings) -> FluxVideoProcessor:
+    """The processor saved in the checkpoint, or, where that is none of ours, one for the model.
+
+    Args:
+        settings: options of the processor, which win over saved ones.
+    """
+    try:
+        saved, _ = FluxVideoProcessor.get_video_processor_dict(checkpoint)
+    except OSError:
+        saved = {}
+    if saved.get("video_processor_type") == FluxVideoProcessor.__name__:
+        return FluxVideoProcessor.from_pretrained(checkpoint, **settings)
+    return FluxVideoProcessor.for_model(model, **settings)

@@ -1,0 +1,429 @@
+"""Token selection in front of the encoder of another video transformer: what the families have in common.
+
+A family gives a class for the encoder, which says how patches are embedded and how chosen tokens are encoded, and one
+for the classifier, which says how tokens are pooled. Both are subclasses of the stock classes and run the stock
+forwards, so that parameters keep their names, and all tokens on the native grid give the stock model's answer bit for
+bit.
+"""
+
+import itertools
+import math
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+from transformers.utils import ModelOutput
+from transformers.utils.generic import can_return_tuple
+from transformers.utils.output_capturing import _CAN_RECORD_REGISTRY
+
+from .flux_model_fluxvit import (
+    FluxModel,
+    FluxViTClassifierOutput,
+    FluxViTMultiBudgetOutput,
+    as_token_budget,
+    check_token_budgets,
+    tokens_per_row,
+)
+from .token_selection_fluxvit import GROUP_DYNAMIC, keep_masks_at, kept_positions, take_tokens
+
+
+class UnsupportedModelError(ValueError):
+    """A model in whose encoder tokens cannot be left out; the message says why."""
+
+
+@dataclass(kw_only=True, repr=False, eq=False)
+class FluxSettings:
+    """What the configuration of a model with token selection holds beside that of its family.
+
+    Args:
+        token_budget: tokens the selector keeps when the forward is given no budget; None keeps all.
+        token_budgets: budgets the model is, or is to be, trained at, descending; None: `token_budget` alone.
+        heads_per_budget: a head for each of `token_budgets` instead of one for all.
+        token_selection: name of the rule that selects tokens, see `selection_rules`.
+    """
+
+    token_budget: int | None = None
+    token_budgets: list[int] | None = None
+    heads_per_budget: bool = False
+    token_selection: str = GROUP_DYNAMIC
+
+    # The Trainer's predictions are the logits.
+    keys_to_ignore_at_inference = ["pooler_output", "keep_mask"]
+
+
+@dataclass
+class FluxVideoModelOutput(ModelOutput):
+    """
+    Args:
+        last_hidden_state: tokens after the encoder (batch, kept tokens, hidden_size); families with a cls token have it
+            first.
+        keep_mask: bool (batch, frames * rows * columns), True = kept; None when every token was kept.
+        hidden_states, attentions: as the stock model gives them.
+    """
+
+    last_hidden_state: torch.FloatTensor | None = None
+    keep_mask: torch.BoolTensor | None = None
+    hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    attentions: tuple[torch.FloatTensor, ...] | None = None
+
+
+class FluxVideoModel:
+    """An encoder that is given chosen tokens. A family's class has it before the stock class and gives `patch_shape`,
+    `native_grid`, `embed_patches` and `encode`."""
+
+    main_input_name = "pixel_values_videos"
+    # Tokens before those of the grid: cls and the like.
+    prefix_tokens = 0
+
+    @property
+    def patch_shape(self) -> tuple[int, int]:
+        """(frames, pixels): what a token covers in time, and the side of the square that it covers."""
+        raise NotImplementedError
+
+    @property
+    def native_grid(self) -> tuple[int, int, int]:
+        """(frames, height, width) in frames and pixels of the clips that the stock model takes."""
+        raise NotImplementedError
+
+    @classmethod
+    def check(cls, model: nn.Module) -> None:
+        """Raise UnsupportedModelError for a stock model of this family in which tokens cannot be left out."""
+
+    @property
+    def num_channels(self) -> int:
+        return self.config.num_channels
+
+    def embed_patches(self, pixel_values_videos: torch.Tensor) -> torch.Tensor:
+        """(batch, frames, channels, height, width), which divide by `patch_shape` -> patch embeddings before positions
+        (batch, frames / patch frames, rows, columns, hidden_size)"""
+        raise NotImplementedError
+
+    def encode(
+        self, tokens: torch.Tensor, positions: torch.Tensor | None, grid: tuple[int, int, int], **kwargs
+    ) -> ModelOutput:
+        """The stock forward from here on.
+
+        Args:
+            tokens: embedded patches (batch, kept, hidden_size), without positions.
+            positions: which of the grid's tokens, in the order frames, rows, columns, they are, (batch, kept)
+                ascending; None: all.
+            grid: (frames, rows, columns) in tokens.
+
+        Returns:
+            An output with `last_hidden_state`, and `hidden_states` and `attentions` if they were asked for.
+        """
+        raise NotImplementedError
+
+    def forward(
+        self,
+        pixel_values_videos: torch.Tensor | None = None,
+        *,
+        token_budget: int | torch.Tensor | None = None,
+        token_budgets: list[int] | None = None,
+        keep_mask: torch.BoolTensor | None = None,
+        token_selection=None,
+        pixel_values: torch.Tensor | None = None,
+        **kwargs,
+    ) -> FluxVideoModelOutput | list[FluxVideoModelOutput]:
+        """
+        Args:
+            pixel_values_videos, token_budget, keep_mask, token_selection: see [`FluxModel`]. `pixel_values` is another
+                name for the pixels.
+            token_budgets: descending budgets; gives a list of outputs, one for each. Patches are embedded and scored
+                once.
+            kwargs: of the stock forward.
+        """
+        pixels = _one_of(pixel_values_videos, pixel_values)
+        if token_budgets is not None:
+            if not (token_budget is keep_mask is None):
+                raise ValueError("token_budgets excludes token_budget and keep_mask")
+            budgets = check_token_budgets(token_budgets)
+        else:
+            budgets = [as_token_budget(token_budget, self.config.token_budget)]
+        tokens = self.embed_patches(self._checked(pixels))
+        batch, *grid, _ = tokens.shape
+        total = math.prod(grid)
+        if keep_mask is not None:
+            counts = [tokens_per_row(keep_mask, batch, total)]
+            masks = [keep_mask if counts[0] < total else None]
+        else:
+            counts = [total if budget is None else min(budget, total) for budget in budgets]
+            masks = keep_masks_at(tokens, counts, token_selection or self._selection)
+        tokens, outputs = tokens.flatten(1, 3), []
+        for index, (count, mask) in enumerate(zip(counts, masks, strict=True)):
+            if index and mask is None:  # the grid has no more tokens
+                outputs.append(outputs[-1])
+                continue
+            positions = None if mask is None else kept_positions(mask, count)
+            kept = tokens if positions is None else take_tokens(tokens, positions)
+            encoded = self.encode(kept, positions, tuple(grid), **kwargs)
+            outputs.append(
+                FluxVideoModelOutput(
+                    last_hidden_state=encoded.last_hidden_state,
+                    keep_mask=mask,
+                    hidden_states=encoded.get("hidden_states"),
+                    attentions=encoded.get("attentions"),
+                )
+            )
+        return outputs[0] if token_budgets is None else outputs
+
+    @property
+    def _selection(self):
+        return self.config.token_selection
+
+    def _checked(self, pixels: torch.Tensor) -> torch.Tensor:
+        """The pixels in the type of the weights; raises ValueError unless they divide into patches."""
+        frames, size = self.patch_shape
+        if pixels.ndim != 5 or pixels.shape[2] != self.num_channels:
+            raise ValueError(
+                f"pixel_values_videos must be (batch, frames, {self.num_channels}, height, width), "
+                f"got {tuple(pixels.shape)}"
+            )
+        if pixels.shape[1] % frames or pixels.shape[3] % size or pixels.shape[4] % size:
+            raise ValueError(
+                f"frames must be multiples of {frames}, height and width of {size} (what a token covers), got "
+                f"{pixels.shape[1]} frames of {pixels.shape[3]} x {pixels.shape[4]}"
+            )
+        return pixels.to(next(self.parameters()).dtype)
+
+
+class FluxHead(nn.Module):
+    """The head of one budget: modules under the names that they have in the model."""
+
+    def __init__(self, modules: Mapping[str, nn.Module | None]):
+        super().__init__()
+        for name, module in modules.items():
+            setattr(self, name, module)
+
+
+class FluxVideoClassifier(FluxModel):
+    """A classifier on such an encoder. A family's class has it before the stock class, calls `finish` at the end of its
+    `__init__`, and gives `pool` and the names below."""
+
+    # Names of the modules behind the encoder; those of a budget's own head are copies of them. The last one is the
+    # linear classifier.
+    head_modules = ("classifier",)
+    # Where, in this model, the layers of the encoder are, and what lies before them.
+    layers_path, embeddings_path = "", ""
+
+    main_input_name = "pixel_values_videos"
+    # The losses are means over the batch, whatever the Trainer accumulates.
+    accepts_loss_kwargs = False
+
+    @classmethod
+    def check(cls, model: nn.Module) -> None:
+        """Raise UnsupportedModelError for a stock model of this family in which tokens cannot be left out."""
+
+    def pool(self, hidden_states: torch.Tensor, head: nn.Module) -> torch.Tensor:
+        """Tokens after the encoder -> feature (batch, width). `head` has the modules that `head_modules` names: it is
+        this model or a `FluxHead`."""
+        raise NotImplementedError
+
+    @property
+    def flux_encoder(self) -> FluxVideoModel:
+        return self.base_model
+
+    @property
+    def patch_shape(self) -> tuple[int, int]:
+        return self.flux_encoder.patch_shape
+
+    @property
+    def native_grid(self) -> tuple[int, int, int]:
+        """(frames, height, width) in frames and pixels of the clips that the stock model takes."""
+        return self.flux_encoder.native_grid
+
+    @property
+    def num_channels(self) -> int:
+        return self.flux_encoder.num_channels
+
+    @property
+    def token_budgets(self) -> list[int]:
+        if self.config.token_budgets is not None:
+            return list(self.config.token_budgets)
+        if self.config.token_budget is not None:
+            return [self.config.token_budget]
+        (frames, height, width), (duration, size) = self.native_grid, self.patch_shape
+        return [(frames // duration) * (height // size) * (width // size)]
+
+    def set_token_budgets(self, token_budgets: list[int]) -> None:
+        budgets, before = check_token_budgets(token_budgets), self.token_budgets
+        if self.config.heads_per_budget and budgets != before:
+            self._set_heads([self._modules_of_head(self._head(budget)) for budget in budgets])
+        if self.config.token_budget in set(before) - set(budgets):
+            self.config.token_budget = budgets[0]
+        self.config.token_budgets = budgets
+
+    def head_budget(self, num_tokens: int) -> int | None:
+        if not self.config.heads_per_budget:
+            return None
+        return min(self.token_budgets, key=lambda budget: abs(budget - num_tokens))
+
+    def set_labels(self, label_names: list[str], rows: list[int] | None = None) -> None:
+        for head in self._heads():
+            old = getattr(head, self.head_modules[-1])
+            like = old.weight
+            new = nn.Linear(
+                old.in_features, len(label_names), bias=old.bias is not None, device=like.device, dtype=like.dtype
+            )
+            with torch.no_grad():
+                if rows is None:
+                    self._init_weights(new)
+                else:
+                    new.weight.copy_(like[rows])
+                    if new.bias is not None:
+                        new.bias.copy_(old.bias[rows])
+            setattr(head, self.head_modules[-1], new)
+        self.config.id2label = dict(enumerate(label_names))
+        self.config.label2id = {name: index for index, name in enumerate(label_names)}
+        self.num_labels = len(label_names)
+
+    def parameter_layer(self, name: str) -> int:
+        if name.startswith(f"{self.layers_path}."):
+            return int(name.removeprefix(f"{self.layers_path}.").partition(".")[0]) + 1
+        return 0 if name.startswith(f"{self.embeddings_path}.") else self.num_layers + 1
+
+    def freeze_encoder(self) -> None:
+        behind = {id(parameter) for head in self._heads() for parameter in _parameters_of(head, self.head_modules)}
+        for parameter in self.parameters():
+            if id(parameter) not in behind:
+                parameter.requires_grad_(False)
+        for module in self.flux_encoder.modules():
+            if hasattr(module, "drop_prob"):
+                module.drop_prob = 0.0
+
+    def finish(self) -> None:
+        """The last act of making the model: the heads that the configuration asks for."""
+        if self.config.heads_per_budget:
+            self._set_heads([self._modules_of_head(self) for _ in self.token_budgets])
+
+    @can_return_tuple
+    def forward(
+        self,
+        pixel_values_videos: torch.Tensor | None = None,
+        *,
+        token_budget: int | torch.Tensor | None = None,
+        token_budgets: list[int] | None = None,
+        keep_mask: torch.BoolTensor | None = None,
+        token_selection=None,
+        labels: torch.Tensor | None = None,
+        pixel_values: torch.Tensor | None = None,
+        **kwargs,
+    ) -> FluxViTClassifierOutput | FluxViTMultiBudgetOutput:
+        """See [`FluxModel`]; `pixel_values` is another name for the pixels, `kwargs` are those of the stock forward."""
+        pixels = _one_of(pixel_values_videos, pixel_values)
+        if token_budgets is not None and labels is not None:
+            raise ValueError("token_budgets excludes labels")
+        outputs = self.flux_encoder(
+            pixels,
+            token_budget=token_budget,
+            token_budgets=token_budgets,
+            keep_mask=keep_mask,
+            token_selection=token_selection,
+            **kwargs,
+        )
+        if token_budgets is not None:
+            heads = [self._head_for(output) for output in outputs]
+            pooled = [self.pool(o.last_hidden_state, head) for o, head in zip(outputs, heads, strict=True)]
+            return FluxViTMultiBudgetOutput(
+                logits=tuple(self._classify(feature, head) for feature, head in zip(pooled, heads, strict=True)),
+                pooler_output=tuple(pooled),
+                aligned=tuple(nn.functional.normalize(feature.float(), dim=-1) for feature in pooled[1:]),
+                keep_mask=tuple(output.keep_mask for output in outputs),
+            )
+        head = self._head_for(outputs)
+        pooled = self.pool(outputs.last_hidden_state, head)
+        logits, loss = self._classify(pooled, head), None
+        if labels is not None:
+            loss = self.loss_function(labels, logits, self.config)
+            if self.training:
+                for other in self._heads():
+                    if other is not head:  # learns, too; the value of the loss is that of the head in use
+                        answer = self._classify(self.pool(outputs.last_hidden_state.detach(), other), other)
+                        learnt = self.loss_function(labels, answer, self.config)
+                        loss = loss + (learnt - learnt.detach())
+        return FluxViTClassifierOutput(
+            loss=loss,
+            logits=logits,
+            pooler_output=pooled,
+            keep_mask=outputs.keep_mask,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
+
+    def _classify(self, pooled: torch.Tensor, head: nn.Module) -> torch.Tensor:
+        return getattr(head, self.head_modules[-1])(pooled)
+
+    def _heads(self) -> list[nn.Module]:
+        """The heads in the order of the budgets; the first one is this model."""
+        return [self, *self.budget_heads] if self.config.heads_per_budget else [self]
+
+    def _head(self, num_tokens: int) -> nn.Module:
+        if not self.config.heads_per_budget:
+            return self
+        return self._heads()[self.token_budgets.index(self.head_budget(num_tokens))]
+
+    def _head_for(self, output: FluxVideoModelOutput) -> nn.Module:
+        return self._head(output.last_hidden_state.shape[1] - self.flux_encoder.prefix_tokens)
+
+    def _modules_of_head(self, head: nn.Module) -> dict[str, nn.Module | None]:
+        return {name: deepcopy(getattr(head, name)) for name in self.head_modules}
+
+    def _set_heads(self, heads: list[dict[str, nn.Module | None]]) -> None:
+        for name, module in heads[0].items():
+            setattr(self, name, module)
+        self.budget_heads = nn.ModuleList(FluxHead(modules) for modules in heads[1:])
+
+
+def swap_classes(model: nn.Module, classes: Mapping[type, type]) -> None:
+    """Give every module of a class in `classes` the other class, in place."""
+    for module in model.modules():
+        if type(module) in classes:
+            module.__class__ = classes[type(module)]
+            if isinstance(module, PreTrainedModel):
+                # Which outputs can be recorded is looked up by the name of the class, which `__init__` notes.
+                dict.__setitem__(_CAN_RECORD_REGISTRY, str(type(module)), module._can_record_outputs)
+
+
+def on_grid(table: torch.Tensor, positions: torch.Tensor | None) -> torch.Tensor:
+    """The rows of a grid's position table (tokens, channels) for chosen tokens: (1, tokens, channels) or (batch, kept,
+    channels)."""
+    return table[None] if positions is None else table[positions]
+
+
+def square_patch(size: int | list[int] | tuple[int, ...]) -> int:
+    """The side of a patch in pixels; raises UnsupportedModelError for one that is no square."""
+    sides = {size} if isinstance(size, int) else set(size)
+    if len(sides) > 1:
+        raise UnsupportedModelError(f"patches must be squares, the model has {size}")
+    return sides.pop()
+
+
+def height_and_width(size: int | list[int] | tuple[int, ...]) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else tuple(size)
+
+
+def _parameters_of(head: nn.Module, names: tuple[str, ...]):
+    modules = (getattr(head, name) for name in names)
+    return itertools.chain.from_iterable(module.parameters() for module in modules if module is not None)
+
+
+def _one_of(pixel_values_videos: torch.Tensor | None, pixel_values: torch.Tensor | None) -> torch.Tensor:
+    if (pixel_values_videos is None) == (pixel_values is None):
+        raise ValueError("give the frames as pixel_values_videos or as pixel_values")
+    return pixel_values if pixel_values_videos is None else pixel_values_videos
+
+
+__all__ = [
+    "FluxSettings",
+    "FluxVideoClassifier",
+    "FluxVideoModel",
+    "FluxVideoModelOutput",
+    "UnsupportedModelError",
+    "height_and_width",
+    "on_grid",
+    "square_patch",
+    "swap_classes",
+]

@@ -1,0 +1,88 @@
+"""VideoMAE with token selection."""
+
+import torch
+from huggingface_hub.dataclasses import strict
+from transformers import VideoMAEConfig, VideoMAEForVideoClassification, VideoMAEModel
+from transformers.models.videomae.modeling_videomae import VideoMAEEmbeddings
+
+from .flux_video_model import (
+    FluxSettings,
+    FluxVideoClassifier,
+    FluxVideoModel,
+    height_and_width,
+    on_grid,
+    square_patch,
+    swap_classes,
+)
+from .position_embedding_fluxvit import interpolate_positions
+
+
+@strict
+class FluxVideoMAEConfig(FluxSettings, VideoMAEConfig):
+    """See [`FluxSettings`] and `VideoMAEConfig`."""
+
+    model_type = "flux_videomae"
+
+
+class FluxVideoMAEEmbeddings(VideoMAEEmbeddings):
+    """Lets chosen tokens pass, which are embedded already."""
+
+    def forward(self, tokens: torch.Tensor, bool_masked_pos: None = None) -> torch.Tensor:
+        return tokens
+
+    def positions(self, stored: tuple[int, int, int], grid: tuple[int, int, int], like: torch.Tensor) -> torch.Tensor:
+        """The table (tokens, hidden_size) for a grid: sines and cosines of the flat number of a token, so on another
+        grid than the stored one an interpolation is a mere start for training."""
+        table = self.position_embeddings[0].detach()
+        if grid != stored:
+            table = interpolate_positions(table.float(), stored, grid)
+        return table.to(like.device, like.dtype)
+
+
+class FluxVideoMAEModel(FluxVideoModel, VideoMAEModel):
+    config_class = FluxVideoMAEConfig
+
+    def __init__(self, config: FluxVideoMAEConfig):
+        super().__init__(config)
+        swap_classes(self, CLASSES)
+
+    @property
+    def patch_shape(self) -> tuple[int, int]:
+        return self.config.tubelet_size, square_patch(self.config.patch_size)
+
+    @property
+    def native_grid(self) -> tuple[int, int, int]:
+        return self.config.num_frames, *height_and_width(self.config.image_size)
+
+    def embed_patches(self, pixel_values_videos: torch.Tensor) -> torch.Tensor:
+        cubes = self.embeddings.patch_embeddings.projection(pixel_values_videos.transpose(1, 2))
+        return cubes.permute(0, 2, 3, 4, 1)
+
+    def encode(self, tokens, positions, grid, **kwargs):
+        frames, height, width = self.native_grid
+        duration, size = self.patch_shape
+        table = self.embeddings.positions((frames // duration, height // size, width // size), grid, tokens)
+        return VideoMAEModel.forward(self, tokens + on_grid(table, positions), return_dict=True, **kwargs)
+
+
+class FluxVideoMAEForVideoClassification(FluxVideoClassifier, VideoMAEForVideoClassification):
+    config_class = FluxVideoMAEConfig
+    head_modules = ("fc_norm", "classifier")
+    layers_path, embeddings_path = "videomae.encoder.layer", "videomae.embeddings"
+
+    def __init__(self, config: FluxVideoMAEConfig):
+        super().__init__(config)
+        swap_classes(self, CLASSES)
+        self.finish()
+
+    def pool(self, hidden_states, head):
+        return hidden_states[:, 0] if head.fc_norm is None else head.fc_norm(hidden_states.mean(1))
+
+
+CLASSES = {
+    VideoMAEForVideoClassification: FluxVideoMAEForVideoClassification,
+    VideoMAEModel: FluxVideoMAEModel,
+    VideoMAEEmbeddings: FluxVideoMAEEmbeddings,
+}
+
+__all__ = ["FluxVideoMAEConfig", "FluxVideoMAEForVideoClassification", "FluxVideoMAEModel"]
