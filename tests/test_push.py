@@ -263,8 +263,13 @@ def test_incomplete_folders_are_refused(tmp_path, tiny_checkpoint):
     from flux_hf.hub import PushOptions, push
 
     FluxViTForVideoClassification.from_pretrained(tiny_checkpoint).save_pretrained(tmp_path / "model")
-    with pytest.raises(ValueError, match=r"lacks video_preprocessor_config\.json, video_processing_\*\.py; save"):
+    with pytest.raises(ValueError, match=r"lacks video_preprocessor_config\.json; save"):
         push(PushOptions(str(tmp_path / "model"), "me/tiny"))
+    folder = shutil.copytree(tiny_checkpoint, tmp_path / "without code")
+    for name in ("modeling_fluxvit.py", "video_processing_fluxvit.py"):
+        (folder / name).unlink()
+    with pytest.raises(ValueError, match=r"lacks modeling_fluxvit\.py, video_processing_fluxvit\.py; save"):
+        push(PushOptions(str(folder), "me/tiny"))
     with pytest.raises(ValueError, match="absent is not a folder"):
         push(PushOptions(str(tmp_path / "absent"), "me/tiny"))
 

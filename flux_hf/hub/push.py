@@ -23,7 +23,6 @@ from flux_hf.plugin import load_video_classifier, load_video_processor
 from flux_hf.progress_bars import no_bars_for_folders
 
 REQUIRED = ("config.json", "video_preprocessor_config.json", "*.safetensors")
-REQUIRED_WITH_CODE = (*REQUIRED, "modeling_*.py", "video_processing_*.py")
 UPLOADED = ("config.json", "video_preprocessor_config.json", "*.safetensors", "*.safetensors.index.json", "*.py")
 UPLOADED += ("conversion.json",)
 XET_TIMEOUT = "HF_XET_CLIENT_READ_TIMEOUT"
@@ -121,8 +120,7 @@ def _files(folder: Path) -> list[str]:
     if not folder.is_dir():
         raise ValueError(f"checkpoint {folder} is not a folder")
     names = sorted(path.name + "/" * path.is_dir() for path in folder.iterdir())
-    config = read_json(folder / "config.json") if "config.json" in names else {}
-    required = REQUIRED_WITH_CODE if "auto_map" in config or config.get("model_type") == "fluxvit" else REQUIRED
+    required = [*REQUIRED, *_code(folder)]
     if missing := [pattern for pattern in required if not any(fnmatch(name, pattern) for name in names)]:
         raise ValueError(
             f"checkpoint {folder} lacks {', '.join(missing)}; save the model and the processor there with flux_hf"
@@ -130,11 +128,21 @@ def _files(folder: Path) -> list[str]:
     return names
 
 
+def _code(folder: Path) -> list[str]:
+    """The files of the classes that the configurations in the folder name, for use without flux_hf."""
+    configurations = [read_json(folder / name) for name in REQUIRED[:2] if (folder / name).is_file()]
+    classes = [named for each in configurations for named in each.get("auto_map", {}).values()]
+    return sorted(
+        {f"{named.partition('.')[0]}.py" for named in classes if isinstance(named, str) and "--" not in named}
+    )
+
+
 def _check_card(folder: Path, options: PushOptions) -> bool:
     """Whether the folder holds a classifier; raises ValueError where the card cannot be what the options ask for."""
     if options.keep_readme and not (folder / "README.md").is_file():
         raise ValueError(f"keep_readme: {folder} has no README.md")
-    architectures = read_json(folder / "config.json").get("architectures") or []
+    config = read_json(folder / "config.json")
+    architectures = config.get("architectures") or []
     is_classifier = any(name.endswith("ForVideoClassification") for name in architectures)
     if options.evaluations and not is_classifier and not options.keep_readme:
         held = ", ".join(architectures)
@@ -149,6 +157,7 @@ def _card(folder: Path, options: PushOptions, is_classifier: bool) -> str:
         model = load_video_classifier(folder) if is_classifier else AutoModel.from_pretrained(folder).eval()
         check_weights(model, folder)
         processor = load_video_processor(folder, model) if is_classifier else AutoVideoProcessor.from_pretrained(folder)
+    _check_saved(folder, model, processor)
     recipe = read_recipe(options.recipe) if options.recipe else {}
     card = build_model_card(
         folder,
@@ -161,6 +170,20 @@ def _card(folder: Path, options: PushOptions, is_classifier: bool) -> str:
         base=_base(folder, recipe.get("model")),
     )
     return str(card)
+
+
+def _check_saved(folder: Path, model, processor) -> None:
+    """Raises ValueError where the folder holds other classes than the card is about, which were made while loading."""
+    configuration, settings = (read_json(folder / name) for name in REQUIRED[:2])
+    if configuration.get("model_type") != model.config.model_type:
+        raise ValueError(
+            f"{folder} holds a {configuration.get('model_type')} without token selection: call enable_flux on the "
+            "model and save it"
+        )
+    if settings.get("video_processor_type") != type(processor).__name__:
+        raise ValueError(
+            f"{folder} holds a {settings.get('video_processor_type')}: save FluxVideoProcessor.for_model(model) there"
+        )
 
 
 def _base(folder: Path, model: str | None) -> Base:
