@@ -157,7 +157,7 @@ def _card(folder: Path, options: PushOptions, is_classifier: bool) -> str:
         model = load_video_classifier(folder) if is_classifier else AutoModel.from_pretrained(folder).eval()
         check_weights(model, folder)
         processor = load_video_processor(folder, model) if is_classifier else AutoVideoProcessor.from_pretrained(folder)
-    _check_saved(folder, model, processor)
+    check_saved(folder, model, processor)
     recipe = read_recipe(options.recipe) if options.recipe else {}
     card = build_model_card(
         folder,
@@ -172,7 +172,7 @@ def _card(folder: Path, options: PushOptions, is_classifier: bool) -> str:
     return str(card)
 
 
-def _check_saved(folder: Path, model, processor) -> None:
+def check_saved(folder: Path, model, processor) -> None:
     """Raises ValueError where the folder holds other classes than the card is about, which were made while loading."""
     configuration, settings = (read_json(folder / name) for name in REQUIRED[:2])
     if configuration.get("model_type") != model.config.model_type:
