@@ -379,12 +379,15 @@ class FluxVideoClassifier(FluxModel):
 
 def swap_classes(model: nn.Module, classes: Mapping[type, type]) -> None:
     """Give every module of a class in `classes` the other class, in place."""
+    names = {before.__name__: after.__name__ for before, after in classes.items()}
     for module in model.modules():
         if type(module) in classes:
             module.__class__ = classes[type(module)]
             if isinstance(module, PreTrainedModel):
                 # Which outputs can be recorded is looked up by the name of the class, which `__init__` notes.
                 dict.__setitem__(_CAN_RECORD_REGISTRY, str(type(module)), module._can_record_outputs)
+                # By these names FSDP and device maps find what to keep whole.
+                module._no_split_modules = {names.get(name, name) for name in module._no_split_modules or ()}
 
 
 def on_grid(table: torch.Tensor, positions: torch.Tensor | None) -> torch.Tensor:

@@ -64,10 +64,9 @@ def model_settings(model) -> dict:
     saved, problem = _saved_settings(name, config) if name else ({}, None)
     if saved.get("video_processor_type") == "FluxVideoProcessor":
         return saved | own
-    frames = getattr(config, "num_frames", None) or getattr(config, "frames_per_clip", None)
+    frames, size = _native_clip(model, config, network)
     settings = {"num_frames": frames or tubelet * UNLIMITED_GRID.frames}
     pretrained = getattr(config, "pretrained_cfg", None) or getattr(network, "pretrained_cfg", None)
-    size = _native_size(config, network)
     if family.startswith("fluxvit"):
         settings, source = {}, "the defaults of FluxVideoProcessor"
     elif pretrained and not saved:  # timm keeps its processor in there
@@ -75,15 +74,13 @@ def model_settings(model) -> dict:
     else:
         stock_class = _named_class(saved) or _class_for(type(config))
         if stock_class is None and not saved:
-            problem = problem or "transformers has none for this model"
+            problem = problem or "transformers has no processor for this model"
         stock = (stock_class or BaseVideoProcessor)(**(saved or COLOURS_OF_CHECKPOINTS.get(family, {})))
         settings |= _of_stock_processor(stock, size)
         source = "ImageNet's colours" if stock_class is None else f"the defaults of {family}"
     if problem:
         shown = ", ".join(f"{key}={value}" for key, value in settings.items() if not key.startswith("do_"))
-        logger.warning(
-            f"{name or type(model).__name__}: no processor can be read ({problem}). Taken are {source}: {shown}"
-        )
+        logger.warning(f"{name or type(model).__name__}: {problem}. Its processor has {source}: {shown}")
     return settings | own
 
 
@@ -103,11 +100,15 @@ def _patch_shape(model, config, network) -> tuple[int, int]:
     return tubelet, height
 
 
-def _native_size(config, network) -> tuple[int, int] | None:
-    """(height, width) of the frames that a model was trained on, where it says so."""
+def _native_clip(model, config, network) -> tuple[int | None, tuple[int, int] | None]:
+    """Number of frames and (height, width) that a model was trained on; None what it does not say."""
+    if hasattr(model, "native_grid"):
+        frames, *size = model.native_grid
+        return (frames if frames > 1 else None), tuple(size)
+    frames = getattr(config, "num_frames", None) or getattr(config, "frames_per_clip", None)
     of_embedding = getattr(getattr(network, "patch_embed", None), "img_size", None)
     named = [getattr(config, name, None) for name in ("image_size", "crop_size", "img_size")]
-    return _height_width(next((size for size in [*named, of_embedding] if size), None))
+    return frames, _height_width(next((size for size in [*named, of_embedding] if size), None))
 
 
 def _saved_settings(name: str, config) -> tuple[dict, str | None]:
@@ -117,7 +118,7 @@ def _saved_settings(name: str, config) -> tuple[dict, str | None]:
     except OSError as error:
         if isinstance(error.__context__, json.JSONDecodeError):
             raise ValueError(f"{name}: {error}") from error
-        return {}, str(error).splitlines()[0]
+        return {}, str(error).split(". ")[0]
     if not isinstance(saved, dict):
         raise ValueError(f"{name}: the configuration of its processor must be a JSON object, got {saved!r:.100}")
     return saved, None

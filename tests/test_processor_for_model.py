@@ -282,13 +282,15 @@ def test_timm_models(name, mode):
 
 def test_a_family_that_transformers_does_not_know(capture_warnings):
     class Other(Selecting):
-        patch_shape = (1, 14)
+        patch_shape, native_grid = (1, 14), (6, 56, 56)
 
         def __init__(self):
-            self.config = SimpleNamespace(num_frames=6, img_size=56, token_budget=None)
+            self.config = SimpleNamespace(token_budget=None)
 
     processor = FluxVideoProcessor.for_model(Other())
     assert (processor.patch_size, processor.choose_grid(50)) == (14, (6, 56))
+    Other.native_grid = (1, 28, 56)  # trained on pictures
+    assert FluxVideoProcessor.for_model(Other()).choose_grid() == (8, (28, 56))
     assert list(processor.image_mean) == COLOURS["videomae"][0] and "Other" in capture_warnings()
 
 

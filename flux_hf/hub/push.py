@@ -174,12 +174,10 @@ def _card(folder: Path, options: PushOptions, is_classifier: bool) -> str:
 
 def check_saved(folder: Path, model, processor) -> None:
     """Raises ValueError where the folder holds other classes than the card is about, which were made while loading."""
-    configuration, settings = (read_json(folder / name) for name in REQUIRED[:2])
-    if configuration.get("model_type") != model.config.model_type:
-        raise ValueError(
-            f"{folder} holds a {configuration.get('model_type')} without token selection: call enable_flux on the "
-            "model and save it"
-        )
+    held = read_json(folder / "config.json").get("model_type")
+    if held != model.config.model_type:
+        raise ValueError(f"{folder} holds a {held} without token selection: call enable_flux on the model and save it")
+    settings = read_json(folder / "video_preprocessor_config.json")
     if settings.get("video_processor_type") != type(processor).__name__:
         raise ValueError(
             f"{folder} holds a {settings.get('video_processor_type')}: save FluxVideoProcessor.for_model(model) there"

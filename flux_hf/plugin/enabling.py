@@ -55,7 +55,7 @@ def enable_flux(
     if heads_per_budget and not issubclass(flux_class, FluxVideoClassifier):
         raise ValueError(f"heads_per_budget: {type(model).__name__} has no head")
     _set_config(model, _with_settings(getattr(model, "config", None), settings, flux_class))
-    swap_classes(model, classes)
+    _swap(model, classes)
     if isinstance(model, FluxVideoClassifier):
         model.finish()
     return model
@@ -76,7 +76,7 @@ def disable_flux(model: nn.Module) -> nn.Module:
         logger.warning(f"the head for {model.token_budgets[0]} tokens stays, those for other budgets go")
         del model.budget_heads
     stock_config = getattr(classes[type(model)], "config_class", None)
-    swap_classes(model, classes)
+    _swap(model, classes)
     _set_config(model, None if stock_config is None else _without_settings(model.config, stock_config))
     return model
 
@@ -86,6 +86,7 @@ def _with_settings(config: PreTrainedConfig | None, settings: FluxSettings, flux
         return settings
     config = deepcopy(config)
     config.__class__ = flux_class.config_class
+    config.__dict__.pop("model_type", None)  # of the file, in front of the class's
     for field in fields(FluxSettings):
         setattr(config, field.name, getattr(settings, field.name))
     return config
@@ -94,9 +95,16 @@ def _with_settings(config: PreTrainedConfig | None, settings: FluxSettings, flux
 def _without_settings(config: PreTrainedConfig, stock_config: type[PreTrainedConfig]) -> PreTrainedConfig:
     config = deepcopy(config)
     config.__class__ = stock_config
-    for name in [field.name for field in fields(FluxSettings)] + ["auto_map"]:
+    for name in [field.name for field in fields(FluxSettings)] + ["auto_map", "model_type"]:
         config.__dict__.pop(name, None)
     return config
+
+
+def _swap(model: nn.Module, classes) -> None:
+    """As `swap_classes`; without the names in the file that the model came from, which are those of the class it had:
+    what it saves would be loaded as another class, which does not know them."""
+    swap_classes(model, classes)
+    model.__dict__.pop("_weight_conversions", None)
 
 
 def _set_config(model: nn.Module, config) -> None:

@@ -11,6 +11,9 @@ from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
 
 logger = logging.get_logger(__name__)
 
+CONFIGURATION_SETTINGS = ("cache_dir", "revision", "subfolder", "token", "trust_remote_code")
+"""Settings of `from_pretrained` that also say where the configuration is, and whether code may come with it."""
+
 
 def load_video_classifier(checkpoint: str | Path, **settings) -> FluxModel:
     """A classifier of any family: FluxViT, one that was saved with selection on, or a stock model, in which selection
@@ -23,7 +26,8 @@ def load_video_classifier(checkpoint: str | Path, **settings) -> FluxModel:
     Raises:
         UnsupportedModelError: tokens cannot be left out in this model; a ValueError.
     """
-    config = AutoConfig.from_pretrained(checkpoint)
+    of_configuration = {name: settings[name] for name in CONFIGURATION_SETTINGS if name in settings}
+    config = AutoConfig.from_pretrained(checkpoint, **of_configuration)
     auto = AutoModelForImageClassification if config.model_type == "timm_wrapper" else AutoModelForVideoClassification
     model = auto.from_pretrained(checkpoint, **settings)
     if not isinstance(model, FluxModel):
