@@ -2,7 +2,9 @@
 switched on."""
 
 import json
+import logging
 import shutil
+import sys
 
 import pytest
 import torch
@@ -120,6 +122,7 @@ def test_classify_a_stock_checkpoint(stock_checkpoint, clip, tmp_path, capsys):
     assert picture.is_file()
 
 
+@pytest.mark.parametrize("family", ["videomae"], indirect=True)
 def test_classify_without_budget_takes_those_of_the_model(flux_checkpoint, clip, capsys):
     classify_command([str(clip), "--checkpoint", str(flux_checkpoint)])
     lines = [line for line in capsys.readouterr().out.splitlines() if "budget" in line]
@@ -136,6 +139,7 @@ def test_all_tokens_answer_as_the_stock_model(stock_checkpoint, clip):
     assert (result.head_budget, result.keep_mask) == (None, None)
 
 
+@pytest.mark.parametrize("family", ["videomae"], indirect=True)
 def test_what_is_dimmed_is_what_was_dropped(stock_checkpoint, clip):
     model, processor = loaded(stock_checkpoint)
     result = classify(clip, model, processor, 20)
@@ -161,6 +165,7 @@ def test_macs_of_a_forward_equal_a_count_by_hand(stock_checkpoint, family):
     assert all(parameter.device.type == "cpu" for parameter in model.parameters())
 
 
+@pytest.mark.parametrize("family", ["videomae"], indirect=True)
 def test_a_forward_that_needs_numbers_is_refused(stock_checkpoint, monkeypatch):
     model = load_video_classifier(stock_checkpoint)
     pool = type(model).pool
@@ -183,9 +188,11 @@ def test_evaluate_a_stock_checkpoint(stock_checkpoint, dataset_dir, tmp_path):
         assert figures["gmacs"] == view_gmacs(model, int(budget), Grid(*NATIVE))
 
 
+@pytest.mark.parametrize("family", ["videomae"], indirect=True)
 def test_grids_that_were_written_count(flux_checkpoint, dataset_dir, tmp_path, monkeypatch, clip):
     """Also in the stock pipeline, which asks for the number of frames in the model's configuration."""
     folder = shutil.copytree(flux_checkpoint, tmp_path / "checkpoint")
+    monkeypatch.setitem(sys.modules, "matplotlib", None)  # no plots, which take longest
     monkeypatch.setattr("flux_hf.token_optimization.report.new_grids", lambda result: {32: (4, 40), 16: (8, 32)})
     options = ["--dataset", str(dataset_dir), "--checkpoint", str(folder), "--output_dir", str(tmp_path / "out")]
     optimize_command([*options, "--frames", "4", "8", "--sizes", "32", "40", "--rounds", "1", "--write"])
@@ -199,6 +206,19 @@ def test_grids_that_were_written_count(flux_checkpoint, dataset_dir, tmp_path, m
     for kind in (None, FluxVideoClassificationPipeline):
         answers = pipeline("video-classification", model=str(folder), pipeline_class=kind)(str(clip))
         assert {answer["label"]: answer["score"] for answer in answers} == expected
+
+
+@pytest.mark.parametrize("family", ["videomae"], indirect=True)
+def test_stock_weights_are_said_to_know_one_grid(stock_checkpoint, flux_checkpoint, tmp_path, caplog):
+    folder = shutil.copytree(stock_checkpoint, tmp_path / "checkpoint")
+    with caplog.at_level(logging.WARNING, "flux_hf"):
+        model, processor = loaded(folder)
+        assert ["switched on" in record.message for record in caplog.records] == [True]
+        FluxVideoProcessor.for_model(model, grids={32: (4, 40)}).save_pretrained(folder)
+        loaded(flux_checkpoint)
+        caplog.clear()
+        load_video_processor(folder, model)
+    assert "stock weights know the grid 8 x 32 x 32 alone, clips come out on" in caplog.text
 
 
 def test_grids_default_to_shares_of_the_native_one(flux_checkpoint):
@@ -237,12 +257,14 @@ def test_the_card_of_a_saved_model(flux_checkpoint, family, clip):
     exec(code.replace("me/mine", str(flux_checkpoint)).replace("video.mp4", str(clip)), {})
 
 
+@pytest.mark.parametrize("family", ["videomae"], indirect=True)
 def test_an_unknown_base_gives_no_licence(flux_checkpoint):
     card = build_model_card(flux_checkpoint, "me/mine", *loaded(flux_checkpoint))
     assert not {"license", "base_model"} & card.data.to_dict().keys() and "MIT" not in card.text
     assert ModelCard(str(card)).data.to_dict()["tags"][0].startswith("flux_")
 
 
+@pytest.mark.parametrize("family", ["videomae"], indirect=True)
 def test_a_stock_checkpoint_is_not_pushed_as_one_with_selection(stock_checkpoint, flux_checkpoint, tmp_path):
     model, processor = loaded(stock_checkpoint)
     with pytest.raises(ValueError, match="without token selection: call enable_flux on the model and save it"):
@@ -276,6 +298,8 @@ def test_exports_equal_pytorch(stock_checkpoint, tmp_path):
     )
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["videomae"], indirect=True)
 def test_a_model_that_cannot_be_exported_is_refused(stock_checkpoint, tmp_path, monkeypatch):
     model = load_video_classifier(stock_checkpoint)
     pool = type(model).pool
