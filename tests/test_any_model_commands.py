@@ -253,7 +253,9 @@ def test_the_card_of_a_saved_model(flux_checkpoint, family, clip):
     assert all([str(b), "8 x 32 x 32", f"{b} of 64", gmacs[b]] in rows for b in (32, 16))
     assert ["patch", "8 x 8 pixels of 2 frames"] in rows and ["token budgets", "32, 16"] in rows
     assert {"videomae": "A VideoMAE ", "vjepa2": "A VJEPA2 "}[family] in card.text and "MIT" not in card.text
-    code = card.text.split("```python")[1].split("```")[0]
+    blocks = card.text.split("```python")[1:]
+    assert len(blocks) == 2 and "trust_remote_code=True" in blocks[1]
+    code = blocks[0].split("```")[0]
     exec(code.replace("me/mine", str(flux_checkpoint)).replace("video.mp4", str(clip)), {})
 
 

@@ -90,7 +90,7 @@ def build_model_card(
         layers=model.num_layers,
         patch_shape=model.patch_shape,
         token_budgets=model.token_budgets,
-        has_code=bool(list(folder.glob("modeling_*.py"))),
+        has_code="auto_map" in (_json(folder / "config.json") or {}),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         classes=[model.config.id2label[index] for index in range(model.config.num_labels)] if is_classifier else None,
         markdown=markdown,
