@@ -14,7 +14,7 @@ class PositionEmbedding(nn.Module):
     shift per channel, the paper's GPE convolution, act on the table. They are affine, so they may come before or after
     the interpolation.
 
-    Outside training, without gradients, interpolated tables are kept for the last few grids.
+    Outside training, without gradients, interpolated tables are kept for the last few grids, but not for CUDA graphs.
     """
 
     def __init__(self, config: FluxViTConfig):
@@ -30,7 +30,7 @@ class PositionEmbedding(nn.Module):
     def forward(self, frames: int, rows: int, columns: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Positions of the cls token (1, 1, hidden_size) and of the grid (frames * rows * columns, hidden_size)."""
         grid = (frames, rows, columns)
-        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        if torch.is_grad_enabled() or torch.compiler.is_compiling() or _in_graph_capture(self.table):
             return self.cls, self._grid_positions(grid)
         state = tuple((p.data_ptr(), p.dtype, 0 if p.is_inference() else p._version) for p in self.parameters())
         key = (grid, state)
@@ -49,6 +49,12 @@ class PositionEmbedding(nn.Module):
         if grid != self.stored_grid:
             table = interpolate_positions(table, self.stored_grid, grid)
         return (table * self.weight + self.bias).to(self.table.dtype)
+
+
+def _in_graph_capture(tensor: torch.Tensor) -> bool:
+    """Whether a CUDA graph is being captured. A graph must not depend on a kept table, which is freed when others take
+    its place, nor may others use one whose values exist only after a replay."""
+    return tensor.is_cuda and torch.cuda.is_current_stream_capturing()
 
 
 def sine_cosine_table(grid: tuple[int, int, int], width: int) -> torch.Tensor:

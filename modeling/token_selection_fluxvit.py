@@ -77,6 +77,7 @@ def select_tokens(importance: torch.Tensor, token_budget: int, groups: int | Non
     groups = groups or group_count(frames)
     scores = importance.reshape(batch, groups, -1)
     base, extra = divmod(token_budget, groups)
+    # Counted on the device: a list copied there would wait for it.
     counts = (base + (torch.arange(groups, device=scores.device) < extra).long()).view(1, groups, 1)
 
     best = scores.topk(base + (extra > 0), dim=-1).values
