@@ -47,7 +47,8 @@ def model_settings(model) -> dict:
     checkpoint's stock processor, at the size that it was trained on, and as `num_frames` the number of frames that it
     was trained on.
 
-    Where the checkpoint has no processor or cannot be reached, a warning names the defaults that are taken.
+    A model does not know its revision: of a repository on the Hub the default branch is read. Where the checkpoint has
+    no processor or cannot be reached, a warning names the defaults that are taken.
 
     Raises:
         ValueError: the model's patches are not square, or a file of the checkpoint is damaged.
@@ -61,7 +62,7 @@ def model_settings(model) -> dict:
     if not family.startswith("fluxvit") and getattr(config, "num_frames", None):
         own["model_frames"] = config.num_frames
     name = getattr(model, "name_or_path", "")
-    saved, problem = _saved_settings(name, config) if name else ({}, None)
+    saved, problem = _saved_settings(name) if name else ({}, None)
     if saved.get("video_processor_type") == "FluxVideoProcessor":
         return saved | own
     frames, size = _native_clip(model, config, network)
@@ -111,10 +112,10 @@ def _native_clip(model, config, network) -> tuple[int | None, tuple[int, int] | 
     return frames, _height_width(next((size for size in [*named, of_embedding] if size), None))
 
 
-def _saved_settings(name: str, config) -> tuple[dict, str | None]:
+def _saved_settings(name: str) -> tuple[dict, str | None]:
     """What a checkpoint holds of its processor, or {} and why there is nothing."""
     try:
-        saved, _ = BaseVideoProcessor.get_video_processor_dict(name, revision=getattr(config, "_commit_hash", None))
+        saved, _ = BaseVideoProcessor.get_video_processor_dict(name)
     except OSError as error:
         if isinstance(error.__context__, json.JSONDecodeError):
             raise ValueError(f"{name}: {error}") from error

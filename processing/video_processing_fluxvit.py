@@ -245,10 +245,11 @@ class FluxVideoProcessor(BaseVideoProcessor):
 
         Patches and tubelets are the model's, the token budget is that of its configuration, if it has one. Colours,
         resampling, resizing and cropping are those of the processor of the checkpoint that the model came from
-        (`model.name_or_path`), else the defaults of its family, and a warning says so if there is a checkpoint. Every
-        budget has one grid: the number of frames and the size that the model was trained on (`num_frames`, `size` and
-        `crop_size` are set), because the weights know no other; 8 frames, where a model was trained on pictures. A
-        FluxViT, and every model whose checkpoint has a `FluxVideoProcessor`, keeps that processor's grids.
+        (`model.name_or_path`; on the Hub its default branch), else the defaults of its family, and a warning says so if
+        there is a checkpoint. Every budget has one grid: the number of frames and the size that the model was trained
+        on (`num_frames`, `size` and `crop_size` are set), because the weights know no other; 8 frames, where a model
+        was trained on pictures. A FluxViT, and every model whose checkpoint has a `FluxVideoProcessor`, keeps that
+        processor's grids.
 
         Args:
             model: a FluxViT, a model with token selection, a stock one of transformers, or a timm ViT.

@@ -108,6 +108,26 @@ def test_the_pixels_are_those_of_the_stock_processor(family, height, width, from
 
 
 @pytest.mark.parametrize(
+    "family, saved",
+    [
+        ("videomae", {"size": 256, "crop_size": 224, "feature_extractor_type": "VideoMAEFeatureExtractor"}),
+        ("videomae", {"size": {"height": 256, "width": 256}, "crop_size": {"height": 224, "width": 224}}),
+        ("videomae", {"size": {"height": 224, "width": 224}, "do_center_crop": False, "do_normalize": False}),
+        ("videomae", {"do_rescale": False, "image_mean": [100.0] * 3, "image_std": [50.0] * 3}),
+        ("vivit", {"do_normalize": False}),
+        ("vivit", {"image_mean": 0.3, "image_std": 0.7}),
+        ("vivit", {"do_rescale": False}),
+        ("vjepa2", {"crop_size": 256, "do_convert_rgb": None, "data_format": "channels_first"}),
+    ],
+)
+def test_whatever_a_checkpoint_says(family, saved, from_folder, tmp_path):
+    model = from_folder(family, preprocessor_config=saved)
+    ours, video = FluxVideoProcessor.for_model(model), clip(4, 300, 400)
+    expected = pixels(AutoVideoProcessor.from_pretrained(tmp_path), video)
+    torch.testing.assert_close(pixels(ours, video), expected, rtol=0, atol=TOLERANCES.get(family, 0))
+
+
+@pytest.mark.parametrize(
     "family, shape", {"videomae": (2, 16), "vjepa2": (2, 16), "vivit": (2, 16), "timesformer": (1, 16)}.items()
 )
 def test_a_model_takes_what_its_processor_makes(family, shape, models):
@@ -133,6 +153,13 @@ def test_wherever_a_checkpoint_keeps_it(files, from_folder):
     processor = FluxVideoProcessor.for_model(from_folder("videomae", **files))
     assert (processor.image_mean, processor.image_std) == (tuple(OTHERS["image_mean"]), tuple(OTHERS["image_std"]))
     assert processor.resample == 3
+
+
+def test_the_class_that_a_checkpoint_names(from_folder, tmp_path):
+    model = from_folder("timesformer", preprocessor_config={"image_processor_type": "VivitImageProcessor"})
+    ours, video = FluxVideoProcessor.for_model(model), clip(4, 90, 120)
+    expected = pixels(AutoVideoProcessor.from_pretrained(tmp_path), video)
+    torch.testing.assert_close(pixels(ours, video), expected, rtol=0, atol=TOLERANCES["vivit"])
 
 
 COLOURS = {
