@@ -144,6 +144,9 @@ class FluxVideoModel:
         else:
             budgets = [as_token_budget(token_budget, self.config.token_budget)]
         tokens = self.embed_patches(self._checked(pixels))
+        if self._checkpoints_what_learns():
+            # Re-entrant checkpoints give no gradients, an adapter's neither, where no input asks for one.
+            tokens.requires_grad_()
         batch, *grid, _ = tokens.shape
         total = math.prod(grid)
         if keep_mask is not None:
@@ -169,6 +172,10 @@ class FluxVideoModel:
                 )
             )
         return outputs[0] if token_budgets is None else outputs
+
+    def _checkpoints_what_learns(self) -> bool:
+        checkpoints = (getattr(module, "gradient_checkpointing", False) for module in self.modules())
+        return self.training and any(checkpoints) and any(parameter.requires_grad for parameter in self.parameters())
 
     @property
     def _selection(self):

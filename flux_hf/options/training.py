@@ -50,7 +50,11 @@ class FinetuneOptions:
     cached_size: int = field(default=256, metadata={"help": "Side of cached clips in pixels."})
     drop_path_rate: float | None = field(default=None, metadata={"help": "Stochastic depth. Default: the model's."})
     head_token_budgets: list[int] | None = field(
-        default=None, metadata={"help": "Budgets of the heads of the model, descending. Default: the model's."}
+        default=None,
+        metadata={
+            "help": "Budgets of the heads of the model, descending. Default: the model's; another family has "
+            "one head for all."
+        },
     )
     token_budget: int | None = field(
         default=None, metadata={"help": "Default budget of the trained model. Default: the largest of token_budgets."}

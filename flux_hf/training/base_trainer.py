@@ -52,7 +52,7 @@ class ClipTrainer(CheckpointedTrainer):
         check_flux_model(model)
         before = model.token_budgets
         if self.processing_class is None:
-            self.processing_class = FluxVideoProcessor(patch_size=model.patch_shape[1])
+            self.processing_class = FluxVideoProcessor.for_model(model)
         self.token_budgets = sorted(self.args.token_budgets or before, reverse=True)
         set_budgets(model, self.token_budgets, logger.warning if self.is_world_process_zero() else logger.info)
         self.processing_class = fit_processor(self.processing_class, before, self.token_budgets)

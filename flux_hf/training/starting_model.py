@@ -80,7 +80,7 @@ def starting_model(
         classifier = FluxViTForVideoClassification(model.config)
         classifier.fluxvit = model.fluxvit
         return classifier
-    known = model.config.label2id
+    known = {name: int(index) for index, name in model.config.id2label.items()}
     taken = [known.get(name) for name in label_names]
     if None in taken:
         model.set_labels(label_names)
