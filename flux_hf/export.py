@@ -11,6 +11,7 @@ from torch import nn
 from flux_hf.checkpoints import check_weights, checkpoint_path
 from flux_hf.files import whole_folder, write_json
 from flux_hf.latency import machine, median_ms
+from flux_hf.modeling.token_selection_fluxvit import selection_rule
 from flux_hf.options import check_at_least, check_checkpoints, naming_option
 from flux_hf.options.checkpoints import ExportOptions
 from flux_hf.plugin import load_video_classifier, load_video_processor
@@ -59,6 +60,11 @@ def export(options: ExportOptions) -> dict:
         model = load_video_classifier(checkpoint, dtype=torch.float32)
         check_weights(model, checkpoint)
         processor = load_video_processor(checkpoint, model)
+    if selection_rule(model.token_selection).random:
+        raise ValueError(
+            f"--checkpoint {options.checkpoint}: its token_selection {model.config.token_selection!r} draws tokens at "
+            "random, and a file cannot be compared with PyTorch; set another rule in its config.json"
+        )
     budget = options.token_budget or processor.token_budget or model.config.token_budget
     processor, shape = _fixed_processor(processor, model.num_channels, budget)
     with whole_folder(options.output_dir) as folder:

@@ -23,6 +23,7 @@ from .flux_model_fluxvit import (
     FluxModel,
     FluxViTClassifierOutput,
     FluxViTMultiBudgetOutput,
+    SelectsTokens,
     as_token_budget,
     check_token_budgets,
     tokens_per_row,
@@ -70,7 +71,7 @@ class FluxVideoModelOutput(ModelOutput):
     attentions: tuple[torch.FloatTensor, ...] | None = None
 
 
-class FluxVideoModel:
+class FluxVideoModel(SelectsTokens):
     """An encoder that is given chosen tokens. A family's class has it before the stock class and gives `patch_shape`,
     `native_grid`, `embed_patches` and `encode`."""
 
@@ -154,7 +155,7 @@ class FluxVideoModel:
             masks = [keep_mask if counts[0] < total else None]
         else:
             counts = [total if budget is None else min(budget, total) for budget in budgets]
-            masks = keep_masks_at(tokens, counts, token_selection or self._selection)
+            masks = keep_masks_at(tokens, counts, token_selection or self.token_selection)
         tokens, outputs = tokens.flatten(1, 3), []
         for index, (count, mask) in enumerate(zip(counts, masks, strict=True)):
             if index and mask is None:  # the grid has no more tokens
@@ -176,10 +177,6 @@ class FluxVideoModel:
     def _checkpoints_what_learns(self) -> bool:
         checkpoints = (getattr(module, "gradient_checkpointing", False) for module in self.modules())
         return self.training and any(checkpoints) and any(parameter.requires_grad for parameter in self.parameters())
-
-    @property
-    def _selection(self):
-        return self.config.token_selection
 
     def _checked(self, pixels: torch.Tensor) -> torch.Tensor:
         """The pixels in the type of the weights; raises ValueError unless they divide into patches."""
