@@ -97,7 +97,7 @@ def main(argv: list[str] | None = None) -> None:
     from flux_hf.progress_bars import no_bars_for_folders
     from flux_hf.provenance import provenance
     from flux_hf.token_optimization import search_grids
-    from flux_hf.token_optimization.candidates import candidate_grids, default_axes, with_grids, with_native_grids
+    from flux_hf.token_optimization.candidates import candidate_grids, default_axes, with_grid_in_table, with_grids
     from flux_hf.token_optimization.report import (
         heat_map,
         markdown_table,
@@ -134,7 +134,7 @@ def main(argv: list[str] | None = None) -> None:
             f"{options.calibration_split} are searched on, the report is on the other {len(test)}."
         )
     shared = {"batch_size": options.batch_size, "num_workers": options.num_workers}
-    before = _processor_before(with_native_grids(processor, model, budgets), output, state)
+    before = _processor_before(with_grid_in_table(processor, budgets), output, state)
     reading = copy(before)
     reading.decoding = options.decoding or before.decoding
     result = search_grids(

@@ -12,7 +12,7 @@ from flux_hf.costs import clip_tokens, view_gmacs
 from flux_hf.evaluation.scoring import Arm
 from flux_hf.latency import median_ms
 from flux_hf.modeling.flux_model_fluxvit import FluxModel
-from flux_hf.processing.grid_fluxvit import Grid, as_grid, grid_tokens, normalize_grids
+from flux_hf.processing.grid_fluxvit import UNLIMITED_GRID, Grid, grid_tokens, normalize_grids
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
 from flux_hf.processing.video_source_fluxvit import VideoDecodeError
 from flux_hf.processing.views_fluxvit import Views, read_views
@@ -26,8 +26,9 @@ SIZE_SHARES = (1 / 2, 2 / 3, 5 / 6, 1, 7 / 6)
 
 def default_axes(model: FluxModel) -> tuple[list[int], list[int]]:
     """Numbers of frames and sizes in pixels to try: from a quarter to twice the frames of the model's native grid (even
-    numbers of tokens), from half to 7/6 of its size (multiples of the patch)."""
+    numbers of tokens; of 8 where that is a picture), from half to 7/6 of its size (multiples of the patch)."""
     (length, patch), (frames, *sides) = model.patch_shape, model.native_grid
+    frames = UNLIMITED_GRID.frames if frames == 1 else frames
     counts = {max(2, 2 * round(frames / length * share / 2)) * length for share in FRAME_SHARES}
     sizes = {max(1, round(min(sides) / patch * share)) * patch for share in SIZE_SHARES}
     return sorted(counts), sorted(sizes)
@@ -61,15 +62,16 @@ def with_grids(processor: FluxVideoProcessor, grids: dict[int, Grid]) -> FluxVid
     return changed
 
 
-def with_native_grids(processor: FluxVideoProcessor, model: FluxModel, token_budgets: list[int]) -> FluxVideoProcessor:
-    """The processor, where it gives every budget the native grid of the model (`FluxVideoProcessor.for_model`) as one
-    that has it in its table, so that other grids can be found; frames are then cut out at the size of the grid. Any
-    other processor as it is."""
-    frames, height, width = model.native_grid
-    native = as_grid((frames, (height, width)))
-    if processor.num_frames is None or processor.size is None or processor.choose_grid() != native:
+def with_grid_in_table(processor: FluxVideoProcessor, token_budgets: list[int]) -> FluxVideoProcessor:
+    """A processor whose own `num_frames` and `size` give every budget one grid of squares, as
+    `FluxVideoProcessor.for_model` makes it, as one that has this grid in its table, so that others can take its place.
+    Frames are then resized to the grid's size, whatever they were before. Any other processor as it is."""
+    if processor.num_frames is None or processor.size is None:
         return processor
-    settings = {"num_frames": None, "size": None, "crop_size": None, "grids": dict.fromkeys(token_budgets, native)}
+    grid = processor.choose_grid()
+    if not isinstance(grid.size, int):
+        return processor
+    settings = {"num_frames": None, "size": None, "crop_size": None, "grids": dict.fromkeys(token_budgets, grid)}
     return type(processor)(**processor.to_dict() | settings)
 
 
