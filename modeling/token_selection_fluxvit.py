@@ -245,7 +245,7 @@ def keep_masks_at(
 
     Raises:
         ValueError: the rule is none, or gives something else than such scores and masks. How many tokens a mask keeps
-            is looked at for rules that are not shipped, and not where a graph is compiled.
+            is looked at for rules that are not shipped, and not where a graph is compiled or captured.
     """
     rule = selection_rule(rule)
     batch, frames, rows, columns, _ = tokens.shape
@@ -271,7 +271,7 @@ def _check_mask(mask: torch.Tensor, shape: tuple[int, int], count: int | None) -
         raise ValueError(
             f"a selection rule must give a bool mask of shape {shape}, got {mask.dtype} {tuple(mask.shape)}"
         )
-    if count is None or torch.compiler.is_compiling():
+    if count is None or torch.compiler.is_compiling() or mask.is_cuda and torch.cuda.is_current_stream_capturing():
         return  # to look at numbers takes a synchronisation
     kept = mask.sum(1)
     if (kept != count).any():

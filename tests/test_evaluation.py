@@ -121,6 +121,7 @@ def test_the_command_selects_by_name(dataset_dir, checkpoint, tmp_path, capsys):
     command = ["--dataset", str(dataset_dir), "--checkpoint", str(checkpoint), "--token_budgets", "32"]
     main([*command, "--token_selection", "tube", "--output", str(tmp_path / "tube.json")])
     assert json.loads((tmp_path / "tube.json").read_text())["token_selection"] == "tube"
+    assert "token_selection tube" in capsys.readouterr().out
     (option,) = (field for field in fields(EvaluateOptions) if field.name == "token_selection")
     assert list(option.metadata["choices"]) == selection_rules()
     with pytest.raises(SystemExit):
