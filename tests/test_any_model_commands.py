@@ -177,6 +177,7 @@ def test_a_forward_that_needs_numbers_is_refused(stock_checkpoint, monkeypatch):
         view_gmacs(model, 17, Grid(8, 32))
 
 
+@pytest.mark.parametrize("family", ["vjepa2"], indirect=True)
 def test_evaluate_a_stock_checkpoint(stock_checkpoint, dataset_dir, tmp_path):
     output = tmp_path / "result.json"
     options = ["--dataset", str(dataset_dir), "--checkpoint", str(stock_checkpoint), "--output", str(output)]
