@@ -12,11 +12,7 @@ from huggingface_hub import ModelCard
 from transformers import (
     AutoModelForVideoClassification,
     AutoVideoProcessor,
-    VideoMAEConfig,
-    VideoMAEForVideoClassification,
     VideoMAEImageProcessor,
-    VJEPA2Config,
-    VJEPA2ForVideoClassification,
     VJEPA2VideoProcessor,
     pipeline,
 )
@@ -36,22 +32,17 @@ from flux_hf.scripts.evaluate_checkpoint import main as evaluate_command
 from flux_hf.scripts.export import main as export_command
 from flux_hf.scripts.optimize_tokens import main as optimize_command
 from flux_hf.token_optimization.candidates import default_axes
+from tests.stock_models import videomae, vjepa2
 from tests.video_files import encode_video
 
 LABELS = {0: "a", 1: "b"}
 FAMILIES = ("videomae", "vjepa2")
 NATIVE = (8, 32)  # 4 x 4 x 4 tokens
-PREDICTOR = {"pred_hidden_size": 24, "pred_num_attention_heads": 2, "pred_num_hidden_layers": 1}  # of no use here
 
 
 def stock(family: str):
-    shared = {"patch_size": 8, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "id2label": LABELS}
-    shared["label2id"] = {name: index for index, name in LABELS.items()}
-    if family == "videomae":
-        config = VideoMAEConfig(**shared, image_size=32, num_frames=8, intermediate_size=48)
-        return VideoMAEForVideoClassification(config)
-    config = VJEPA2Config(**shared, crop_size=32, frames_per_clip=8, mlp_ratio=2, num_pooler_layers=1, **PREDICTOR)
-    return VJEPA2ForVideoClassification(config)
+    sizes = {"hidden_size": 24, "num_hidden_layers": 2, "id2label": LABELS, "label2id": {"a": 0, "b": 1}}
+    return videomae(**sizes, num_frames=8) if family == "videomae" else vjepa2(**sizes, frames_per_clip=8)
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
