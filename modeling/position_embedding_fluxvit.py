@@ -43,7 +43,8 @@ class PositionEmbedding(nn.Module):
         return self.cls, self._cache[key]
 
     def train(self, mode: bool = True) -> "PositionEmbedding":
-        self._cache.clear()
+        if mode:
+            self._cache.clear()
         return super().train(mode)
 
     def _grid_positions(self, grid: tuple[int, int, int]) -> torch.Tensor:
