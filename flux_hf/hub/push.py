@@ -175,7 +175,7 @@ def _card(folder: Path, options: PushOptions, is_classifier: bool) -> str:
 def check_saved(folder: Path, model, processor) -> None:
     """Raises ValueError where the folder holds other classes than the card is about, which were made while loading."""
     held = read_json(folder / "config.json").get("model_type")
-    if held != model.config.model_type:
+    if held != type(model.config).model_type:
         raise ValueError(f"{folder} holds a {held} without token selection: call enable_flux on the model and save it")
     settings = read_json(folder / "video_preprocessor_config.json")
     if settings.get("video_processor_type") != type(processor).__name__:

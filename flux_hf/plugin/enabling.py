@@ -88,7 +88,6 @@ def _with_settings(config: PreTrainedConfig | None, settings: FluxSettings, flux
         return settings
     config = deepcopy(config)
     config.__class__ = flux_class.config_class
-    config.__dict__.pop("model_type", None)  # of the file, in front of the class's
     for field in fields(FluxSettings):
         setattr(config, field.name, getattr(settings, field.name))
     return config
@@ -97,7 +96,7 @@ def _with_settings(config: PreTrainedConfig | None, settings: FluxSettings, flux
 def _without_settings(config: PreTrainedConfig, stock_config: type[PreTrainedConfig]) -> PreTrainedConfig:
     config = deepcopy(config)
     config.__class__ = stock_config
-    for name in [field.name for field in fields(FluxSettings)] + ["auto_map", "model_type"]:
+    for name in [field.name for field in fields(FluxSettings)] + ["auto_map"]:
         config.__dict__.pop(name, None)
     return config
 
