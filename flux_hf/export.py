@@ -82,15 +82,15 @@ def _write(folder: Path, model, processor, budget: int | None, shape: tuple[int,
     with torch.no_grad():
         with _refused(model, "torch.export"):
             program = torch.export.export(classifier, (clips[0],), strict=False)
-        content = BytesIO()  # PyTorch's own writer ends the process where the disk is full
-        torch.export.save(program, content)
-        (folder / "model.pt2").write_bytes(content.getvalue())
+            content = BytesIO()  # PyTorch's own writer ends the process where the disk is full
+            torch.export.save(program, content)
+            (folder / "model.pt2").write_bytes(content.getvalue())
+            runs["model.pt2"] = _eager(torch.export.load(folder / "model.pt2").module())
         with _refused(model, "torch.onnx.export"):
             torch.onnx.export(
                 program, f=folder / "model.onnx", input_names=[_INPUT], output_names=[_OUTPUT], dynamo=True,
                 external_data=False, verbose=False,
             )  # fmt: skip
-    runs["model.pt2"] = _eager(torch.export.load(folder / "model.pt2").module())
     runs["model.onnx"] = load_onnx(folder / "model.onnx")
     if int8:
         quantize(folder / "model.onnx", folder / "model_int8.onnx")

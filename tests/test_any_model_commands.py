@@ -157,15 +157,23 @@ def test_macs_of_a_forward_equal_a_count_by_hand(stock_checkpoint, family):
     assert all(parameter.device.type == "cpu" for parameter in model.parameters())
 
 
-@pytest.mark.parametrize("family", ["videomae"], indirect=True)
-def test_a_forward_that_needs_numbers_is_refused(stock_checkpoint, monkeypatch):
+@pytest.fixture
+def depends_on_pixels(stock_checkpoint, monkeypatch):
+    """A model whose forward takes another way where the pixels say so."""
     model = load_video_classifier(stock_checkpoint)
-    pool = type(model).pool
+    forward = type(model).forward
     monkeypatch.setattr(
-        type(model), "pool", lambda self, tokens, head: pool(self, tokens * float(tokens.mean().item()), head)
+        type(model),
+        "forward",
+        lambda self, pixels, **options: forward(self, pixels if pixels.mean() > 0 else -pixels, **options),
     )
+    return model
+
+
+@pytest.mark.parametrize("family", ["videomae"], indirect=True)
+def test_a_forward_that_needs_numbers_is_refused(depends_on_pixels):
     with pytest.raises(ValueError, match="^the multiply-accumulates of Flux.* does not run on torch's meta"):
-        view_gmacs(model, 17, Grid(8, 32))
+        view_gmacs(depends_on_pixels, 17, Grid(*NATIVE))
 
 
 @pytest.mark.parametrize("family", ["vjepa2"], indirect=True)
@@ -273,34 +281,26 @@ def test_a_stock_checkpoint_is_not_pushed_as_one_with_selection(stock_checkpoint
 
 @pytest.mark.slow
 def test_exports_equal_pytorch(stock_checkpoint, tmp_path):
-    """With the selector inside, also where all tokens tie."""
-    export_command([str(stock_checkpoint), str(tmp_path), "--token_budget", "20"])
-    report = json.loads((tmp_path / "export.json").read_text())
-    assert report["input_shape"] == [1, 8, 3, 32, 32] and report["runs"].keys() == {
-        "pytorch",
-        "model.pt2",
-        "model.onnx",
-    }
+    """With the selector inside, also where all tokens tie; on another grid than the native one."""
+    folder, output = shutil.copytree(stock_checkpoint, tmp_path / "checkpoint"), tmp_path / "out"
     model = load_video_classifier(stock_checkpoint)
-    video = torch.randn(1, 8, 3, 32, 32, generator=torch.Generator().manual_seed(3))
+    FluxVideoProcessor.for_model(model, grids={20: (4, 40)}).save_pretrained(folder)
+    export_command([str(folder), str(output), "--token_budget", "20"])
+    report = json.loads((output / "export.json").read_text())
+    assert report["input_shape"] == [1, 4, 3, 40, 40]
+    video = torch.randn(1, 4, 3, 40, 40, generator=torch.Generator().manual_seed(3))
     with torch.no_grad():
         expected = model(video, token_budget=20).logits
         assert not torch.allclose(expected, model(video).logits, atol=1e-4)
-    found = torch.export.load(tmp_path / "model.pt2").module()(video)
+    found = torch.export.load(output / "model.pt2").module()(video)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(
-        torch.from_numpy(load_onnx(tmp_path / "model.onnx")(video)), expected, atol=1e-5, rtol=1e-4
-    )
+    found = torch.from_numpy(load_onnx(output / "model.onnx")(video))
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", ["videomae"], indirect=True)
-def test_a_model_that_cannot_be_exported_is_refused(stock_checkpoint, tmp_path, monkeypatch):
-    model = load_video_classifier(stock_checkpoint)
-    pool = type(model).pool
-    monkeypatch.setattr(
-        type(model), "pool", lambda self, tokens, head: pool(self, tokens if tokens.mean() > 0 else -tokens, head)
-    )
+def test_a_model_that_cannot_be_exported_is_refused(depends_on_pixels, stock_checkpoint, tmp_path):
     with pytest.raises(ValueError, match="^Flux.*ForVideoClassification cannot be exported: torch.export says: "):
         export_command([str(stock_checkpoint), str(tmp_path / "out")])
     assert not (tmp_path / "out").exists()
