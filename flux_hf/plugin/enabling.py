@@ -4,7 +4,7 @@ from copy import deepcopy
 from dataclasses import fields
 
 from torch import nn
-from transformers import PreTrainedConfig
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging
 
 from flux_hf.modeling.flux_model_fluxvit import as_token_budget, check_token_budgets
@@ -51,13 +51,17 @@ def enable_flux(
         disable_flux(model)
     classes = classes_for(model)
     flux_class = classes[type(model)]
-    flux_class.check(model)
+    flux_class.check_model(model)
     if heads_per_budget and not issubclass(flux_class, FluxVideoClassifier):
         raise ValueError(f"heads_per_budget: {type(model).__name__} has no head")
-    _set_config(model, _with_settings(getattr(model, "config", None), settings, flux_class))
-    swap_classes(model, classes)
+    config = getattr(model, "config", None)
+    if isinstance(config, PreTrainedConfig):
+        _set_config(model, _with_settings(config, settings, flux_class))
+    else:
+        model._flux_settings = settings
+    _swap(model, classes)
     if isinstance(model, FluxVideoClassifier):
-        model.finish()
+        model.make_heads()
     return model
 
 
@@ -75,15 +79,16 @@ def disable_flux(model: nn.Module) -> nn.Module:
     if getattr(model, "budget_heads", None) is not None:
         logger.warning(f"the head for {model.token_budgets[0]} tokens stays, those for other budgets go")
         del model.budget_heads
-    stock_config = getattr(classes[type(model)], "config_class", None)
-    swap_classes(model, classes)
-    _set_config(model, None if stock_config is None else _without_settings(model.config, stock_config))
+    stock_class = classes[type(model)]
+    if issubclass(stock_class, PreTrainedModel):
+        _set_config(model, _without_settings(model.config, stock_class.config_class))
+    _swap(model, classes)
+    for module in model.modules():
+        module.__dict__.pop("_flux_settings", None)
     return model
 
 
-def _with_settings(config: PreTrainedConfig | None, settings: FluxSettings, flux_class: type):
-    if config is None:
-        return settings
+def _with_settings(config: PreTrainedConfig, settings: FluxSettings, flux_class: type) -> PreTrainedConfig:
     config = deepcopy(config)
     config.__class__ = flux_class.config_class
     for field in fields(FluxSettings):
@@ -99,9 +104,16 @@ def _without_settings(config: PreTrainedConfig, stock_config: type[PreTrainedCon
     return config
 
 
-def _set_config(model: nn.Module, config) -> None:
+def _swap(model: nn.Module, classes) -> None:
+    """As `swap_classes`; without the names in the file that the model came from, which are those of the class it had:
+    what it saves would be loaded as another class, which does not know them."""
+    swap_classes(model, classes)
+    model.__dict__.pop("_weight_conversions", None)
+
+
+def _set_config(model: nn.Module, config: PreTrainedConfig) -> None:
     """Give the model, and what in it has the same one, this configuration. One that others share is not changed."""
-    before = getattr(model, "config", None)
+    before = model.config
     for module in model.modules():
-        if module is model or (before is not None and getattr(module, "config", None) is before):
+        if getattr(module, "config", None) is before:
             module.config = config
