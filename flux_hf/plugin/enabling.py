@@ -89,18 +89,23 @@ def disable_flux(model: nn.Module) -> nn.Module:
 
 
 def _with_settings(config: PreTrainedConfig, settings: FluxSettings, flux_class: type) -> PreTrainedConfig:
-    config = deepcopy(config)
-    config.__class__ = flux_class.config_class
+    config = _as_class(config, flux_class.config_class)
     for field in fields(FluxSettings):
         setattr(config, field.name, getattr(settings, field.name))
     return config
 
 
 def _without_settings(config: PreTrainedConfig, stock_config: type[PreTrainedConfig]) -> PreTrainedConfig:
-    config = deepcopy(config)
-    config.__class__ = stock_config
+    config = _as_class(config, stock_config)
     for name in [field.name for field in fields(FluxSettings)] + ["auto_map"]:
         config.__dict__.pop(name, None)
+    return config
+
+
+def _as_class(config: PreTrainedConfig, config_class: type[PreTrainedConfig]) -> PreTrainedConfig:
+    config = deepcopy(config)
+    config.__class__ = config_class
+    config.__dict__.pop("model_type", None)  # one that was loaded has it from its file
     return config
 
 
