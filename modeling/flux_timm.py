@@ -46,7 +46,7 @@ class FluxVisionTransformer(FluxOneModuleClassifier, VisionTransformer):
 
     @property
     def num_channels(self) -> int:
-        return self.in_chans
+        return self.patch_embed.proj.in_channels
 
     @property
     def prefix_tokens(self) -> int:

@@ -31,16 +31,11 @@ class FluxVideoMAEEmbeddings(VideoMAEEmbeddings):
     def forward(self, tokens: torch.Tensor, bool_masked_pos: None = None) -> torch.Tensor:
         return tokens
 
-    def positions(self, stored: tuple[int, int, int], grid: tuple[int, int, int], like: torch.Tensor) -> torch.Tensor:
-        """The table (tokens, hidden_size) for a grid: sines and cosines of the flat number of a token, so on another
-        grid than the stored one an interpolation is a mere start for training."""
-        table = self.position_embeddings[0].detach()
-        if grid != stored:
-            table = interpolate_positions(table.float(), stored, grid)
-        return table.to(like.device, like.dtype)
-
 
 class FluxVideoMAEModel(FluxVideoModel, VideoMAEModel):
+    """Its position table holds sines and cosines of the flat number of a token: interpolated to another grid than its
+    own it is a mere start for training."""
+
     config_class = FluxVideoMAEConfig
 
     @classmethod
@@ -60,7 +55,8 @@ class FluxVideoMAEModel(FluxVideoModel, VideoMAEModel):
         return cubes.permute(0, 2, 3, 4, 1)
 
     def encode_tokens(self, tokens, positions, grid, **kwargs):
-        table = self.embeddings.positions(tokens_of_native_grid(self), grid, tokens)
+        stored = self.embeddings.position_embeddings[0].detach().to(tokens.device)
+        table = interpolate_positions(stored, tokens_of_native_grid(self), grid).to(tokens.dtype)
         return VideoMAEModel.forward(self, tokens + on_grid(table, positions), return_dict=True, **kwargs)
 
 

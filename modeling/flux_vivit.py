@@ -55,11 +55,9 @@ class FluxVivitModel(FluxVideoModel, VivitModel):
         return cubes.permute(0, 2, 3, 4, 1)
 
     def encode_tokens(self, tokens, positions, grid, **kwargs):
-        cls, table = self.embeddings.position_embeddings[0].split([1, self.embeddings.position_embeddings.shape[1] - 1])
-        stored = tokens_of_native_grid(self)
-        if grid != stored:
-            table = interpolate_positions(table.float(), stored, grid).to(table.dtype)
-        cls = (self.embeddings.cls_token + cls).expand(tokens.shape[0], -1, -1)
+        stored = self.embeddings.position_embeddings[0]
+        table = interpolate_positions(stored[1:].float(), tokens_of_native_grid(self), grid).to(stored.dtype)
+        cls = (self.embeddings.cls_token + stored[:1]).expand(tokens.shape[0], -1, -1)
         tokens = torch.cat([cls, tokens + on_grid(table, positions)], dim=1)
         return VivitModel.forward(self, tokens, return_dict=True, **kwargs)
 

@@ -76,7 +76,7 @@ def select_tokens(importance: torch.Tensor, token_budget: int, groups: int | Non
     batch, frames, _ = importance.shape
     groups = groups or group_count(frames)
     scores = importance.reshape(batch, groups, -1)
-    base, extra = divmod(token_budget, groups)
+    base, extra = token_budget // groups, token_budget % groups  # not divmod, which torch.compile cannot trace
     counts = (base + (torch.arange(groups, device=scores.device) < extra).long()).view(1, groups, 1)
 
     best = scores.topk(base + (extra > 0), dim=-1).values
