@@ -22,6 +22,7 @@ from .flux_model_fluxvit import (
     FluxModel,
     FluxViTClassifierOutput,
     FluxViTMultiBudgetOutput,
+    SelectsTokens,
     as_token_budget,
     check_token_budgets,
     tokens_per_row,
@@ -71,7 +72,7 @@ class FluxVideoModelOutput(ModelOutput):
     attentions: tuple[torch.FloatTensor, ...] | None = None
 
 
-class _FluxVideoModule:
+class _FluxVideoModule(SelectsTokens):
     """What encoder and classifier have in common."""
 
     main_input_name = "pixel_values_videos"
@@ -178,7 +179,7 @@ class FluxVideoModel(_FluxVideoModule):
             masks = [keep_mask if counts[0] < total else None]
         else:
             counts = [total if budget is None else min(budget, total) for budget in budgets]
-            masks = keep_masks_at(tokens, counts, token_selection or self._selection)
+            masks = keep_masks_at(tokens, counts, token_selection or self.token_selection)
         tokens, outputs = tokens.flatten(1, 3), []
         for index, (count, mask) in enumerate(zip(counts, masks, strict=True)):
             if index and mask is None:  # the grid has no more tokens
@@ -198,10 +199,6 @@ class FluxVideoModel(_FluxVideoModule):
             )
         outputs = tuple(self._as_asked(output, return_dict) for output in outputs)
         return outputs[0] if token_budgets is None else outputs
-
-    @property
-    def _selection(self):
-        return self.flux_settings.token_selection
 
     def _checked(self, pixels: torch.Tensor) -> torch.Tensor:
         """The pixels in the type of the weights; raises ValueError unless they divide into patches."""

@@ -9,7 +9,7 @@ from transformers.utils import logging
 
 from flux_hf.modeling.flux_model_fluxvit import as_token_budget, check_token_budgets
 from flux_hf.modeling.flux_video_model import FluxSettings, FluxVideoClassifier, FluxVideoModel, swap_classes
-from flux_hf.modeling.token_selection_fluxvit import GROUP_DYNAMIC
+from flux_hf.modeling.token_selection_fluxvit import GROUP_DYNAMIC, selection_name, selection_rule
 from flux_hf.plugin.adapters import classes_for, stock_classes_of
 
 logger = logging.get_logger(__name__)
@@ -45,7 +45,7 @@ def enable_flux(
         token_budget=as_token_budget(token_budget, None),
         token_budgets=None if token_budgets is None else check_token_budgets(token_budgets),
         heads_per_budget=heads_per_budget,
-        token_selection=token_selection,
+        token_selection=selection_name(selection_rule(token_selection)),
     )
     if isinstance(model, FluxVideoModel | FluxVideoClassifier):
         disable_flux(model)
@@ -60,6 +60,7 @@ def enable_flux(
     else:
         model._flux_settings = settings
     _swap(model, classes)
+    model.token_selection = token_selection
     if isinstance(model, FluxVideoClassifier):
         model.make_heads()
     return model
@@ -79,6 +80,7 @@ def disable_flux(model: nn.Module) -> nn.Module:
     if getattr(model, "budget_heads", None) is not None:
         logger.warning(f"the head for {model.token_budgets[0]} tokens stays, those for other budgets go")
         del model.budget_heads
+    vars(getattr(model, "base_model", model)).pop("_own_selection", None)
     stock_class = classes[type(model)]
     if issubclass(stock_class, PreTrainedModel):
         _set_config(model, _without_settings(model.config, stock_class.config_class))

@@ -49,7 +49,7 @@ class FluxPreTrainer(ClipTrainer):
         **kwargs,
     ):
         super().__init__(*args, **kwargs)
-        model = self.accelerator.unwrap_model(self.model)
+        model = self.flux_model
         self.teacher, self.flips, self.weights = teacher.to(self.args.device), flips, weights
         self.teacher_layers = teacher_layers or matching_layers(
             model.aligned_layers, model.config.num_hidden_layers, teacher.depth
@@ -64,6 +64,7 @@ class FluxPreTrainer(ClipTrainer):
                 self.teacher_layers,
                 self.args.teacher_tokens,
                 self.accelerator.mixed_precision,
+                self.accelerator.unwrap_model(self.model).token_selection,
             )
 
     def _check_fit(self, model) -> None:
@@ -95,6 +96,10 @@ class FluxPreTrainer(ClipTrainer):
                 f"{', '.join(given)} need videos or a cache of clips, not {type(self.train_dataset).__name__}"
             )
 
+    def model_of_card(self) -> torch.nn.Module:
+        """The encoder: the rest is for this teacher."""
+        return self.flux_model.base_model
+
     def view_maker(self, label_names: list[str]) -> MixtureViews:
         mean, std = self.processing_class.image_mean, self.processing_class.image_std
         flips = [self.args.flip] * len(label_names) if self.flips is None else self.flips
@@ -119,8 +124,9 @@ class FluxPreTrainer(ClipTrainer):
         keys = inputs.get("keys") or [f"{self.args.process_index} {place}" for place in range(len(pixels))]
         started = self._now()
         with torch.no_grad():
-            patches = self.accelerator.unwrap_model(model).get_input_embeddings().patchify(pixels.float())
-            seen = teacher_mask(patches, self.args.teacher_tokens)
+            student = self.accelerator.unwrap_model(model)
+            patches = student.get_input_embeddings().patchify(pixels.float())
+            seen = teacher_mask(patches, self.args.teacher_tokens, student.token_selection)
             targets = self._targets(pixels, seen, inputs.get("digests"))
             noise = gumbel_noise(self.args.seed, self.state.global_step, keys, targets.saliency.shape[1])
             masks, places = student_masks(seen, targets.saliency, noise.to(seen.device), self.token_budgets)
