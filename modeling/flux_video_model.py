@@ -335,7 +335,9 @@ class FluxVideoClassifier(_FluxVideoModule, FluxModel):
     def make_heads(self) -> None:
         """The heads that the settings ask for, copies of the model's."""
         if self.flux_settings.heads_per_budget:
-            self._set_heads([self._modules_of_head(self.head_owner) for _ in self.token_budgets])
+            self.budget_heads = nn.ModuleList(
+                FluxHead(self._modules_of_head(self.head_owner)) for _ in self.token_budgets[1:]
+            )
 
     def forward(
         self,

@@ -28,7 +28,9 @@ class FluxVideoMAEConfig(FluxSettings, VideoMAEConfig):
 class FluxVideoMAEEmbeddings(VideoMAEEmbeddings):
     """Lets chosen tokens pass, which are embedded already."""
 
-    def forward(self, tokens: torch.Tensor, bool_masked_pos: None = None) -> torch.Tensor:
+    def forward(self, tokens: torch.Tensor, bool_masked_pos: torch.Tensor | None = None) -> torch.Tensor:
+        if bool_masked_pos is not None:
+            raise ValueError("with token selection on, give keep_mask=~bool_masked_pos instead of bool_masked_pos")
         return tokens
 
 

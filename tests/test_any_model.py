@@ -98,6 +98,8 @@ def test_videomae_with_few_tokens_is_its_own_masking(attention, mean_pooling):
     pixels = clips(3, width=48)
     output = enable_flux(copy.deepcopy(stock), token_budget=BUDGET)(pixels)
     same(output.logits, stock(pixels, bool_masked_pos=~output.keep_mask).logits)
+    with pytest.raises(ValueError, match="keep_mask=~bool_masked_pos"):
+        enable_flux(stock)(pixels, bool_masked_pos=~output.keep_mask)
 
 
 @torch.no_grad()
@@ -313,7 +315,10 @@ def test_labels(family):
 
 def test_heads_per_budget(family, tmp_path):
     pixels, labels = clips(), torch.tensor([1, 3])
-    model = enable_flux(classifier(family), token_budgets=[20, BUDGET], heads_per_budget=True)
+    model = classifier(family)
+    weight = model.classifier.weight
+    enable_flux(model, token_budgets=[20, BUDGET], heads_per_budget=True)
+    assert model.classifier.weight is weight
     shared = enable_flux(classifier(family), token_budgets=[20, BUDGET])
     assert model.head_budget(15) == BUDGET and model.head_budget(16) == 20 and shared.head_budget(15) is None
     with torch.no_grad():
@@ -432,6 +437,8 @@ def test_saved_and_loaded_with_selection_on(family, tmp_path):
     same(output.logits, model(pixels).logits)
     same(output.keep_mask, model(pixels).keep_mask)
     assert type(AutoVideoProcessor.from_pretrained(tmp_path)) is FluxVideoProcessor
+    encoded = load(tmp_path, AutoModel)(pixels)  # of the classifier's checkpoint
+    same(encoded.last_hidden_state, model.base_model(pixels).last_hidden_state)
     disable_flux(loaded)
     same(loaded(pixels).logits, classifier(family)(pixels).logits)
 
