@@ -172,6 +172,9 @@ class FluxVideoModel(_FluxVideoModule):
         else:
             budgets = [as_token_budget(token_budget, self.flux_settings.token_budget)]
         tokens = self.embed_patches(self._checked(pixels))
+        if self._checkpoints_what_learns():
+            # Re-entrant checkpoints give no gradients, an adapter's neither, where no input asks for one.
+            tokens.requires_grad_()
         batch, *grid, _ = tokens.shape
         total = math.prod(grid)
         if keep_mask is not None:
@@ -199,6 +202,10 @@ class FluxVideoModel(_FluxVideoModule):
             )
         outputs = tuple(self._as_asked(output, return_dict) for output in outputs)
         return outputs[0] if token_budgets is None else outputs
+
+    def _checkpoints_what_learns(self) -> bool:
+        checkpoints = (getattr(module, "gradient_checkpointing", False) for module in self.modules())
+        return self.training and any(checkpoints) and any(parameter.requires_grad for parameter in self.parameters())
 
     def _checked(self, pixels: torch.Tensor) -> torch.Tensor:
         """The pixels in the type of the weights; raises ValueError unless they divide into patches."""

@@ -56,7 +56,7 @@ class FluxVivitModel(FluxVideoModel, VivitModel):
 
     def encode_tokens(self, tokens, positions, grid, **kwargs):
         stored = self.embeddings.position_embeddings[0]
-        table = interpolate_positions(stored[1:].float(), tokens_of_native_grid(self), grid).to(stored.dtype)
+        table = interpolate_positions(stored[1:], tokens_of_native_grid(self), grid)
         cls = (self.embeddings.cls_token + stored[:1]).expand(tokens.shape[0], -1, -1)
         tokens = torch.cat([cls, tokens + on_grid(table, positions)], dim=1)
         return VivitModel.forward(self, tokens, return_dict=True, **kwargs)

@@ -43,7 +43,8 @@ class PositionEmbedding(nn.Module):
         return self.cls, self._cache[key]
 
     def train(self, mode: bool = True) -> "PositionEmbedding":
-        self._cache.clear()
+        if mode:
+            self._cache.clear()
         return super().train(mode)
 
     def _grid_positions(self, grid: tuple[int, int, int]) -> torch.Tensor:
@@ -80,21 +81,22 @@ def _sines_and_cosines(values: torch.Tensor, width: int) -> torch.Tensor:
 def interpolate_positions(
     table: torch.Tensor, stored: tuple[int, int, int], grid: tuple[int, int, int]
 ) -> torch.Tensor:
-    """float32 (stored frames * rows * columns, channels) -> (frames * rows * columns, channels), linearly in time, then
-    bicubically in space.
+    """(stored frames * rows * columns, channels) -> (frames * rows * columns, channels), linearly in time, then
+    bicubically in space, in float32.
 
     Each axis is a matrix product with the weights that torch's interpolation has along it: its own kernels run along
     the grid and leave the channels, of which there are many more, to one thread of a GPU.
     """
-    table, kind = table.reshape(*stored, -1), table.device.type
-    with torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext():
+    dtype, kind = table.dtype, table.device.type
+    table = table.float().reshape(*stored, -1)
+    with nullcontext() if kind == "meta" else torch.autocast(kind, enabled=False):
         for axis, (before, after) in enumerate(zip(stored, grid, strict=True)):
             if before != after:
                 weights = _interpolation_weights(before, after, axis == 0, table.device)
                 shape = table.shape
                 lines = table.reshape(*shape[:axis], before, -1)
                 table = (weights @ lines).reshape(*shape[:axis], after, *shape[axis + 1 :])
-    return table.reshape(-1, table.shape[-1])
+    return table.reshape(-1, table.shape[-1]).to(dtype)
 
 
 def _interpolation_weights(before: int, after: int, linear: bool, device: torch.device) -> torch.Tensor:

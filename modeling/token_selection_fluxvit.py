@@ -262,7 +262,7 @@ def keep_masks_at(
     masks = [rule.choose(scores, count) if count < total else None for count in counts]
     for mask, count in zip(masks, counts, strict=True):
         if mask is not None:
-            _check_mask(mask, (batch, total), None if rule in _SHIPPED.values() else count)
+            _check_mask(mask, (batch, total), None if any(rule is one for one in _SHIPPED.values()) else count)
     return masks
 
 
