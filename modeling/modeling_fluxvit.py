@@ -7,19 +7,16 @@ their 1x1x1 kernels compute.
 
 import itertools
 import re
-from collections.abc import Callable
+from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torchvision.ops import stochastic_depth
 from transformers import PreTrainedModel
 from transformers import initialization as init
-from transformers.activations import ACT2FN
 from transformers.conversion_mapping import register_checkpoint_conversion_mapping
 from transformers.core_model_loading import Chunk, WeightConverter, WeightRenaming
-from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.processing_utils import Unpack
 from transformers.utils import ModelOutput, TransformersKwargs, logging
 from transformers.utils.generic import can_return_tuple
@@ -34,10 +31,24 @@ from .flux_model_fluxvit import (
     check_token_budgets,
     tokens_per_row,
 )
+from .layers_fluxvit import (
+    ChannelAffine,
+    FeatureDecoder,
+    FluxViTAttention,
+    FluxViTClassifier,
+    FluxViTEncoder,
+    FluxViTLayer,
+    FluxViTPatchEmbedding,
+    FluxViTPooler,
+    LayerScale,
+)
 from .position_embedding_fluxvit import PositionEmbedding, sine_cosine_table
 from .token_selection_fluxvit import keep_masks_at, kept_positions, take_tokens
 
 logger = logging.get_logger(__name__)
+
+_LAYER = re.compile(r"encoder\.layers\.(\d+)\.")
+_BEFORE_LAYERS = re.compile(r"embeddings\.(patch_embedding\.|cls_token|position_embedding\.(cls|table))")
 
 
 @dataclass
@@ -56,70 +67,6 @@ class FluxViTModelOutput(ModelOutput):
     keep_mask: torch.BoolTensor | None = None
     hidden_states: tuple[torch.FloatTensor, ...] | None = None
     attentions: tuple[torch.FloatTensor, ...] | None = None
-
-
-class FluxViTRMSNorm(nn.RMSNorm):
-    """RMS norm in the type of its input: under autocast the weight takes it, too, because mixed types have no
-    fused kernel."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return nn.functional.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
-
-
-class ChannelAffine(nn.Module):
-    """A scale and a shift per channel, identity at first."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.addcmul(self.bias, x, self.weight)
-
-
-class LayerScale(nn.Module):
-    """A small learned scale per channel on a residual branch."""
-
-    def __init__(self, config: FluxViTConfig):
-        super().__init__()
-        self.weight = nn.Parameter(torch.full((config.hidden_size,), config.layer_scale_init))
-
-    def forward(self, hidden_states: torch.Tensor, branch: torch.Tensor) -> torch.Tensor:
-        """`hidden_states` plus the scaled `branch`, in one pass."""
-        return torch.addcmul(hidden_states, branch, self.weight)
-
-
-class FluxViTPatchEmbedding(nn.Module):
-    """Cuts every frame into patches and embeds them between two RMS norms (dual patch norm)."""
-
-    def __init__(self, config: FluxViTConfig):
-        super().__init__()
-        self.patch_size = config.patch_size
-        self.num_channels = config.num_channels
-        patch_dim = config.patch_size**2 * config.num_channels
-        self.norm_before = FluxViTRMSNorm(patch_dim, eps=config.layer_norm_eps)
-        self.projection = nn.Linear(patch_dim, config.hidden_size)
-        self.norm_after = FluxViTRMSNorm(config.hidden_size, eps=config.layer_norm_eps)
-
-    def patchify(self, pixel_values_videos: torch.Tensor) -> torch.Tensor:
-        """(batch, frames, channels, height, width) -> (batch, frames, rows, columns, patch_size**2 * channels)"""
-        if pixel_values_videos.ndim != 5 or pixel_values_videos.shape[2] != self.num_channels:
-            raise ValueError(
-                f"pixel_values_videos must be (batch, frames, {self.num_channels}, height, width), "
-                f"got {tuple(pixel_values_videos.shape)}"
-            )
-        batch, frames, channels, height, width = pixel_values_videos.shape
-        size = self.patch_size
-        if height % size or width % size:
-            raise ValueError(f"height and width must be multiples of the patch size {size}, got {height} x {width}")
-        patches = pixel_values_videos.reshape(batch, frames, channels, height // size, size, width // size, size)
-        return patches.permute(0, 1, 3, 5, 4, 6, 2).flatten(4).to(next(self.parameters()).dtype)
-
-    def forward(self, patches: torch.Tensor) -> torch.Tensor:
-        """What `patchify` gives, or some of it: (..., patch_size**2 * channels) -> (..., hidden_size)"""
-        embedded = self.projection(self.norm_before(patches))
-        return self.norm_after(embedded.to(patches.dtype))
 
 
 class FluxViTEmbeddings(nn.Module):
@@ -192,216 +139,6 @@ def _tokens_kept(keep_masks: tuple[torch.Tensor, ...], batch: int, total: int) -
     return counts
 
 
-def eager_attention_forward(
-    module: nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    scaling: float,
-    dropout: float = 0.0,
-    **kwargs,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Attention with explicit weights, in the signature that transformers' attention functions share."""
-    weights = (query * scaling) @ key.transpose(-2, -1)
-    if attention_mask is not None:
-        weights = weights + attention_mask
-    weights = weights.softmax(dim=-1, dtype=torch.float32).to(query.dtype)
-    output = nn.functional.dropout(weights, dropout, module.training) @ value
-    return output.transpose(1, 2), weights
-
-
-class FluxViTAlias(nn.Module):
-    """Says `qkv` to one projection of an attention: reading `qkv` gives `attention.<name>`, and setting it sets that.
-    Made when it is asked for, because one that stayed would be a cycle, which keeps a deleted model in memory."""
-
-    def __init__(self, attention: nn.Module, name: str):
-        super().__init__()
-        self._original = (attention, name)  # in a tuple, which torch does not register
-
-    @property
-    def qkv(self) -> nn.Module:
-        return getattr(*self._original)
-
-    def __setattr__(self, name: str, value) -> None:
-        if name == "qkv":
-            setattr(*self._original, value)
-        else:
-            super().__setattr__(name, value)
-
-
-class FluxViTAttention(nn.Module):
-    """Self-attention with RMS norm of queries and keys over the full width and, added to its output, the local
-    position embedding: an affine map of the values.
-
-    `query_as.qkv`, `key_as.qkv` and `value_as.qkv` are second names of `query`, `key` and `value`, for tools such as
-    peft that look for modules called qkv, as most ViTs have them. In `named_modules()` they are empty modules, so that
-    what goes through all modules meets each projection once, by its own name; a hook on an empty one never fires.
-    """
-
-    query_as = property(lambda self: FluxViTAlias(self, "query"))
-    key_as = property(lambda self: FluxViTAlias(self, "key"))
-    value_as = property(lambda self: FluxViTAlias(self, "value"))
-
-    def __init__(self, config: FluxViTConfig):
-        super().__init__()
-        self.config = config
-        self.head_dim = config.hidden_size // config.num_attention_heads
-        self.scaling = self.head_dim**-0.5
-        self.is_causal = False
-        self.query = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
-        self.key = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
-        self.value = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
-        self.query_norm = FluxViTRMSNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.key_norm = FluxViTRMSNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.local_position = ChannelAffine(config.hidden_size)
-        self.output = nn.Linear(config.hidden_size, config.hidden_size)
-        for alias in ("query_as", "key_as", "value_as"):
-            self._modules[alias] = nn.ModuleDict({"qkv": nn.Module()})
-
-    def forward(
-        self, hidden_states: torch.Tensor, **kwargs: Unpack[TransformersKwargs]
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        query, key, value = self.query(hidden_states), self.key(hidden_states), self.value(hidden_states)
-        attend: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
-            self.config._attn_implementation, eager_attention_forward
-        )
-        heads = (*hidden_states.shape[:-1], -1, self.head_dim)
-        attended, weights = attend(
-            self,
-            self.query_norm(query).view(heads).transpose(1, 2),
-            self.key_norm(key).view(heads).transpose(1, 2),
-            value.view(heads).transpose(1, 2),
-            None,
-            scaling=self.scaling,
-            dropout=0.0,
-            **kwargs,
-        )
-        attended = attended.reshape(hidden_states.shape)
-        return self.output(attended + self.local_position(value)), weights
-
-    def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
-        """As in torch; takes the three projections also as the one of files, for runs of the Trainer that go on."""
-        if (fused := state_dict.pop(f"{prefix}qkv.weight", None)) is not None:
-            names = (f"{prefix}{name}.weight" for name in ("query", "key", "value"))
-            state_dict.update(zip(names, fused.chunk(3), strict=True))
-        super()._load_from_state_dict(state_dict, prefix, *args)
-
-
-class FluxViTMLP(nn.Module):
-    def __init__(self, config: FluxViTConfig):
-        super().__init__()
-        width = int(config.hidden_size * config.mlp_ratio)
-        self.up = nn.Linear(config.hidden_size, width)
-        self.activation = ACT2FN[config.hidden_act]
-        self.down = nn.Linear(width, config.hidden_size)
-
-    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        return self.down(self.activation(self.up(hidden_states)))
-
-
-class FluxViTLayer(GradientCheckpointingLayer):
-    """Pre-norm attention and MLP, each with LayerScale and stochastic depth."""
-
-    def __init__(self, config: FluxViTConfig, layer_index: int):
-        super().__init__()
-        self.drop_path_rate = config.drop_path_rate * layer_index / max(config.num_hidden_layers - 1, 1)
-        self.attention_norm = FluxViTRMSNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.attention = FluxViTAttention(config)
-        self.attention_scale = LayerScale(config)
-        self.mlp_norm = FluxViTRMSNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.mlp = FluxViTMLP(config)
-        self.mlp_scale = LayerScale(config)
-        for residual_output in (self.attention.output, self.mlp.down):
-            residual_output.init_scale = (2 * (layer_index + 1)) ** -0.5
-
-    def forward(self, hidden_states: torch.Tensor, **kwargs: Unpack[TransformersKwargs]) -> torch.Tensor:
-        attended, _ = self.attention(self.attention_norm(hidden_states), **kwargs)
-        hidden_states = self.attention_scale(hidden_states, self._drop_path(attended))
-        return self.mlp_scale(hidden_states, self._drop_path(self.mlp(self.mlp_norm(hidden_states))))
-
-    def _drop_path(self, branch: torch.Tensor) -> torch.Tensor:
-        return stochastic_depth(branch, self.drop_path_rate, mode="row", training=self.training)
-
-
-class FluxViTEncoder(nn.Module):
-    def __init__(self, config: FluxViTConfig):
-        super().__init__()
-        self.layers = nn.ModuleList([FluxViTLayer(config, index) for index in range(config.num_hidden_layers)])
-        self.gradient_checkpointing = False
-
-    def forward(self, hidden_states: torch.Tensor, **kwargs: Unpack[TransformersKwargs]) -> torch.Tensor:
-        if self.gradient_checkpointing and self.training and any(p.requires_grad for p in self.parameters()):
-            # Re-entrant checkpoints give no gradients, an adapter's neither, where no input asks for one.
-            hidden_states.requires_grad_()
-        for layer in self.layers:
-            hidden_states = layer(hidden_states, **kwargs)
-        return hidden_states
-
-
-class FluxViTPooler(nn.Module):
-    """Attention pooling: the mean token asks, all tokens answer."""
-
-    def __init__(self, config: FluxViTConfig):
-        super().__init__()
-        width = config.hidden_size
-        self.num_heads = config.pooler_num_attention_heads
-        self.query_norm = nn.LayerNorm(width)
-        self.key_norm = nn.LayerNorm(width)
-        self.value_norm = nn.LayerNorm(width)
-        self.query = nn.Linear(width, width)
-        self.key = nn.Linear(width, width)
-        self.value = nn.Linear(width, width)
-        self.output = nn.Linear(width, config.projection_dim)
-
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """(batch, tokens, hidden_size) -> (batch, projection_dim)"""
-        query = self._split(self.query(self.query_norm(tokens.mean(1, keepdim=True))))
-        key = self._split(self.key(self.key_norm(tokens)))
-        value = self._split(self.value(self.value_norm(tokens)))
-        pooled = nn.functional.scaled_dot_product_attention(query, key, value)
-        return self.output(pooled.transpose(1, 2).flatten(1))
-
-    def attention(self, tokens: torch.Tensor) -> torch.Tensor:
-        """How much each token weighs in the pooled feature, mean over the heads: (batch, tokens, hidden_size) ->
-        float32 (batch, tokens), rows sum to 1."""
-        query = self._split(self.query(self.query_norm(tokens.mean(1, keepdim=True))))
-        key = self._split(self.key(self.key_norm(tokens)))
-        with torch.autocast(tokens.device.type, enabled=False):
-            scores = (query.float() @ key.float().transpose(-2, -1)) * query.shape[-1] ** -0.5
-        return scores.softmax(-1).mean(1).squeeze(1)
-
-    def _split(self, x: torch.Tensor) -> torch.Tensor:
-        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
-
-
-class FluxViTClassifier(nn.Module):
-    """A linear classifier for each pooling head: pooled features (batch, projection_dim) -> (batch, num_labels)."""
-
-    def __init__(self, config: FluxViTConfig):
-        super().__init__()
-        self.heads = nn.ModuleList(
-            [nn.Linear(config.projection_dim, config.num_labels) for _ in config.head_token_budgets]
-        )
-
-    def forward(self, features: torch.Tensor, head_index: int) -> torch.Tensor:
-        return self.heads[head_index](features)
-
-
-class FeatureDecoder(nn.Module):
-    """Maps features onto those they are trained to resemble: linear, layer norm, unit length (the alignment decoders of
-    the official code). The target is the pooled feature of the largest budget, or a feature of a teacher."""
-
-    def __init__(self, width: int, target_width: int):
-        super().__init__()
-        self.projection = nn.Linear(width, target_width)
-        self.norm = nn.LayerNorm(target_width)
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """(..., width) -> float32 unit vectors (..., target_width)"""
-        return nn.functional.normalize(self.norm(self.projection(features)).float(), dim=-1)
-
-
 # Files keep one matrix for query, key and value, and the name `classifiers`: transformers converts in both directions.
 register_checkpoint_conversion_mapping(
     FluxViTConfig.model_type,
@@ -419,6 +156,10 @@ register_checkpoint_conversion_mapping(
     [WeightRenaming(r"^classifiers\.", "classifier.heads.")],
     overwrite=True,
 )
+
+
+def _taken(modules: Sequence[nn.Module], sources: list[int]) -> nn.ModuleList:
+    return nn.ModuleList(deepcopy(modules[source]) for source in sources)
 
 
 class FluxViTPreTrainedModel(FluxModel, PreTrainedModel):
@@ -439,6 +180,57 @@ class FluxViTPreTrainedModel(FluxModel, PreTrainedModel):
     # What belongs to one head, and in it the bias that is zero until a step trains the head.
     _parts_of_head = ("fluxvit.poolers.{}.",)
     _bias_of_head = "fluxvit.poolers.{}.output.bias"
+
+    @property
+    def patch_shape(self) -> tuple[int, int]:
+        return 1, self.config.patch_size
+
+    @property
+    def token_budgets(self) -> list[int]:
+        """Those of the heads."""
+        return list(self.config.head_token_budgets)
+
+    def set_token_budgets(self, token_budgets: list[int]) -> None:
+        before, after = self.token_budgets, check_token_budgets(token_budgets)
+        if after == before:
+            return
+        sources = [self.resolve_head(budget) for budget in after]
+        self.config.head_token_budgets = after
+        if self.config.token_budget in set(before) - set(after):
+            self.config.token_budget = after[0]
+        self._take_heads(sources)
+
+    def _take_heads(self, sources: list[int]) -> None:
+        """Copies of the heads with these numbers take the place of all heads."""
+        self.base_model.poolers = _taken(self.base_model.poolers, sources)
+
+    def resolve_head(self, num_tokens: int, head_index: int | None = None) -> int:
+        """The pooling head and classifier for `num_tokens` kept tokens: `head_index` when given, else the one with the
+        nearest budget (ties: the larger budget)."""
+        budgets = self.token_budgets
+        if head_index is None:
+            distances = [abs(budget - num_tokens) for budget in budgets]
+            return distances.index(min(distances))
+        if not 0 <= head_index < len(budgets):
+            raise ValueError(f"head_index must be in 0..{len(budgets) - 1} (budgets {budgets}), got {head_index}")
+        return head_index
+
+    def head_budget(self, num_tokens: int) -> int:
+        return self.token_budgets[self.resolve_head(num_tokens)]
+
+    def parameter_layer(self, name: str) -> int:
+        """The scale of the position table lies behind the encoder: it learns as fast as the heads (`optim_factory.py`
+        of the official code)."""
+        if layer := _LAYER.search(name):
+            return int(layer[1]) + 1
+        return 0 if _BEFORE_LAYERS.search(name) else self.num_layers + 1
+
+    def freeze_encoder(self) -> None:
+        encoder = self.base_model.encoder
+        for part in (self.base_model.embeddings, encoder):
+            part.requires_grad_(False)
+        for layer in encoder.layers:
+            layer.drop_path_rate = 0.0
 
     def save_pretrained(self, save_directory, is_main_process=True, state_dict=None, *args, **kwargs):
         """As in transformers. A head that was never trained, though another one was, is saved as a copy of the trained
@@ -568,17 +360,6 @@ class FluxViTModel(FluxViTPreTrainedModel):
             outputs.append(FluxViTModelOutput(last_hidden_state=hidden_states, pooler_output=pooled, keep_mask=mask))
         return outputs
 
-    def resolve_head(self, num_tokens: int, head_index: int | None = None) -> int:
-        """The pooling head and classifier for `num_tokens` kept tokens: `head_index` when given, else the one with the
-        nearest budget (ties: the larger budget)."""
-        budgets = self.config.head_token_budgets
-        if head_index is None:
-            distances = [abs(budget - num_tokens) for budget in budgets]
-            return distances.index(min(distances))
-        if not 0 <= head_index < len(budgets):
-            raise ValueError(f"head_index must be in 0..{len(budgets) - 1} (budgets {budgets}), got {head_index}")
-        return head_index
-
 
 class FluxViTForVideoClassification(FluxViTPreTrainedModel):
     """FluxViT with one classifier per pooling head. Logits and features come from the head of the budget in use."""
@@ -600,6 +381,34 @@ class FluxViTForVideoClassification(FluxViTPreTrainedModel):
 
     def get_input_embeddings(self) -> nn.Module:
         return self.fluxvit.get_input_embeddings()
+
+    def _take_heads(self, sources: list[int]) -> None:
+        super()._take_heads(sources)
+        self.classifier.heads = _taken(self.classifier.heads, sources)
+        # Decoders map features to that of the first head, which has none.
+        decoders = [self._new_decoder() if 0 in sources[1:] else None, *self.alignment_decoders]
+        self.alignment_decoders = _taken(decoders, sources[1:])
+
+    def _new_decoder(self) -> FeatureDecoder:
+        width, like = self.config.projection_dim, self.classifier_norm.weight
+        return FeatureDecoder(width, width).apply(self._init_weights).to(like.device, like.dtype)
+
+    @torch.no_grad()
+    def set_labels(self, label_names: list[str], rows: list[int] | None = None) -> None:
+        names = dict(enumerate(label_names))
+        self.config.update({"id2label": names, "label2id": {name: index for index, name in names.items()}})
+        self.num_labels = self.config.num_labels
+        for place, old in enumerate(self.classifier.heads):
+            if rows == list(range(old.out_features)):
+                continue
+            new = nn.Linear(old.in_features, self.num_labels, device=old.weight.device, dtype=old.weight.dtype)
+            if rows is None:
+                nn.init.trunc_normal_(new.weight, std=self.config.initializer_range)
+                new.bias.zero_()
+            else:
+                new.weight.copy_(old.weight[rows])
+                new.bias.copy_(old.bias[rows])
+            self.classifier.heads[place] = new.train(old.training)
 
     def load_state_dict(self, state_dict, *args, **kwargs):
         """As in torch; also takes the names in files, for runs of the Trainer that go on."""

@@ -13,7 +13,8 @@ from transformers.utils import ModelOutput, TransformersKwargs
 from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_fluxvit import FluxViTConfig
-from .modeling_fluxvit import FeatureDecoder, FluxViTModel, FluxViTPreTrainedModel
+from .layers_fluxvit import FeatureDecoder
+from .modeling_fluxvit import FluxViTModel, FluxViTPreTrainedModel
 from .token_selection_fluxvit import kept_positions
 
 

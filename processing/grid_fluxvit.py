@@ -12,7 +12,14 @@ from typing import NamedTuple
 import numpy as np
 from transformers.image_utils import SizeDict
 
-from .option_limits_fluxvit import LARGEST_PATCH, LARGEST_SIDE, MOST_FRAMES, MOST_TOKENS, check_clip_pixels
+from .option_limits_fluxvit import (
+    LARGEST_PATCH,
+    LARGEST_SIDE,
+    LARGEST_TUBELET,
+    MOST_FRAMES,
+    MOST_TOKENS,
+    check_clip_pixels,
+)
 
 
 class Grid(NamedTuple):
@@ -67,10 +74,11 @@ class Framing(NamedTuple):
         return as_grid((self.frames, self.crop))
 
 
-def grid_tokens(grid: Grid, patch_size: int) -> int:
-    """Tokens of a grid: frames * rows * columns of patches. All of them pass the patch embedding."""
+def grid_tokens(grid: Grid, patch_size: int, tubelet_size: int = 1) -> int:
+    """Tokens of a grid: tubelets (of `tubelet_size` frames) * rows * columns of patches. All of them pass the patch
+    embedding."""
     rows, columns = grid.patch_grid(patch_size)
-    return grid.frames * rows * columns
+    return grid.frames // tubelet_size * rows * columns
 
 
 REFERENCE_PATCH_SIZE = 14
@@ -90,79 +98,97 @@ UNLIMITED_GRID = Grid(8, 224)
 
 
 def choose_grid(
-    token_budget: int | None, patch_size: int = REFERENCE_PATCH_SIZE, grids: dict[int, Grid] | None = None
+    token_budget: int | None,
+    patch_size: int = REFERENCE_PATCH_SIZE,
+    grids: dict[int, Grid] | None = None,
+    tubelet_size: int = 1,
 ) -> Grid:
     """The grid for a token budget.
 
     A budget in the table has its entry. Any other takes the entry of the nearest budget (by ratio; the larger one if
     two are equally near) and scales its frames and its size by the cube root of budget / entry's budget, to the nearest
     even number of frames and the nearest multiple of the patch, and at least two frames and one patch. If rounding left
-    fewer tokens than the budget, the size grows by whole patches until there are enough.
+    fewer tokens than the budget, the size grows by whole patches until there are enough. Where a token covers several
+    frames, tubelets are counted instead of frames.
 
     Args:
         token_budget: number of tokens to keep, >= 1; None for `UNLIMITED_GRID`.
         patch_size: side of a patch in pixels. The default table is scaled so that tokens per frame stay the same.
-        grids: table to use instead of `DEFAULT_GRIDS`, in pixels at this `patch_size`, as `normalize_grids` gives it.
+        grids: table to use instead of `DEFAULT_GRIDS`, in frames and pixels at this `patch_size` and `tubelet_size`, as
+            `normalize_grids` gives it.
+        tubelet_size: frames in a token. The default table is scaled so that tokens per second stay the same.
 
     Returns:
-        A grid of squares whose size is a multiple of `patch_size`. It has at least as many tokens as the budget, unless
-        an entry of `grids` for exactly this budget says otherwise.
+        A grid of squares whose size is a multiple of `patch_size` and its frames one of `tubelet_size`. It has at least
+        as many tokens as the budget, unless an entry of `grids` for exactly this budget says otherwise.
 
     Raises:
-        ValueError: the budget or patch size is out of bounds, or a size in `grids` is not a multiple of the patch size.
+        ValueError: budget, patch or tubelet size is out of bounds, or an entry of `grids` is not a multiple of them.
     """
     _check_count("patch_size", patch_size, LARGEST_PATCH)
+    _check_count("tubelet_size", tubelet_size, LARGEST_TUBELET)
     if grids:
-        table = check_patch_multiple(grids, patch_size)
+        table = check_multiples(grids, patch_size, tubelet_size)
     else:
-        table = {budget: _at_patch_size(grid, patch_size) for budget, grid in DEFAULT_GRIDS.items()}
+        table = {budget: _for_patches(grid, patch_size, tubelet_size) for budget, grid in DEFAULT_GRIDS.items()}
     if token_budget is None:
-        return _at_patch_size(UNLIMITED_GRID, patch_size)
+        return _for_patches(UNLIMITED_GRID, patch_size, tubelet_size)
     _check_count("token_budget", token_budget, MOST_TOKENS)
     if token_budget in table:
         return Grid(*table[token_budget])
     nearest = min(table, key=lambda budget: (abs(math.log(token_budget / budget)), -budget))
     frames, size = table[nearest]
     scale = (token_budget / nearest) ** (1 / 3)
-    frames = max(2, 2 * round(frames * scale / 2))
+    frames = max(2, 2 * round(frames / tubelet_size * scale / 2)) * tubelet_size
     size = max(1, round(size * scale / patch_size)) * patch_size
-    while grid_tokens(Grid(frames, size), patch_size) < token_budget:
+    while grid_tokens(Grid(frames, size), patch_size, tubelet_size) < token_budget:
         size += patch_size
     return Grid(frames, size)
 
 
-def fit_grid(grid: Grid, token_budget: int | None, source_frames: int, source_side: int, patch_size: int) -> Grid:
+def fit_grid(
+    grid: Grid,
+    token_budget: int | None,
+    source_frames: int,
+    source_side: int,
+    patch_size: int,
+    tubelet_size: int = 1,
+) -> Grid:
     """The grid, cut down to what a video holds: no frame twice and no picture enlarged only to fill a budget.
 
-    Frames are cut to the frames of the video, the size to the smallest multiple of the patch that is not below its
-    shorter side. If only one of the two was cut and the tokens left are fewer than the budget, the other one grows, as
-    far as the video goes, until there are enough: the size by whole patches, the frames to an even number. If the video
-    does not hold as many tokens as the budget, fewer are left. A grid that fits already comes back as it is.
+    Frames are cut to the whole tubelets of the video, but to one at least; the size to the smallest multiple of the
+    patch that is not below its shorter side. If only one of the two was cut and the tokens left are fewer than the
+    budget, the other one grows, as far as the video goes, until there are enough: the size by whole patches, the frames
+    to an even number of tubelets. If the video does not hold as many tokens as the budget, fewer are left. A grid that
+    fits already comes back as it is.
 
     Args:
-        grid: of squares, their size a multiple of `patch_size`.
+        grid: of squares, their size a multiple of `patch_size`, its frames one of `tubelet_size`.
         token_budget: number of tokens to keep; None keeps all, then nothing grows.
         source_frames: frames of the video, or of the longest one of a batch.
         source_side: its shorter side in pixels, or the largest one of a batch.
         patch_size: side of a patch in pixels.
+        tubelet_size: frames in a token.
 
     Returns:
-        A grid of squares, their size a multiple of `patch_size`.
+        A grid of squares, their size a multiple of `patch_size`, its frames one of `tubelet_size`.
 
     Raises:
         ValueError: a number of frames or pixels is below 1.
     """
-    for name, value in (("source_frames", source_frames), ("source_side", source_side), ("patch_size", patch_size)):
+    sizes = {"source_frames": source_frames, "source_side": source_side, "patch_size": patch_size}
+    for name, value in (sizes | {"tubelet_size": tubelet_size}).items():
         _check_count(name, value)
     wanted = token_budget or 1
     most = -(-source_side // patch_size) * patch_size
-    frames, size = min(grid.frames, source_frames), min(grid.size, most)
+    most_frames = max(1, source_frames // tubelet_size) * tubelet_size
+    frames, size = min(grid.frames, most_frames), min(grid.size, most)
     if frames < grid.frames:
-        while grid_tokens(Grid(frames, size), patch_size) < wanted and size < most:
+        while grid_tokens(Grid(frames, size), patch_size, tubelet_size) < wanted and size < most:
             size += patch_size
-    if size < grid.size and grid_tokens(Grid(frames, size), patch_size) < wanted:
-        per_frame = grid_tokens(Grid(1, size), patch_size)
-        frames = max(frames, min(source_frames, 2 * math.ceil(wanted / (2 * per_frame))))
+    if size < grid.size and grid_tokens(Grid(frames, size), patch_size, tubelet_size) < wanted:
+        per_tubelet = grid_tokens(Grid(1, size), patch_size)
+        frames = max(frames, min(most_frames, 2 * math.ceil(wanted / (2 * per_tubelet)) * tubelet_size))
     return Grid(frames, size)
 
 
@@ -192,18 +218,25 @@ def normalize_grids(grids: dict) -> dict[int, Grid]:
     return dict(sorted(table.items(), reverse=True))
 
 
-def check_patch_multiple(grids: dict[int, Grid], patch_size: int) -> dict[int, Grid]:
-    """Returns `grids`; raises ValueError naming an entry whose size is not a multiple of `patch_size`."""
+def check_multiples(grids: dict[int, Grid], patch_size: int, tubelet_size: int = 1) -> dict[int, Grid]:
+    """Returns `grids`; raises ValueError naming an entry whose size is not a multiple of `patch_size`, or whose frames
+    are not one of `tubelet_size`."""
     for budget, (frames, size) in grids.items():
+        entry = f"grids entry {budget}: {(frames, size)}"
         if size % patch_size:
-            raise ValueError(
-                f"grids entry {budget}: {(frames, size)}: the size must be a multiple of patch_size={patch_size}"
-            )
+            raise ValueError(f"{entry}: the size must be a multiple of patch_size={patch_size}")
+        check_tubelets(frames, tubelet_size, f"{entry}: the number of frames")
     return grids
 
 
-def _at_patch_size(grid: Grid, patch_size: int) -> Grid:
-    return Grid(grid.frames, grid.size // REFERENCE_PATCH_SIZE * patch_size)
+def check_tubelets(frames: int, tubelet_size: int, what: str):
+    """Raises ValueError, saying `what` is wrong, for frames that are no multiple of `tubelet_size`."""
+    if frames % tubelet_size:
+        raise ValueError(f"{what} must be a multiple of tubelet_size={tubelet_size}, got {frames}")
+
+
+def _for_patches(grid: Grid, patch_size: int, tubelet_size: int) -> Grid:
+    return Grid(grid.frames * tubelet_size, grid.size // REFERENCE_PATCH_SIZE * patch_size)
 
 
 def _is_count(value, most: float = math.inf) -> bool:

@@ -20,10 +20,11 @@ from transformers.video_processing_utils import BaseVideoProcessor
 from transformers.video_utils import VideoMetadata, get_video_size, infer_channel_dimension_format
 
 from .frame_sampling_fluxvit import DECODING_MODES, sample_segments
-from .grid_fluxvit import Framing, Grid, check_patch_multiple, choose_grid, fit_grid, normalize_grids
+from .grid_fluxvit import Framing, Grid, check_multiples, check_tubelets, choose_grid, fit_grid, normalize_grids
 from .option_limits_fluxvit import (
     LARGEST_FACTOR,
     LARGEST_PATCH,
+    LARGEST_TUBELET,
     MOST_BYTES,
     MOST_FPS,
     MOST_FRAMES,
@@ -67,6 +68,7 @@ OWN_WHEN_NONE = {
     "patch_size",
     "size",
     "token_budget",
+    "tubelet_size",
 }
 """Options for which None in a call means the processor's own setting."""
 
@@ -106,6 +108,7 @@ class FluxVideoProcessorKwargs(VideosKwargs, total=False):
         token_budget (`int`, *optional*): number of tokens the model shall keep.
         grids (`dict`, *optional*): token budget -> (num_frames, size in pixels).
         patch_size (`int`, *optional*): side of the model's patches in pixels.
+        tubelet_size (`int`, *optional*): frames that a token of the model covers.
         fit_source (`bool`, *optional*): cut the grid down to the frames and the size of the video.
         num_frames (`int`, *optional*): number of frames, instead of the grid's.
         fps (`int` or `float`, *optional*): frames per second of video, instead of a number of frames.
@@ -119,6 +122,7 @@ class FluxVideoProcessorKwargs(VideosKwargs, total=False):
     token_budget: Annotated[int | None, counted(MOST_TOKENS)]
     grids: dict | None
     patch_size: Annotated[int | None, counted(LARGEST_PATCH)]
+    tubelet_size: Annotated[int | None, counted(LARGEST_TUBELET)]
     fit_source: bool | None
     num_frames: Annotated[int | None, counted(MOST_FRAMES)]
     fps: Annotated[int | float | None, within(1 / LARGEST_FACTOR, MOST_FPS, "a number > 0")]
@@ -146,8 +150,11 @@ class FluxVideoProcessor(BaseVideoProcessor):
     Options, given here, in a saved configuration or for one call:
         token_budget: number of tokens the model shall keep; also handed on to the model, as an int. Default None: the
             model's own setting, and a grid of 8 frames of 16 x 16 patches.
-        grids: token budget -> (num_frames, size in pixels), a multiple of `patch_size`; instead of the default table.
+        grids: token budget -> (num_frames, size in pixels), multiples of `tubelet_size` and `patch_size`; instead of
+            the default table.
         patch_size: side of a patch in pixels, default 14.
+        tubelet_size: frames that a token covers, default 1. Every number of frames is a multiple of it: what `fps` asks
+            for is rounded down, but to one tubelet at least.
         fit_source: cut the grid of a budget down to what the video holds (`fit_grid`), so that no frame is repeated and
             no picture enlarged to fill the budget. The videos of one call share one grid: that of the longest of them
             and of the largest short side. Default False: every video comes out on the grid of its budget.
@@ -180,6 +187,7 @@ class FluxVideoProcessor(BaseVideoProcessor):
     token_budget = None
     grids = None
     patch_size = 14
+    tubelet_size = 1
     fit_source = False
     num_frames = None
     fps = None
@@ -202,10 +210,12 @@ class FluxVideoProcessor(BaseVideoProcessor):
     def __init__(self, **kwargs):
         self._check_options({name: value for name, value in kwargs.items() if not _beside_options(name)})
         super().__init__(**kwargs)
-        if missing := [name for name in ("patch_size", "decoding") if getattr(self, name) is None]:
+        if missing := [name for name in ("patch_size", "tubelet_size", "decoding") if getattr(self, name) is None]:
             raise ValueError(f"{missing[0]} must be set, got None")
         if self.grids:
-            check_patch_multiple(self.grids, self.patch_size)
+            check_multiples(self.grids, self.patch_size, self.tubelet_size)
+        if self.num_frames:
+            check_tubelets(self.num_frames, self.tubelet_size, "num_frames")
 
     @classmethod
     def from_dict(cls, video_processor_dict: dict, **kwargs):
@@ -243,6 +253,7 @@ class FluxVideoProcessor(BaseVideoProcessor):
         source: tuple[int, int] | None = None,
         grids: dict[int, Grid] | None = None,
         patch_size: int | None = None,
+        tubelet_size: int | None = None,
         num_frames: int | None = None,
         size: SizeDict | None = None,
         crop_size: SizeDict | None = None,
@@ -254,19 +265,23 @@ class FluxVideoProcessor(BaseVideoProcessor):
         Args:
             token_budget, source: as of `choose_grid`.
             grid: instead of the table's; `num_frames`, `size` and `crop_size` win over it, too.
-            grids, patch_size, num_frames, size, crop_size, do_center_crop: default the processor's own.
+            grids, patch_size, tubelet_size, num_frames, size, crop_size, do_center_crop: default the processor's own.
             **kwargs: other options of a call; they change nothing here.
+
+        Raises:
+            ValueError: a number of frames is no multiple of `tubelet_size`, or the clip would be too large.
         """
         budget = self.token_budget if token_budget is None else token_budget
-        patch_size = patch_size or self.patch_size
+        patch_size, tubelet_size = patch_size or self.patch_size, tubelet_size or self.tubelet_size
         if grid is None:
-            grid = choose_grid(budget, patch_size, self.grids if grids is None else grids)
+            grid = choose_grid(budget, patch_size, self.grids if grids is None else grids, tubelet_size)
         if source is not None:
-            grid = fit_grid(grid, budget, *source, patch_size)
+            grid = fit_grid(grid, budget, *source, patch_size, tubelet_size)
         resize = size or self.size or _size_dict(grid)
         cropped = self.do_center_crop if do_center_crop is None else do_center_crop
         crop = (crop_size or self.crop_size or resize) if cropped else resize
         framing = Framing(num_frames or self.num_frames or grid.frames, resize, _height_width(crop))
+        check_tubelets(framing.frames, tubelet_size, "num_frames")
         check_clip_pixels(
             framing.frames,
             _height_width(resize),
@@ -295,7 +310,8 @@ class FluxVideoProcessor(BaseVideoProcessor):
 
         Raises:
             VideoDecodeError: a video cannot be read.
-            ValueError: clips that cannot be stacked; more `num_frames` asked for in the call than a clip has.
+            ValueError: clips that cannot be stacked; more `num_frames` asked for in the call than a clip has; frames
+                that are not sampled and no multiple of `tubelet_size`.
         """
         options = self._options_of_call(kwargs)
         clips, metadata, framing = self._take_clips(flat_videos(videos), options)
@@ -317,6 +333,7 @@ class FluxVideoProcessor(BaseVideoProcessor):
         fps=None,
         grid_frames: int | None = None,
         decoding: str | None = None,
+        tubelet_size: int | None = None,
         **kwargs,
     ) -> np.ndarray:
         """Which frames to take of a video: one from each of equally long segments.
@@ -327,30 +344,35 @@ class FluxVideoProcessor(BaseVideoProcessor):
             num_frames, fps: how many frames, at most one of them. Default: the processor's own, else the grid's.
             grid_frames: frames of the grid, default that of `choose_grid`.
             decoding: "fast" or "exact", default the processor's own.
+            tubelet_size: the number of frames is a multiple of it, default the processor's own.
             **kwargs: `token_budget`, `grids` and `patch_size` for the grid; others are ignored.
 
         Returns:
             int array of frame numbers, ascending.
 
         Raises:
-            ValueError: both are given, `fps` without the video's, or more frames asked for than the video has.
+            ValueError: both are given, `fps` without the video's, more frames asked for than the video has, or no
+                multiple of `tubelet_size`.
         """
         if num_frames is None and fps is None:
             num_frames, fps = self.num_frames, self.fps
         if num_frames is not None and fps is not None:
             raise ValueError(f"num_frames={num_frames} and fps={fps} exclude each other, give one of them")
         total = metadata.total_num_frames
+        tubelet_size = tubelet_size or self.tubelet_size
         asked = num_frames is not None and num_frames != self.num_frames
         if fps is not None:
             if not metadata.fps:
                 raise ValueError(
                     f"fps={fps} needs the frame rate of the video: give video_metadata with fps, or num_frames"
                 )
-            num_frames = max(1, int(total / metadata.fps * fps + 1e-6))
+            tubelets = int(total / metadata.fps * fps + 1e-6) // tubelet_size
+            num_frames = max(1, tubelets) * tubelet_size
             if num_frames > MOST_FRAMES:
                 raise ValueError(f"fps={fps} asks for {num_frames} frames of the video, accepted are {MOST_FRAMES}")
         elif num_frames is None:
-            num_frames = grid_frames or self.framing(**kwargs).frames
+            num_frames = grid_frames or self.framing(**kwargs, tubelet_size=tubelet_size).frames
+        check_tubelets(num_frames, tubelet_size, "num_frames")
         if asked and num_frames > total:
             raise ValueError(f"num_frames={num_frames} is more than the {total} frames of the video")
         return sample_segments(metadata, num_frames, decoding or self.decoding)
@@ -441,7 +463,10 @@ class FluxVideoProcessor(BaseVideoProcessor):
             self.take_frames(video, choose if sampled else None, metadata, **options)
             for video, metadata in zip(videos, sources, strict=True)
         ]
-        return [clip for clip, _ in taken], [metadata for _, metadata in taken], framing
+        clips = [clip for clip, _ in taken]
+        for clip in clips:
+            check_tubelets(len(clip), options["tubelet_size"], "do_sample_frames=False: the number of frames")
+        return clips, [metadata for _, metadata in taken], framing
 
     def _standardize_kwargs(self, grids=None, **kwargs) -> dict:
         options = super()._standardize_kwargs(**kwargs)

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from flux_hf import FluxViTConfig, FluxViTForVideoClassification
 from flux_hf.costs import forward_macs
-from flux_hf.modeling.modeling_fluxvit import ChannelAffine
+from flux_hf.modeling.layers_fluxvit import ChannelAffine
 from flux_hf.processing.frame_sampling_fluxvit import segment_middles
 from flux_hf.processing.video_decoding_fluxvit import read_video
 from flux_hf.scripts.benchmarks.measuring.alternatives import count_packets, full_and_scaled, pixel_difference

@@ -43,6 +43,26 @@ def test_any_budget_fits_its_grid(patch_size):
         assert tokens <= max(24, 7 * budget)
 
 
+@pytest.mark.parametrize("tubelet_size", [2, 3])
+def test_tubelets_are_to_frames_what_patches_are_to_pixels(tubelet_size):
+    for budget in [None, 1, 64, 100, 512, 1024, 3000, 3072, 20_000]:
+        frames, size = choose_grid(budget, 16)
+        grid = choose_grid(budget, 16, tubelet_size=tubelet_size)
+        assert grid == (frames * tubelet_size, size)
+        assert grid_tokens(grid, 16, tubelet_size) == grid_tokens(Grid(frames, size), 16)
+    table = {512: Grid(4 * tubelet_size, 64)}
+    assert choose_grid(512, 16, table, tubelet_size) == table[512]
+    assert choose_grid(64, 16, table, tubelet_size) == (2 * tubelet_size, 96)
+    with pytest.raises(ValueError, match="tubelet_size must be an integer >= 1 and <= 32, got 0"):
+        choose_grid(512, tubelet_size=0)
+
+
+@pytest.mark.parametrize("budget", [512, 100, None])
+def test_frames_that_no_tubelets_fill(budget):
+    with pytest.raises(ValueError, match="grids entry 512.*frames must be a multiple of tubelet_size=2, got 9"):
+        choose_grid(budget, grids={512: Grid(9, 224)}, tubelet_size=2)
+
+
 def test_nearest_entry_is_scaled_by_the_cube_root():
     assert choose_grid(4096) == (18, 252)  # from 3072: 16 * 1.1006 = 17.6, 224 * 1.1006 = 246.5
     assert choose_grid(256) == (6, 182)  # from 512: 8 * 0.794 = 6.3, 224 * 0.794 = 177.8
@@ -152,7 +172,18 @@ def test_a_fitted_grid_never_repeats_or_enlarges():
             assert cut_both or fitted[0] * (fitted[1] // patch) ** 2 == all_tokens
 
 
-@pytest.mark.parametrize("name", ["source_frames", "source_side", "patch_size"])
+def test_a_fitted_grid_has_whole_tubelets():
+    draw = np.random.default_rng(1)
+    for _ in range(1000):
+        budget, frames, side, tubelet = (int(draw.integers(*r)) for r in ((1, 4000), (1, 60), (1, 500), (2, 5)))
+        grid = choose_grid(budget, 16, tubelet_size=tubelet)
+        fitted = fit_grid(grid, budget, frames, side, 16, tubelet)
+        assert fitted.frames % tubelet == 0 and fitted.frames <= max(frames, tubelet)
+        as_slots = fit_grid(choose_grid(budget, 16), budget, max(1, frames // tubelet), side, 16)
+        assert fitted == (as_slots.frames * tubelet, as_slots.size)
+
+
+@pytest.mark.parametrize("name", ["source_frames", "source_side", "patch_size", "tubelet_size"])
 def test_a_video_without_frames_or_pixels_fits_nothing(name):
     numbers = {"source_frames": 8, "source_side": 90, "patch_size": 14} | {name: 0}
     with pytest.raises(ValueError, match=f"{name} must be an integer >= 1, got 0"):

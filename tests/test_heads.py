@@ -6,7 +6,7 @@ from transformers import Trainer, TrainingArguments
 
 from flux_hf import FluxVideoProcessor, FluxViTForPreTraining, FluxViTForVideoClassification, FluxViTModel
 from flux_hf.training import starting_model
-from flux_hf.training.heads import fit_processor, set_heads
+from flux_hf.training.budgets import fit_processor, set_budgets
 from flux_hf.training.starting_model import ModelChanges
 from tests import tiny_training
 
@@ -153,7 +153,7 @@ def test_heads_start_as_those_that_answered_at_their_budgets():
     before = [pooler.output.weight.clone() for pooler in model.fluxvit.poolers]
     answers = [head.weight.clone() for head in model.classifier.heads]
     decoders = [decoder.projection.weight.clone() for decoder in model.alignment_decoders]
-    set_heads(model, [20, 11, 9])
+    set_budgets(model, [20, 11, 9])
     for head, at in enumerate([0, 1, 2]):
         assert model.fluxvit.poolers[head].output.weight.equal(before[at])
         assert model.classifier.heads[head].weight.equal(answers[at])
@@ -162,7 +162,7 @@ def test_heads_start_as_those_that_answered_at_their_budgets():
     assert model.config.head_token_budgets == model.fluxvit.config.head_token_budgets == [20, 11, 9]
     output = model(torch.randn(1, 4, 3, 28, 28), token_budgets=[16, 11, 9])
     assert len(output.aligned) == 2
-    set_heads(model, [20, 19, 18])
+    set_budgets(model, [20, 19, 18])
     assert all(pooler.output.weight.equal(before[0]) for pooler in model.fluxvit.poolers)
     model(torch.randn(1, 4, 3, 28, 28), token_budgets=[20, 19, 18])
 

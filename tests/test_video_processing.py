@@ -11,6 +11,7 @@ from PIL import Image
 from transformers import AutoVideoProcessor
 
 from flux_hf.processing.frame_sampling_fluxvit import segment_middles
+from flux_hf.processing.video_batch_fluxvit import array_metadata
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
 from flux_hf.processing.video_source_fluxvit import VideoDecodeError
 from tests.video_files import encode_video, number_picture, read_numbers
@@ -207,6 +208,29 @@ def test_explicit_frames_and_size_win_over_the_grid(mp4):
     assert shape() == (1, 4, 3, 56, 56)
 
 
+def test_whole_tubelets(mp4, tmp_path):
+    FluxVideoProcessor(patch_size=16, tubelet_size=2, token_budget=512).save_pretrained(tmp_path)
+    processor = FluxVideoProcessor.from_pretrained(tmp_path)
+
+    def frames(video, **options):
+        return processor(video, **options, return_tensors="pt")["pixel_values_videos"].shape[1]
+
+    assert processor.choose_grid() == (16, 256) and frames(mp4) == 16
+    assert frames(mp4, tubelet_size=3) == 24
+    assert frames(mp4, grids={512: (6, 64)}) == 6
+    assert frames(mp4, fps=3) == 6  # 2.4 seconds
+    assert frames(mp4, fps=0.5) == 2
+    assert frames(pictures(5)) == 16
+    assert frames(pictures(5), fit_source=True) == 4
+    assert frames(pictures(1), fit_source=True) == 2
+    assert frames(pictures(6), do_sample_frames=False) == 6
+    for options in ({"num_frames": 5}, {"do_sample_frames": False}, {"grids": {512: (5, 64)}}):
+        with pytest.raises(ValueError, match="must be a multiple of tubelet_size=2, got 5"):
+            processor(pictures(5), **options)
+    with pytest.raises(ValueError, match="num_frames must be a multiple of tubelet_size=2, got 5"):
+        processor.sample_frames(array_metadata(pictures(9)), num_frames=5)
+
+
 def test_steps_can_be_switched_off():
     video = pictures(4, 56, 84)
     plain = FluxVideoProcessor(do_resize=False, do_center_crop=False, do_rescale=False, do_normalize=False)
@@ -263,6 +287,10 @@ BAD_OPTIONS = [
     ({"grids": {"some": (8, 224)}}, "grids entry 'some'"),
     ({"grids": {512: (8, 225)}}, "grids entry 512.*multiple of patch_size=14"),
     ({"grids": {512: (8, 224)}, "patch_size": 15}, "grids entry 512.*multiple of patch_size=15"),
+    ({"grids": {512: (8, 224)}, "tubelet_size": 3}, "grids entry 512.*multiple of tubelet_size=3, got 8"),
+    ({"num_frames": 5, "tubelet_size": 2}, "num_frames must be a multiple of tubelet_size=2, got 5"),
+    ({"tubelet_size": 0}, "tubelet_size'.*integer >= 1, got 0"),
+    ({"tubelet_size": "2"}, "tubelet_size"),
     ({"size": {"edge": 5}}, "size must have"),
     ({"size": {"longest_edge": 5}}, "size must be n, .*got {'longest_edge': 5}"),
     ({"do_resize": "yes"}, "do_resize"),

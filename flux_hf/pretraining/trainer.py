@@ -49,7 +49,7 @@ class FluxPreTrainer(ClipTrainer):
         **kwargs,
     ):
         super().__init__(*args, **kwargs)
-        model = self.accelerator.unwrap_model(self.model)
+        model = self.flux_model
         self.teacher, self.flips, self.weights = teacher.to(self.args.device), flips, weights
         self.teacher_layers = teacher_layers or matching_layers(
             model.aligned_layers, model.config.num_hidden_layers, teacher.depth
@@ -94,6 +94,10 @@ class FluxPreTrainer(ClipTrainer):
             raise ValueError(
                 f"{', '.join(given)} need videos or a cache of clips, not {type(self.train_dataset).__name__}"
             )
+
+    def model_of_card(self) -> torch.nn.Module:
+        """The encoder: the rest is for this teacher."""
+        return self.flux_model.base_model
 
     def view_maker(self, label_names: list[str]) -> MixtureViews:
         mean, std = self.processing_class.image_mean, self.processing_class.image_std

@@ -14,14 +14,13 @@ from transformers.utils import logging
 from flux_hf.data import CachedClips, clip_source
 from flux_hf.files import read_json
 from flux_hf.hub.model_card import build_model_card
-from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification
 from flux_hf.processes import end_with_parent
 from flux_hf.processing.grid_fluxvit import Grid, grid_tokens
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
 from flux_hf.training.arguments import recipe_of
+from flux_hf.training.budgets import check_flux_model, check_reached, fit_processor, set_budgets
 from flux_hf.training.checkpointed_trainer import CheckpointedTrainer
 from flux_hf.training.grids import admissible_grids
-from flux_hf.training.heads import check_reached, fit_processor, set_heads
 from flux_hf.training.optimizer import parameter_groups
 from flux_hf.training.sampling import EpochOfSampler, GridBatchSampler
 from flux_hf.training.streaming import StreamedBatches
@@ -32,8 +31,8 @@ logger = logging.get_logger(__name__)
 
 class ClipTrainer(CheckpointedTrainer):
     """What [`FluxTrainer`] and [`FluxPreTrainer`] share. A subclass says which views to make (`view_maker`), how to
-    batch them (`collator`) and what the loss is (`compute_loss`, through `finite`). The model gets a head for each of
-    `token_budgets` and loses the others, see `set_heads`; the processor loses their grids.
+    batch them (`collator`) and what the loss is (`compute_loss`, through `finite`). The model is a [`FluxModel`] and
+    becomes one for `token_budgets`, and no others, see `set_budgets`; the processor loses the grids of those others.
 
     Data sets are what `load_video_dataset` or `cache_clips` returns (a streamed one only for training, with
     `max_steps`); then this class samples grids, decodes and augments. Any other torch data set is used as it is.
@@ -49,14 +48,14 @@ class ClipTrainer(CheckpointedTrainer):
         super().__init__(*args, **kwargs)
         if self.args.snap_to_keyframes and isinstance(self.train_dataset, CachedClips):
             raise ValueError("snap_to_keyframes needs video files, a cache of decoded clips has no key frames")
-        model = self.accelerator.unwrap_model(self.model)
-        config = model.config
+        model = self.flux_model
+        check_flux_model(model)
+        before = model.token_budgets
         if self.processing_class is None:
-            self.processing_class = FluxVideoProcessor(patch_size=config.patch_size)
-        self.token_budgets = sorted(self.args.token_budgets or config.head_token_budgets, reverse=True)
-        before = config.head_token_budgets
-        set_heads(model, self.token_budgets, logger.warning if self.is_world_process_zero() else logger.info)
-        self.processing_class = fit_processor(self.processing_class, before, config.head_token_budgets)
+            self.processing_class = FluxVideoProcessor(patch_size=model.patch_shape[1])
+        self.token_budgets = sorted(self.args.token_budgets or before, reverse=True)
+        set_budgets(model, self.token_budgets, logger.warning if self.is_world_process_zero() else logger.info)
+        self.processing_class = fit_processor(self.processing_class, before, self.token_budgets)
         self._parts, self._seconds, self._timed_steps = defaultdict(list), defaultdict(float), 0
         self._unreadable, self._unreadable_count = set(), 0
         self._restore_random_state = False
@@ -76,8 +75,17 @@ class ClipTrainer(CheckpointedTrainer):
             (args.min_frames, args.max_frames, args.frames_step),
             (args.min_size, args.max_size, args.size_step),
             (args.min_pool_tokens, args.max_pool_tokens),
-            self.model.config.patch_size,
+            self.flux_model.patch_shape[1],
         )
+
+    @property
+    def flux_model(self) -> torch.nn.Module:
+        """What is trained, without the wrappers of torch and accelerate: a [`FluxModel`], or an adapter around one."""
+        return self.accelerator.unwrap_model(self.model)
+
+    def model_of_card(self) -> torch.nn.Module:
+        """The part of the model that its card describes."""
+        return self.flux_model
 
     def view_maker(self, label_names: list[str]):
         """What makes the views of a decoded video, see [`ViewMaker`]."""
@@ -97,8 +105,8 @@ class ClipTrainer(CheckpointedTrainer):
         source = None if streamed else clip_source(self.train_dataset, args.decode_short_side, args.snap_to_keyframes)
         if not streamed and source is None:
             return super().get_train_dataloader()
-        largest = max(grid_tokens(grid, self.model.config.patch_size) for grid in self.grids())
-        check_reached(self.accelerator.unwrap_model(self.model).fluxvit, self.token_budgets, largest)
+        largest = max(grid_tokens(grid, self.flux_model.patch_shape[1]) for grid in self.grids())
+        check_reached(self.flux_model, self.token_budgets, largest)
         names = self.train_dataset.features["label"].names if streamed else source.label_names
         if args.torch_compile:
             # One graph for every grid and budget; dynamic shapes are slower than that.
@@ -227,8 +235,8 @@ class ClipTrainer(CheckpointedTrainer):
             wrapped = self.model if model is None else model
             optimizer, options = self.get_optimizer_cls_and_kwargs(self.args, wrapped)
             groups = parameter_groups(
+                self.accelerator.unwrap_model(wrapped),
                 wrapped.named_parameters(),
-                num_layers=self.accelerator.unwrap_model(wrapped).config.num_hidden_layers,
                 learning_rate=self.args.learning_rate,
                 weight_decay=self.args.weight_decay,
                 layer_decay=self.args.layer_decay,
@@ -248,12 +256,12 @@ class ClipTrainer(CheckpointedTrainer):
         if not self.is_world_process_zero():
             return
         self.save_state()
-        folder, model = Path(self.args.output_dir), self.accelerator.unwrap_model(self.model)
+        folder = Path(self.args.output_dir)
         origin = {"dataset": dataset, "model": finetuned_from, "teacher": teacher}
         card = build_model_card(
             folder,
             self.hub_model_id or folder.name,
-            model if isinstance(model, FluxViTForVideoClassification) else model.base_model,
+            self.model_of_card(),
             self.processing_class,
             recipe={name: value for name, value in origin.items() if value} | recipe_of(self.args),
         )

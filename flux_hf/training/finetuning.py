@@ -15,7 +15,7 @@ from flux_hf.options.training import FinetuneOptions
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
 from flux_hf.progress_bars import no_bars_for_folders
 from flux_hf.training.arguments import FluxTrainingArguments
-from flux_hf.training.heads import fit_processor, set_heads
+from flux_hf.training.budgets import fit_processor, set_budgets
 from flux_hf.training.output_folder import checkpoint_to_resume, prepare_output_dir
 from flux_hf.training.progress import accuracy_text, show_progress_lines
 from flux_hf.training.splits import check_classes, clip_table, keep_share
@@ -51,15 +51,15 @@ def finetune(options: FinetuneOptions, training_args: FluxTrainingArguments) -> 
             say=news,
         )
         _fit_batch(training_args, train, say)
-        before = model.config.head_token_budgets
-        set_heads(model, sorted(training_args.token_budgets or before, reverse=True), news)
-        model.config.token_budget = options.token_budget or model.config.head_token_budgets[0]
+        before = model.token_budgets
+        set_budgets(model, sorted(training_args.token_budgets or before, reverse=True), news)
+        model.config.token_budget = options.token_budget or model.token_budgets[0]
         trainer = FluxTrainer(
             model=model,
             args=training_args,
             train_dataset=train,
             eval_dataset=validation,
-            processing_class=_processor(options, training_args, model.config, before),
+            processing_class=_processor(options, training_args, model, before),
         )
         show_progress_lines(trainer)
         metrics = trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint).metrics
@@ -189,15 +189,16 @@ def _end(options: FinetuneOptions, folder: str, metrics: dict, clips) -> str:
     return "\n".join([*lines, f"Saved in {folder}. Next:", *(f"  {shlex.join(command)}" for command in commands)])
 
 
-def _processor(options: FinetuneOptions, args: FluxTrainingArguments, config, before: list[int]) -> FluxVideoProcessor:
-    """`before`: the budgets that the starting model had heads for."""
-    settings = {"patch_size": config.patch_size, "token_budget": config.token_budget, **decoding_setting(options)}
+def _processor(options: FinetuneOptions, args: FluxTrainingArguments, model, before: list[int]) -> FluxVideoProcessor:
+    """`before`: the budgets that the starting model was one for."""
+    budget = model.config.token_budget
+    settings = {"patch_size": model.patch_shape[1], "token_budget": budget, **decoding_setting(options)}
     if options.num_frames is not None:
-        budgets = {*config.head_token_budgets, *(args.eval_token_budgets or ())}
+        budgets = {*model.token_budgets, *(args.eval_token_budgets or ())}
         grid = (options.num_frames, options.size)
         settings |= dict.fromkeys(("num_frames", "fps", "size", "crop_size"))  # which would win over the grid
-        settings["grids"] = dict.fromkeys(sorted({*budgets, config.token_budget}, reverse=True), grid)
+        settings["grids"] = dict.fromkeys(sorted({*budgets, budget}, reverse=True), grid)
     if options.model is None:
         return FluxVideoProcessor(**settings)
     processor = FluxVideoProcessor.from_pretrained(checkpoint_path(options.model), **settings)
-    return processor if options.num_frames else fit_processor(processor, before, config.head_token_budgets)
+    return processor if options.num_frames else fit_processor(processor, before, model.token_budgets)

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from flux_hf.modeling.modeling_fluxvit import FluxViTMultiBudgetOutput
+from flux_hf.modeling.flux_model_fluxvit import FluxViTMultiBudgetOutput
 
 
 def flux_loss_parts(
@@ -21,7 +21,7 @@ def flux_loss_parts(
     (1 - cosine) / width, so its terms are small beside the cross-entropies; `alignment_weight` changes that.
 
     Args:
-        output: of the model at `token_budgets`, descending.
+        output: of a [`FluxModel`] at `token_budgets`, descending: `logits`, `pooler_output`, `aligned`.
         labels: class indices (batch,), or soft targets (batch, num_labels).
 
     Returns:

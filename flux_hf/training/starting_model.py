@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
 from transformers.utils import logging
 
 from flux_hf.checkpoints import checkpoint_path, reading_weights
@@ -11,7 +10,7 @@ from flux_hf.modeling.configuration_fluxvit import FluxViTConfig
 from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification
 from flux_hf.modeling.modeling_fluxvit_pretraining import FluxViTForPreTraining
 from flux_hf.options.recipes import read_model_config
-from flux_hf.training.heads import set_heads
+from flux_hf.training.budgets import set_budgets
 
 logger = logging.get_logger(__name__)
 
@@ -75,38 +74,20 @@ def starting_model(
     if config.architectures == [FluxViTForPreTraining.__name__]:
         with reading_weights(checkpoint):
             pretrained = FluxViTForPreTraining.from_pretrained(checkpoint, **settings)
-        set_heads(pretrained, budgets or pretrained.config.head_token_budgets, say)
+        set_budgets(pretrained, budgets or pretrained.token_budgets, say)
         pretrained.config.update(names)
         model = FluxViTForVideoClassification(pretrained.config)
         model.fluxvit = pretrained.fluxvit
         return model
     with reading_weights(checkpoint):
         model = FluxViTForVideoClassification.from_pretrained(checkpoint, **settings)
-    set_heads(model, budgets or model.config.head_token_budgets, say)
+    set_budgets(model, budgets or model.token_budgets, say)
     known = model.config.label2id
     taken = [known.get(name) for name in label_names]
-    model.config.update(names)
-    model.num_labels = model.config.num_labels
-    if taken == list(range(len(known))):
-        return model
-    if None not in taken:
-        _new_classifiers(model, taken)
-        logger.info(f"classifiers of {len(label_names)} of the {len(known)} labels of {checkpoint} taken by name")
-    else:
-        _new_classifiers(model, None)
+    if None in taken:
+        model.set_labels(label_names)
         say(f"new classifiers for {len(label_names)} labels: the checkpoint does not have them all")
+    else:
+        model.set_labels(label_names, taken)
+        logger.info(f"classifiers of {len(label_names)} of the {len(known)} labels of {checkpoint} taken by name")
     return model
-
-
-@torch.no_grad()
-def _new_classifiers(model: FluxViTForVideoClassification, taken: list[int] | None) -> None:
-    """Classifiers for the labels of the configuration: with the weights of the classes `taken`, or random ones."""
-    for place, old in enumerate(model.classifier.heads):
-        new = torch.nn.Linear(old.in_features, model.config.num_labels, dtype=old.weight.dtype)
-        if taken is None:
-            torch.nn.init.trunc_normal_(new.weight, std=model.config.initializer_range)
-            new.bias.zero_()
-        else:
-            new.weight.copy_(old.weight[taken])
-            new.bias.copy_(old.bias[taken])
-        model.classifier.heads[place] = new.train(old.training)

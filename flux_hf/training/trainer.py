@@ -20,14 +20,13 @@ from flux_hf.training.evaluation_clips import EvaluationClips, collate_evaluatio
 from flux_hf.training.label_symmetries import load_label_symmetries
 from flux_hf.training.moving_average import MovingAverage
 from flux_hf.training.objective import flux_loss_parts
-from flux_hf.training.optimizer import freeze_backbone
 from flux_hf.training.training_clips import TrainingCollator, ViewMaker
 
 logger = logging.get_logger(__name__)
 
 
 class FluxTrainer(ClipTrainer):
-    """Fine-tunes a `FluxViTForVideoClassification`; `args` are [`FluxTrainingArguments`].
+    """Fine-tunes a classifier that is a [`FluxModel`]; `args` are [`FluxTrainingArguments`].
 
     Data sets are what `load_video_dataset` or `cache_clips` returns (a streamed one only for training, with
     `max_steps`); then this class samples grids, decodes, augments and mixes. Any other torch data set is used as it is,
@@ -50,7 +49,7 @@ class FluxTrainer(ClipTrainer):
         of_one_budget = self.compute_metrics
         self.compute_metrics = self._accuracy if of_one_budget is None else partial(self._at_budgets, of_one_budget)
         if self.args.freeze == "backbone":
-            freeze_backbone(self.model)
+            self.flux_model.freeze_encoder()
         self.moving_average = None
         if self.args.ema_decay is not None:
             if self.is_fsdp_enabled or self.is_deepspeed_enabled:
@@ -160,8 +159,8 @@ class FluxTrainer(ClipTrainer):
         """Run as many forwards as the process with the most: where weights are in shards, each needs all processes."""
         if self.accelerator.num_processes > 1:
             most = int(self.accelerator.gather(torch.tensor([count], device=self.args.device)).max())
-            config = self.model.config
-            patch = torch.zeros(1, 1, config.num_channels, config.patch_size, config.patch_size)
+            frames, size = self.flux_model.patch_shape
+            patch = torch.zeros(1, frames, self.flux_model.num_channels, size, size)
             for _ in range(most - count):
                 model(pixel_values_videos=patch.to(self.args.device), token_budget=1)
 

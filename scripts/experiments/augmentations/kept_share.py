@@ -20,7 +20,7 @@ from torchvision.transforms.v2.functional import resize
 from flux_hf.cli import run_command
 from flux_hf.files import read_json, write_json
 from flux_hf.modeling.configuration_fluxvit import FluxViTConfig
-from flux_hf.modeling.modeling_fluxvit import FluxViTPatchEmbedding
+from flux_hf.modeling.layers_fluxvit import FluxViTPatchEmbedding
 from flux_hf.modeling.token_selection_fluxvit import select_tokens, token_importance
 from flux_hf.options import parse_options
 from flux_hf.provenance import provenance, result_origin
