@@ -5,8 +5,21 @@ import time
 from collections.abc import Callable, Mapping
 
 
-def alternating(runs: Mapping[str, Callable[[], object]], repeats: int, most_seconds: float = 60.0) -> dict[str, dict]:
-    """Time `runs` in turns, so that whatever else the machine does slows all of them alike.
+def wall_seconds(run: Callable[[], object]) -> float:
+    """Seconds that pass while it runs."""
+    started = time.perf_counter()
+    run()
+    return time.perf_counter() - started
+
+
+def alternating(
+    runs: Mapping[str, Callable[[], object]],
+    repeats: int,
+    most_seconds: float = 60.0,
+    clock: Callable[[Callable[[], object]], float] = wall_seconds,
+) -> dict[str, dict]:
+    """Time `runs` in turns, so that whatever else the machine does slows all of them alike. `clock` runs one of them
+    and gives its seconds.
 
     Each runs once uncounted, then up to `repeats` times; one that has used `most_seconds` in all, the uncounted run
     among them, is left out of further turns. One that is left out after its uncounted run has that one's time.
@@ -20,13 +33,11 @@ def alternating(runs: Mapping[str, Callable[[], object]], repeats: int, most_sec
         for name, run in runs.items():
             if name in errors or (turn and spent[name] > most_seconds):
                 continue
-            started = time.perf_counter()
             try:
-                run()
+                seconds = clock(run)
             except Exception as error:
                 errors[name] = f"{type(error).__name__}: {error}".partition("\n")[0]
                 continue
-            seconds = time.perf_counter() - started
             spent[name] += seconds
             if turn:
                 times[name].append(seconds)

@@ -1,5 +1,8 @@
 """Train one model from random weights, stock or Flux, and test it at several budgets; writes JSON.
 
+Stock training is one grid with all tokens kept, which is the stock model bit for bit. Flux training draws a grid for
+every step and trains it at several budgets, aligned. Steps, clips, augmentation and optimiser are the same.
+
 python scripts/experiments/any_model/run.py --data DIR --model videomae --regime flux --seed 0
 """
 
@@ -92,28 +95,36 @@ def main(argv: list[str] | None = None) -> None:
     (options,) = parse_options(RunOptions, argv, __doc__)
     torch.set_num_threads(1)
     dataset = all_clips(options)
-    train, test = (chosen(decoded(dataset, options), rows) for rows in drawn(dataset, options))
+    clips = decoded(dataset, options)
+    train, test = (chosen(clips, part["row"][:]) for part in drawn(dataset, options.held_out, options.seed))
     model, seconds, recipe = trained(train, options)
     result = provenance(f"python {COMMAND}", argv) | {
-        **{name: getattr(options, name) for name in ("model", "regime", "seed", "steps")},
-        "settings": {
-            "files": file_list_hash(dataset),
-            "label_names": train.label_names,
-            "train_clips": len(train),
-            "test_clips": len(test),
-            "grid": list(GRID),
-        },
+        **{name: getattr(options, name) for name in ("model", "regime", "seed")},
+        "settings": settings(dataset, options),
+        "train_clips": len(train),
+        "test_clips": len(test),
         "recipe": recipe,
         "parameters": parameters(model),
         "seconds": round(seconds, 1),
         "rows": tested(model, test),
     }
-    write_json(result_file(options), result)
+    write_json(result_file(options.runs, options.model, options.regime, options.seed), result)
     print(json.dumps({name: result[name] for name in ("model", "regime", "seed", "seconds", "rows")}), flush=True)
 
 
-def result_file(options: RunOptions) -> Path:
-    return Path(options.runs, f"{options.model}-{options.regime}-{options.seed}.json")
+def result_file(runs: str, model: str, regime: str, seed: int) -> Path:
+    return Path(runs, f"{model}-{regime}-{seed}.json")
+
+
+def settings(dataset: Dataset, options) -> dict:
+    """What all runs that are compared must share."""
+    return {
+        "files": file_list_hash(dataset),
+        "label_names": dataset.features["label"].names,
+        "held_out": options.held_out,
+        "steps": options.steps,
+        "grid": list(GRID),
+    }
 
 
 def all_clips(options) -> Dataset:
@@ -125,12 +136,12 @@ def decoded(dataset: Dataset, options) -> CachedClips:
     return cache_clips(dataset, options.cache, num_frames=CACHED_FRAMES, size=CACHED_SIZE)
 
 
-def drawn(dataset: Dataset, options) -> tuple[list[int], list[int]]:
-    """The rows to train on and those to test on, a function of the seed: as many of every class."""
+def drawn(dataset: Dataset, held_out: int, seed: int) -> tuple[Dataset, Dataset]:
+    """Clips to train on and clips to test on, a function of the seed, as many of every class; `row` is their number in
+    the data set."""
     numbered = dataset.add_column("row", list(range(len(dataset))))
-    fewest = min(np.bincount(dataset["label"][:]))
-    parts = split(numbered, options.held_out, int(fewest) - options.held_out, options.seed)
-    return tuple(part["row"][:] for part in parts)
+    fewest = int(min(np.bincount(dataset["label"][:])))
+    return split(numbered, held_out, fewest - held_out, seed)
 
 
 def chosen(clips: CachedClips, rows: list[int]) -> CachedClips:
@@ -184,8 +195,8 @@ def tested(model: torch.nn.Module, clips: CachedClips) -> list[dict]:
 def test_pixels(clips: CachedClips) -> torch.Tensor:
     """The middle frames of equal segments, normalised: float (clips, frames, 3, size, size)."""
     frames = np.stack([clips.read(row, lambda total: segment_middles(total, GRID.frames)) for row in range(len(clips))])
-    normalisation, video = processor(), torch.from_numpy(frames).movedim(-1, 2).float() / 255
-    mean, deviation = (torch.tensor(values)[:, None, None] for values in (normalisation.image_mean, normalisation.image_std))
+    video, ours = torch.from_numpy(frames).movedim(-1, 2).float() / 255, processor()
+    mean, deviation = (torch.tensor(values)[:, None, None] for values in (ours.image_mean, ours.image_std))
     return (video - mean) / deviation
 
 
