@@ -22,12 +22,14 @@ _HOME_OF = {
     "FluxViTForPreTraining": "flux_hf.modeling.modeling_fluxvit_pretraining",
     "FluxViTForVideoClassification": "flux_hf.modeling.modeling_fluxvit",
     "FluxViTModel": "flux_hf.modeling.modeling_fluxvit",
+    "SelectionRule": "flux_hf.modeling.token_selection_fluxvit",
     "UnsupportedModelError": "flux_hf.modeling.flux_video_model",
     "VideoDecodeError": "flux_hf.processing.video_source_fluxvit",
     "default_checkpoint": "flux_hf.checkpoints",
     "disable_flux": "flux_hf.plugin",
     "enable_flux": "flux_hf.plugin",
     "register_flux_adapter": "flux_hf.plugin",
+    "register_selection_rule": "flux_hf.modeling.token_selection_fluxvit",
 }
 
 __all__ = [
@@ -37,6 +39,7 @@ __all__ = [
     "FluxViTForPreTraining",
     "FluxViTForVideoClassification",
     "FluxViTModel",
+    "SelectionRule",
     "UnsupportedModelError",
     "VideoDecodeError",
     "__version__",
@@ -44,6 +47,7 @@ __all__ = [
     "disable_flux",
     "enable_flux",
     "register_flux_adapter",
+    "register_selection_rule",
 ]
 
 if TYPE_CHECKING:
@@ -52,6 +56,7 @@ if TYPE_CHECKING:
     from flux_hf.modeling.flux_video_model import UnsupportedModelError
     from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification, FluxViTModel
     from flux_hf.modeling.modeling_fluxvit_pretraining import FluxViTForPreTraining
+    from flux_hf.modeling.token_selection_fluxvit import SelectionRule, register_selection_rule
     from flux_hf.plugin import disable_flux, enable_flux, register_flux_adapter
     from flux_hf.processing.pipeline_fluxvit import FluxVideoClassificationPipeline
     from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor

@@ -11,6 +11,7 @@ from transformers import AutoModelForVideoClassification, AutoVideoProcessor
 from flux_hf.checkpoints import check_weights, checkpoint_path
 from flux_hf.files import whole_folder, write_json
 from flux_hf.latency import machine, median_ms
+from flux_hf.modeling.token_selection_fluxvit import selection_rule
 from flux_hf.options import check_at_least, check_checkpoints, naming_option
 from flux_hf.options.checkpoints import ExportOptions
 from flux_hf.progress_bars import no_bars_for_folders
@@ -58,6 +59,11 @@ def export(options: ExportOptions) -> dict:
         model = AutoModelForVideoClassification.from_pretrained(checkpoint, dtype=torch.float32).eval()
         check_weights(model, checkpoint)
         processor = AutoVideoProcessor.from_pretrained(checkpoint)
+    if selection_rule(model.token_selection).random:
+        raise ValueError(
+            f"--checkpoint {options.checkpoint}: its token_selection {model.config.token_selection!r} draws tokens at "
+            "random, and a file cannot be compared with PyTorch; set another rule in its config.json"
+        )
     budget = options.token_budget or processor.token_budget or model.config.token_budget
     processor, shape = _fixed_processor(processor, budget)
     with whole_folder(options.output_dir) as folder:

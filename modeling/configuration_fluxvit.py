@@ -15,6 +15,8 @@ from huggingface_hub.errors import (
 from transformers import PreTrainedConfig
 from transformers.activations import ACT2FN
 
+from .token_selection_fluxvit import GROUP_DYNAMIC, check_selection_name
+
 # Upper bounds are several times what any published video or image transformer has (ViT-22B: 48 layers of width 6144, 48
 # heads; InternVideo2: 6e9 parameters; clips of some thousand tokens; JFT: 30,000 classes). They are there so that a
 # damaged or hostile config.json is an error that names the field, and not a process that computes or allocates until
@@ -138,6 +140,9 @@ class FluxViTConfig(PreTrainedConfig):
             classifier was trained at, descending.
         token_budget (`int`, *optional*): Tokens the selector keeps when the forward is given no budget.
             `None` keeps all.
+        token_selection (`str`, defaults to `"group_dynamic"`): Name of the rule that selects tokens, see
+            `selection_rules` and `register_selection_rule`. A configuration may hold any name; a model is made of it
+            only where the rule is known.
         aligned_layers (`list[int]`, *optional*): Pre-training only: encoder layers, counted from 1, whose outputs are
             aligned with a teacher. `None`: the last half of them, rounded up, at most 6.
         teacher_hidden_size (`int`, *optional*): Pre-training only: width of the teacher's tokens. `None`:
@@ -171,6 +176,7 @@ class FluxViTConfig(PreTrainedConfig):
         1, MOST_TOKENS, default=(3072, 2048, 1024), length=MOST_HEADS, descending=True
     )
     token_budget: int | None = _within(1, MOST_TOKENS, default=None)
+    token_selection: str = validated_field(check_selection_name, default=GROUP_DYNAMIC)
     aligned_layers: list[int] | tuple[int, ...] | None = _within(1, MOST_LAYERS, default=None, length=MOST_LAYERS)
     teacher_hidden_size: int | None = _within(1, LARGEST_WIDTH, default=None)
     teacher_projection_dim: int | None = _within(1, LARGEST_WIDTH, default=None)

@@ -7,7 +7,10 @@ FluxViT's classifier and its model for pre-training answer it themselves, other 
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 from transformers.utils import ModelOutput
+
+from .token_selection_fluxvit import SelectionRule, selection_name, selection_rule
 
 
 @dataclass
@@ -48,7 +51,40 @@ class FluxViTMultiBudgetOutput(ModelOutput):
     keep_mask: tuple[torch.BoolTensor | None, ...] | None = None
 
 
-class FluxModel:
+class SelectsTokens:
+    """A model or an encoder that selects tokens; both of one model know the same rule."""
+
+    def __init__(self, config, *args, **kwargs):
+        selection_rule(config.token_selection)  # a rule that is not known here is refused before weights are read
+        super().__init__(config, *args, **kwargs)
+
+    @property
+    def token_selection(self) -> str | SelectionRule:
+        """What selects tokens: the rule that `config.token_selection` names, or one of your own that was set here.
+        Takes the name of a rule, a [`SelectionRule`] or a function (scores, token_budget) -> mask. The configuration
+        holds the rule's `selection_name`, so that what is saved loads only where a rule of that name is registered.
+
+        Raises:
+            ValueError: no rule has the name, or it is nothing of this kind.
+        """
+        name, rule = getattr(getattr(self, "base_model", self), "_own_selection", (None, None))
+        return rule if name == self.config.token_selection else self.config.token_selection
+
+    @token_selection.setter
+    def token_selection(self, rule) -> None:
+        made, home = selection_rule(rule), getattr(self, "base_model", self)
+        self.config.token_selection = selection_name(rule)
+        vars(home).pop("_own_selection", None)
+        if not isinstance(rule, str):
+            home._own_selection = (self.config.token_selection, made)
+
+    def __setattr__(self, name, value):
+        if name == "token_selection" and isinstance(value, nn.Module):  # which torch would make a part of the model
+            value = selection_rule(value)
+        super().__setattr__(name, value)
+
+
+class FluxModel(SelectsTokens):
     """A model that takes clips on any sampling grid and a token budget.
 
     The forward of a classifier takes
@@ -58,6 +94,7 @@ class FluxModel:
         token_budgets: descending budgets to answer at in one call; patches are embedded and scored once.
         keep_mask: bool (batch, tokens of the grid in the order frames, rows, columns), True = kept, the same count in
             every row; overrides budget and selection.
+        token_selection: rule that selects in this call, as the attribute takes it.
         labels: gives `loss`.
 
     and returns a [`FluxViTClassifierOutput`], with `token_budgets` a [`FluxViTMultiBudgetOutput`]: training pulls every
@@ -156,6 +193,7 @@ __all__ = [
     "FluxModel",
     "FluxViTClassifierOutput",
     "FluxViTMultiBudgetOutput",
+    "SelectsTokens",
     "as_token_budget",
     "check_token_budgets",
     "tokens_per_row",

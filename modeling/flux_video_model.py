@@ -23,6 +23,7 @@ from .flux_model_fluxvit import (
     FluxModel,
     FluxViTClassifierOutput,
     FluxViTMultiBudgetOutput,
+    SelectsTokens,
     as_token_budget,
     check_token_budgets,
     tokens_per_row,
@@ -70,7 +71,7 @@ class FluxVideoModelOutput(ModelOutput):
     attentions: tuple[torch.FloatTensor, ...] | None = None
 
 
-class FluxVideoModel:
+class FluxVideoModel(SelectsTokens):
     """An encoder that is given chosen tokens. A family's class has it before the stock class and gives `patch_shape`,
     `native_grid`, `embed_patches` and `encode`."""
 
@@ -144,6 +145,9 @@ class FluxVideoModel:
         else:
             budgets = [as_token_budget(token_budget, self.config.token_budget)]
         tokens = self.embed_patches(self._checked(pixels))
+        if self._checkpoints_what_learns():
+            # Re-entrant checkpoints give no gradients, an adapter's neither, where no input asks for one.
+            tokens.requires_grad_()
         batch, *grid, _ = tokens.shape
         total = math.prod(grid)
         if keep_mask is not None:
@@ -151,7 +155,7 @@ class FluxVideoModel:
             masks = [keep_mask if counts[0] < total else None]
         else:
             counts = [total if budget is None else min(budget, total) for budget in budgets]
-            masks = keep_masks_at(tokens, counts, token_selection or self._selection)
+            masks = keep_masks_at(tokens, counts, token_selection or self.token_selection)
         tokens, outputs = tokens.flatten(1, 3), []
         for index, (count, mask) in enumerate(zip(counts, masks, strict=True)):
             if index and mask is None:  # the grid has no more tokens
@@ -170,9 +174,9 @@ class FluxVideoModel:
             )
         return outputs[0] if token_budgets is None else outputs
 
-    @property
-    def _selection(self):
-        return self.config.token_selection
+    def _checkpoints_what_learns(self) -> bool:
+        checkpoints = (getattr(module, "gradient_checkpointing", False) for module in self.modules())
+        return self.training and any(checkpoints) and any(parameter.requires_grad for parameter in self.parameters())
 
     def _checked(self, pixels: torch.Tensor) -> torch.Tensor:
         """The pixels in the type of the weights; raises ValueError unless they divide into patches."""
@@ -379,12 +383,15 @@ class FluxVideoClassifier(FluxModel):
 
 def swap_classes(model: nn.Module, classes: Mapping[type, type]) -> None:
     """Give every module of a class in `classes` the other class, in place."""
+    names = {before.__name__: after.__name__ for before, after in classes.items()}
     for module in model.modules():
         if type(module) in classes:
             module.__class__ = classes[type(module)]
             if isinstance(module, PreTrainedModel):
                 # Which outputs can be recorded is looked up by the name of the class, which `__init__` notes.
                 dict.__setitem__(_CAN_RECORD_REGISTRY, str(type(module)), module._can_record_outputs)
+                # By these names FSDP and device maps find what to keep whole.
+                module._no_split_modules = {names.get(name, name) for name in module._no_split_modules or ()}
 
 
 def on_grid(table: torch.Tensor, positions: torch.Tensor | None) -> torch.Tensor:

@@ -7,7 +7,7 @@ their 1x1x1 kernels compute.
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -43,7 +43,14 @@ from .layers_fluxvit import (
     LayerScale,
 )
 from .position_embedding_fluxvit import PositionEmbedding, sine_cosine_table
-from .token_selection_fluxvit import keep_masks_at, kept_positions, take_tokens
+from .token_selection_fluxvit import (
+    GROUP_DYNAMIC,
+    SelectionRule,
+    keep_masks_at,
+    kept_positions,
+    selection_rule,
+    take_tokens,
+)
 
 logger = logging.get_logger(__name__)
 
@@ -83,14 +90,15 @@ class FluxViTEmbeddings(nn.Module):
         pixel_values_videos: torch.Tensor,
         token_budgets: tuple[int | None, ...] = (None,),
         keep_masks: tuple[torch.Tensor, ...] | None = None,
+        token_selection: str | SelectionRule | Callable = GROUP_DYNAMIC,
     ) -> tuple[list[torch.Tensor], list[torch.Tensor | None]]:
         """For each of the descending budgets the tokens that enter the encoder, cls first (batch, 1 + kept,
         hidden_size), and the mask of those kept (None when all are). `keep_masks`, each a part of the one before,
         replace budgets and selector.
 
-        Patches are embedded and scored once for all budgets: what is kept for a smaller budget is part of what is kept
-        for a larger one. With gradients the kept patches of the largest are embedded once more, which is cheaper than
-        a backward pass through all patches; with masks given, only those are embedded."""
+        Patches are embedded and scored once for all budgets. Where what is kept for a smaller budget is part of what is
+        kept for a larger one, and there are gradients, the kept patches of the largest are embedded once more, which is
+        cheaper than a backward pass through all patches; with masks given, only those are embedded."""
         patches = self.patch_embedding.patchify(pixel_values_videos)
         batch, frames, rows, columns, _ = patches.shape
         total = frames * rows * columns
@@ -100,8 +108,10 @@ class FluxViTEmbeddings(nn.Module):
             counts = [total if budget is None else min(budget, total) for budget in token_budgets]
         cls_position, positions = self.position_embedding(frames, rows, columns)
 
+        rule = selection_rule(token_selection)
+        from_all = counts[0] == total or (keep_masks is None and len(counts) > 1 and not rule.nested)
         tokens = None
-        if counts[0] == total:
+        if from_all:
             tokens = self.patch_embedding(patches)
         elif keep_masks is None:
             with torch.no_grad():
@@ -109,9 +119,9 @@ class FluxViTEmbeddings(nn.Module):
         if keep_masks is not None:
             masks = [mask if count < total else None for mask, count in zip(keep_masks, counts, strict=True)]
         else:
-            masks = keep_masks_at(tokens, counts)
+            masks = keep_masks_at(tokens, counts, rule)
 
-        if masks[0] is None:
+        if from_all:
             largest = tokens.flatten(1, 3) + positions
         else:
             kept = kept_positions(masks[0], counts[0])
@@ -125,8 +135,8 @@ class FluxViTEmbeddings(nn.Module):
         sequences = []
         for count, mask in zip(counts, masks, strict=True):
             sequence = largest
-            if count < counts[0]:
-                among_largest = mask if masks[0] is None else mask.gather(1, kept)
+            if count < largest.shape[1]:
+                among_largest = mask if from_all else mask.gather(1, kept)
                 sequence = take_tokens(largest, kept_positions(among_largest, count))
             sequences.append(torch.cat([cls, sequence], dim=1))
         return sequences, masks
@@ -315,6 +325,7 @@ class FluxViTModel(FluxViTPreTrainedModel):
         token_budget: int | torch.Tensor | None = None,
         keep_mask: torch.BoolTensor | None = None,
         head_index: int | None = None,
+        token_selection: str | SelectionRule | Callable | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> FluxViTModelOutput:
         """
@@ -326,14 +337,17 @@ class FluxViTModel(FluxViTPreTrainedModel):
             keep_mask: bool (batch, frames * rows * columns), True = kept, the same count in every row. Overrides the
                 selector.
             head_index: pooling head, default the one whose budget is nearest to the tokens kept (ties: the larger).
+            token_selection: name of a rule, a `SelectionRule` or a function (scores, token_budget) -> mask that selects
+                in this call. Default: the model's `token_selection`.
 
         Raises:
-            ValueError: on a shape, budget, mask or head that does not fit.
+            ValueError: on a shape, budget, mask, head or rule that does not fit.
         """
         [hidden_states], [keep_mask] = self.embeddings(
             pixel_values_videos,
             (as_token_budget(token_budget, self.config.token_budget),),
             None if keep_mask is None else (keep_mask,),
+            self.token_selection if token_selection is None else token_selection,
         )
         head_index = self.resolve_head(hidden_states.shape[1] - 1, head_index)
         hidden_states = self.encoder(hidden_states, **kwargs)
@@ -342,7 +356,11 @@ class FluxViTModel(FluxViTPreTrainedModel):
         )
 
     def encode_budgets(
-        self, pixel_values_videos: torch.FloatTensor, token_budgets: list[int], **kwargs: Unpack[TransformersKwargs]
+        self,
+        pixel_values_videos: torch.FloatTensor,
+        token_budgets: list[int],
+        token_selection: str | SelectionRule | Callable | None = None,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> list[FluxViTModelOutput]:
         """The same clips at several budgets: for each what `forward` gives at that budget. Patches are embedded and
         scored once, and budgets that keep the same number of tokens, because the grid has no more, share one pass
@@ -351,7 +369,11 @@ class FluxViTModel(FluxViTPreTrainedModel):
         Raises:
             ValueError: unless `token_budgets` are at least 1 and descending.
         """
-        sequences, masks = self.embeddings(pixel_values_videos, tuple(check_token_budgets(token_budgets)))
+        sequences, masks = self.embeddings(
+            pixel_values_videos,
+            tuple(check_token_budgets(token_budgets)),
+            token_selection=self.token_selection if token_selection is None else token_selection,
+        )
         outputs, hidden_states = [], None
         for sequence, mask in zip(sequences, masks, strict=True):
             if hidden_states is None or sequence.shape != hidden_states.shape:
@@ -424,11 +446,12 @@ class FluxViTForVideoClassification(FluxViTPreTrainedModel):
         head_index: int | None = None,
         labels: torch.Tensor | None = None,
         token_budgets: list[int] | None = None,
+        token_selection: str | SelectionRule | Callable | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> FluxViTClassifierOutput | FluxViTMultiBudgetOutput:
         """
         Args:
-            pixel_values_videos, token_budget, keep_mask, head_index: see [`FluxViTModel.forward`].
+            pixel_values_videos, token_budget, keep_mask, head_index, token_selection: see [`FluxViTModel.forward`].
             labels: class indices (batch,), or float targets (batch, num_labels) for multi-label classification, or
                 (batch,) / (batch, num_labels) for regression, as `config.problem_type` says. In training mode, unless
                 there is a `head_index`, all heads learn from the tokens kept, so that the model can answer at every
@@ -440,8 +463,10 @@ class FluxViTForVideoClassification(FluxViTPreTrainedModel):
         if token_budgets is not None:
             if not (token_budget is keep_mask is head_index is labels is None):
                 raise ValueError("token_budgets excludes token_budget, keep_mask, head_index and labels")
-            return self._forward_budgets(pixel_values_videos, token_budgets, **kwargs)
-        outputs: FluxViTModelOutput = self.fluxvit(pixel_values_videos, token_budget, keep_mask, head_index, **kwargs)
+            return self._forward_budgets(pixel_values_videos, token_budgets, token_selection, **kwargs)
+        outputs: FluxViTModelOutput = self.fluxvit(
+            pixel_values_videos, token_budget, keep_mask, head_index, token_selection, **kwargs
+        )
         head = self.fluxvit.resolve_head(outputs.last_hidden_state.shape[1] - 1, head_index)
         logits = self.classifier(self.classifier_norm(outputs.pooler_output), head)
         loss = None
@@ -468,9 +493,11 @@ class FluxViTForVideoClassification(FluxViTPreTrainedModel):
             if head != head_index
         ]
 
-    def _forward_budgets(self, pixel_values_videos, token_budgets, **kwargs) -> FluxViTMultiBudgetOutput:
+    def _forward_budgets(
+        self, pixel_values_videos, token_budgets, token_selection, **kwargs
+    ) -> FluxViTMultiBudgetOutput:
         kwargs.pop("return_dict", None)
-        outputs = self.fluxvit.encode_budgets(pixel_values_videos, token_budgets, **kwargs)
+        outputs = self.fluxvit.encode_budgets(pixel_values_videos, token_budgets, token_selection, **kwargs)
         heads = [self.fluxvit.resolve_head(output.last_hidden_state.shape[1] - 1) for output in outputs]
         pooled = [output.pooler_output for output in outputs]
         return FluxViTMultiBudgetOutput(

@@ -4,6 +4,7 @@ The outputs of the student's later layers and its pooled feature are mapped to t
 vectors. Where the paper's text is silent this follows UMT and InternVideo2, whose distillation Flux-UMT extends.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +16,7 @@ from transformers.utils.output_capturing import capture_outputs
 from .configuration_fluxvit import FluxViTConfig
 from .layers_fluxvit import FeatureDecoder
 from .modeling_fluxvit import FluxViTModel, FluxViTPreTrainedModel
-from .token_selection_fluxvit import kept_positions
+from .token_selection_fluxvit import SelectionRule, kept_positions
 
 
 @dataclass
@@ -74,6 +75,7 @@ class FluxViTForPreTraining(FluxViTPreTrainedModel):
         keep_masks: list[torch.BoolTensor] | None = None,
         target_features: list[torch.FloatTensor] | None = None,
         target_pooled: torch.FloatTensor | None = None,
+        token_selection: str | SelectionRule | Callable | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> FluxViTForPreTrainingOutput:
         """
@@ -87,6 +89,7 @@ class FluxViTForPreTraining(FluxViTPreTrainedModel):
                 teacher_hidden_size) in the order of the tokens; smaller sets take their part of them.
             target_pooled: the teacher's pooled feature (batch, teacher_projection_dim). With both, the output has a
                 loss.
+            token_selection: see [`FluxViTModel.forward`]; for calls without masks.
 
         Raises:
             ValueError: on masks that are not nested or differ in count, or only one of the two targets.
@@ -94,7 +97,12 @@ class FluxViTForPreTraining(FluxViTPreTrainedModel):
         if (target_features is None) != (target_pooled is None):
             raise ValueError("give target_features and target_pooled together, or neither")
         masks = None if keep_masks is None else tuple(keep_masks)
-        sequences, masks = self.fluxvit.embeddings(pixel_values_videos, (self.config.token_budget,), masks)
+        sequences, masks = self.fluxvit.embeddings(
+            pixel_values_videos,
+            (self.config.token_budget,),
+            masks,
+            self.token_selection if token_selection is None else token_selection,
+        )
         layer_features, pooled_features, first, hidden_states = [], [], None, None
         for sequence in sequences:
             if hidden_states is None or sequence.shape != hidden_states.shape:

@@ -1,5 +1,7 @@
 """Global position embedding: one learned table for every sampling grid."""
 
+from contextlib import nullcontext
+
 import torch
 from torch import nn
 
@@ -14,7 +16,7 @@ class PositionEmbedding(nn.Module):
     shift per channel, the paper's GPE convolution, act on the table. They are affine, so they may come before or after
     the interpolation.
 
-    Outside training, without gradients, interpolated tables are kept for the last few grids.
+    Outside training, without gradients, interpolated tables are kept for the last few grids, but not for CUDA graphs.
     """
 
     def __init__(self, config: FluxViTConfig):
@@ -30,7 +32,7 @@ class PositionEmbedding(nn.Module):
     def forward(self, frames: int, rows: int, columns: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Positions of the cls token (1, 1, hidden_size) and of the grid (frames * rows * columns, hidden_size)."""
         grid = (frames, rows, columns)
-        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        if torch.is_grad_enabled() or torch.compiler.is_compiling() or _in_graph_capture(self.table):
             return self.cls, self._grid_positions(grid)
         state = tuple((p.data_ptr(), p.dtype, 0 if p.is_inference() else p._version) for p in self.parameters())
         key = (grid, state)
@@ -41,7 +43,8 @@ class PositionEmbedding(nn.Module):
         return self.cls, self._cache[key]
 
     def train(self, mode: bool = True) -> "PositionEmbedding":
-        self._cache.clear()
+        if mode:
+            self._cache.clear()
         return super().train(mode)
 
     def _grid_positions(self, grid: tuple[int, int, int]) -> torch.Tensor:
@@ -49,6 +52,12 @@ class PositionEmbedding(nn.Module):
         if grid != self.stored_grid:
             table = interpolate_positions(table, self.stored_grid, grid)
         return (table * self.weight + self.bias).to(self.table.dtype)
+
+
+def _in_graph_capture(tensor: torch.Tensor) -> bool:
+    """Whether a CUDA graph is being captured. A graph must not depend on a kept table, which is freed when others take
+    its place, nor may others use one whose values exist only after a replay."""
+    return tensor.is_cuda and torch.cuda.is_current_stream_capturing()
 
 
 def sine_cosine_table(grid: tuple[int, int, int], width: int) -> torch.Tensor:
@@ -72,14 +81,26 @@ def _sines_and_cosines(values: torch.Tensor, width: int) -> torch.Tensor:
 def interpolate_positions(
     table: torch.Tensor, stored: tuple[int, int, int], grid: tuple[int, int, int]
 ) -> torch.Tensor:
-    """(stored frames * rows * columns, channels) -> (frames * rows * columns, channels), linearly in time, then
-    bicubically in space."""
-    channels = table.shape[1]
-    if grid[0] != stored[0]:
-        over_time = table.reshape(stored[0], -1).T[None]
-        table = nn.functional.interpolate(over_time, size=grid[0], mode="linear")[0].T
-    if grid[1:] != stored[1:]:
-        images = table.reshape(grid[0], stored[1], stored[2], channels).permute(0, 3, 1, 2)
-        images = nn.functional.interpolate(images, size=grid[1:], mode="bicubic")
-        table = images.permute(0, 2, 3, 1)
-    return table.reshape(-1, channels)
+    """float32 (stored frames * rows * columns, channels) -> (frames * rows * columns, channels), linearly in time, then
+    bicubically in space.
+
+    Each axis is a matrix product with the weights that torch's interpolation has along it: its own kernels run along
+    the grid and leave the channels, of which there are many more, to one thread of a GPU.
+    """
+    table, kind = table.reshape(*stored, -1), table.device.type
+    with torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext():
+        for axis, (before, after) in enumerate(zip(stored, grid, strict=True)):
+            if before != after:
+                weights = _interpolation_weights(before, after, axis == 0, table.device)
+                shape = table.shape
+                lines = table.reshape(*shape[:axis], before, -1)
+                table = (weights @ lines).reshape(*shape[:axis], after, *shape[axis + 1 :])
+    return table.reshape(-1, table.shape[-1])
+
+
+def _interpolation_weights(before: int, after: int, linear: bool, device: torch.device) -> torch.Tensor:
+    """float32 (after, before): what torch's interpolation takes of each value along an axis, linear or cubic."""
+    unit = torch.eye(before, device=device)
+    if linear:
+        return nn.functional.interpolate(unit[None], size=after, mode="linear")[0].T
+    return nn.functional.interpolate(unit[None, None], size=(after, before), mode="bicubic")[0, 0]

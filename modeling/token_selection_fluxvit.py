@@ -18,17 +18,19 @@ class SelectionRule:
 
     Attributes:
         choose: (scores, token_budget) -> bool mask (batch, frames * tokens per frame), True = kept, exactly
-            `token_budget` in every row; scores are float32 (batch, frames, tokens per frame), larger = keep first, and
-            the budget is at least 1 and less than all tokens.
+            `token_budget` in every row; scores are float32 (batch, frames, tokens per frame), larger = keep first,
+            never NaN, and the budget is at least 1 and less than all tokens.
         score: patch embeddings before positions, (batch, frames, rows, columns, channels) -> scores. Default: the
             paper's importance, see [`token_importance`].
         nested: what is kept of the same scores at a smaller budget is part of what is kept at a larger one; then
             several budgets share work.
+        random: draws from torch's generator of the device; evaluation then seeds it for every clip.
     """
 
     choose: Callable[[torch.Tensor, int], torch.Tensor]
     score: Callable[[torch.Tensor], torch.Tensor] | None = None
     nested: bool = False
+    random: bool = False
 
 
 def group_count(num_frames: int) -> int:
@@ -56,8 +58,7 @@ def token_importance(tokens: torch.Tensor, groups: int | None = None) -> torch.T
     if frames == 1:
         return _even_cover(height, width, tokens.device).expand(batch, 1, -1)
     grouped = tokens.detach().float().reshape(batch, groups or group_count(frames), -1, height * width, channels)
-    change = torch.linalg.vector_norm(grouped[:, :, 1:] - grouped[:, :, :-1], dim=-1)
-    change = torch.where(change.isnan(), torch.inf, change)  # kept first, so that the answer is no number either
+    change = _numbers(torch.linalg.vector_norm(grouped[:, :, 1:] - grouped[:, :, :-1], dim=-1))
     return torch.cat([change[:, :, :1], change], dim=2).reshape(batch, frames, height * width)
 
 
@@ -66,7 +67,7 @@ def select_tokens(importance: torch.Tensor, token_budget: int, groups: int | Non
     more).
 
     Args:
-        importance: (batch, frames, tokens per frame), see [`token_importance`].
+        importance: (batch, frames, tokens per frame), see [`token_importance`]; no NaN.
         token_budget: tokens to keep, at least 1 and less than frames * tokens per frame.
         groups: contiguous groups of frames, default `group_count(frames)`.
 
@@ -77,6 +78,7 @@ def select_tokens(importance: torch.Tensor, token_budget: int, groups: int | Non
     groups = groups or group_count(frames)
     scores = importance.reshape(batch, groups, -1)
     base, extra = divmod(token_budget, groups)
+    # Counted on the device: a list copied there would wait for it.
     counts = (base + (torch.arange(groups, device=scores.device) < extra).long()).view(1, groups, 1)
 
     best = scores.topk(base + (extra > 0), dim=-1).values
@@ -100,6 +102,19 @@ def take_tokens(tokens: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
     batch, count, _ = tokens.shape
     rows = positions + count * torch.arange(batch, device=positions.device)[:, None]
     return tokens.flatten(0, 1).index_select(0, rows.flatten()).unflatten(0, (batch, -1))
+
+
+def _numbers(scores: torch.Tensor) -> torch.Tensor:
+    """The scores with infinity for NaN: such tokens are kept first, so that the answer is no number either."""
+    return torch.where(scores.isnan(), torch.inf, scores)
+
+
+def _among_all_frames(scores: torch.Tensor, token_budget: int) -> torch.Tensor:
+    return select_tokens(scores, token_budget, groups=1)
+
+
+def _change_in_all_frames(tokens: torch.Tensor) -> torch.Tensor:
+    return token_importance(tokens, groups=1)
 
 
 def _in_all_frames(scores: torch.Tensor, token_budget: int) -> torch.Tensor:
@@ -134,15 +149,13 @@ GROUP_DYNAMIC = "group_dynamic"
 
 _RULES = {
     GROUP_DYNAMIC: SelectionRule(select_tokens, nested=True),
-    "dynamic": SelectionRule(
-        lambda scores, token_budget: select_tokens(scores, token_budget, groups=1),
-        lambda tokens: token_importance(tokens, groups=1),
-        nested=True,
-    ),
-    "random": SelectionRule(lambda scores, token_budget: select_tokens(scores, token_budget, 1), _random, nested=True),
-    "tube": SelectionRule(_in_all_frames, _random_places, nested=True),
+    "dynamic": SelectionRule(_among_all_frames, _change_in_all_frames, nested=True),
+    "random": SelectionRule(_among_all_frames, _random, nested=True, random=True),
+    "tube": SelectionRule(_in_all_frames, _random_places, nested=True, random=True),
     "uniform": SelectionRule(_in_all_frames, _even, nested=True),
 }
+_SHIPPED = dict(_RULES)
+LONGEST_NAME = 500
 
 
 def selection_rules() -> list[str]:
@@ -153,17 +166,29 @@ def selection_rules() -> list[str]:
 
 
 def register_selection_rule(name: str, rule: SelectionRule | Callable[[torch.Tensor, int], torch.Tensor]) -> None:
-    """Make a rule known by a name, which a configuration can hold.
+    """Make a rule known by a name, which a configuration can hold. A name of your own that is registered again stands
+    for the new rule.
 
     Args:
+        name: any but those of the rules that are shipped.
         rule: a [`SelectionRule`], or its `choose` alone.
 
     Raises:
-        ValueError: the name is taken by another rule.
+        ValueError: the name is that of a shipped rule, empty or longer than 500 characters; `rule` is none.
     """
-    if _RULES.get(name, rule) is not rule and _RULES[name] != selection_rule(rule):
-        raise ValueError(f"there is another selection rule {name!r}; rules are {', '.join(_RULES)}")
-    _RULES[name] = selection_rule(rule)
+    check_selection_name(name)
+    rule = selection_rule(rule)
+    if _SHIPPED.get(name, rule) != rule:
+        raise ValueError(f"the selection rule {name!r} is shipped with flux_hf and cannot be replaced")
+    _RULES[name] = rule
+
+
+def check_selection_name(name: str) -> None:
+    """Raises ValueError unless a rule can have the name, whether or not one has it."""
+    if not isinstance(name, str) or not 1 <= len(name) <= LONGEST_NAME:
+        raise ValueError(
+            f"must be the name of a selection rule, a string of 1 to {LONGEST_NAME} characters, got {str(name)[:40]!r}"
+        )
 
 
 def selection_rule(rule: "str | SelectionRule | Callable") -> SelectionRule:
@@ -174,14 +199,36 @@ def selection_rule(rule: "str | SelectionRule | Callable") -> SelectionRule:
     """
     if isinstance(rule, SelectionRule):
         return rule
-    if isinstance(rule, str) and rule in _RULES:
-        return _RULES[rule]
+    if isinstance(rule, str):
+        if rule in _RULES:
+            return _RULES[rule]
+        raise ValueError(
+            f"token_selection: no selection rule is called {rule!r}; known are {', '.join(_RULES)}. A rule of your own "
+            f"needs flux_hf.register_selection_rule({rule!r}, rule) before the model is loaded; "
+            f"from_pretrained(..., token_selection={GROUP_DYNAMIC!r}) loads with another"
+        )
     if callable(rule):
         return SelectionRule(rule)
     raise ValueError(
         f"token_selection must be one of {', '.join(_RULES)}, a function (scores, token_budget) -> mask or a "
-        f"SelectionRule, got {rule!r} (`register_selection_rule` gives a rule of your own a name)"
+        f"SelectionRule, got {rule!r}"
     )
+
+
+def selection_name(rule: "str | SelectionRule | Callable") -> str:
+    """What the rule is called: the name that it is registered by, else where its functions are defined: of a `choose`
+    alone "module.choose", with a `score` "module.choose(module.score)"."""
+    if isinstance(rule, str):
+        return rule
+    rule = selection_rule(rule)
+    for name, known in _RULES.items():
+        if known == rule:
+            return name
+    return _home(rule.choose) + (f"({_home(rule.score)})" if rule.score else "")
+
+
+def _home(function: Callable) -> str:
+    return f"{function.__module__}.{getattr(function, '__qualname__', type(function).__qualname__)}"
 
 
 def keep_masks_at(
@@ -197,31 +244,49 @@ def keep_masks_at(
         For every count a bool mask (batch, frames * rows * columns), True = kept; None where it is all of them.
 
     Raises:
-        ValueError: the rule gives something else than such a mask.
+        ValueError: the rule is none, or gives something else than such scores and masks. How many tokens a mask keeps
+            is looked at for rules that are not shipped, and not where a graph is compiled or captured.
     """
+    rule = selection_rule(rule)
     batch, frames, rows, columns, _ = tokens.shape
     total = frames * rows * columns
     if counts[-1] == total:
         return [None for _ in counts]
-    rule = selection_rule(rule)
-    scores = (rule.score or token_importance)(tokens)
+    scores = (rule.score or token_importance)(tokens.detach()).detach()
+    if scores.shape != (batch, frames, rows * columns):
+        raise ValueError(
+            f"a selection rule must give scores of shape {(batch, frames, rows * columns)} (batch, frames, tokens per "
+            f"frame), got {tuple(scores.shape)}"
+        )
+    scores = _numbers(scores.float()) if rule.score else scores
     masks = [rule.choose(scores, count) if count < total else None for count in counts]
-    for mask in masks:
-        if mask is not None and (mask.dtype != torch.bool or mask.shape != (batch, total)):
-            raise ValueError(
-                f"a selection rule must give a bool mask of shape {(batch, total)}, got {mask.dtype} "
-                f"{tuple(mask.shape)}"
-            )
+    for mask, count in zip(masks, counts, strict=True):
+        if mask is not None:
+            _check_mask(mask, (batch, total), None if rule in _SHIPPED.values() else count)
     return masks
+
+
+def _check_mask(mask: torch.Tensor, shape: tuple[int, int], count: int | None) -> None:
+    if mask.dtype != torch.bool or mask.shape != shape:
+        raise ValueError(
+            f"a selection rule must give a bool mask of shape {shape}, got {mask.dtype} {tuple(mask.shape)}"
+        )
+    if count is None or torch.compiler.is_compiling() or mask.is_cuda and torch.cuda.is_current_stream_capturing():
+        return  # to look at numbers takes a synchronisation
+    kept = mask.sum(1)
+    if (kept != count).any():
+        raise ValueError(f"a selection rule must keep {count} tokens in every row, got {kept.tolist()}")
 
 
 __all__ = [
     "SelectionRule",
+    "check_selection_name",
     "group_count",
     "keep_masks_at",
     "kept_positions",
     "register_selection_rule",
     "select_tokens",
+    "selection_name",
     "selection_rule",
     "selection_rules",
     "take_tokens",

@@ -21,6 +21,7 @@ from transformers.video_utils import VideoMetadata, get_video_size, infer_channe
 
 from .frame_sampling_fluxvit import DECODING_MODES, sample_segments
 from .grid_fluxvit import Framing, Grid, check_multiples, check_tubelets, choose_grid, fit_grid, normalize_grids
+from .model_settings_fluxvit import model_settings
 from .option_limits_fluxvit import (
     LARGEST_FACTOR,
     LARGEST_PATCH,
@@ -170,7 +171,8 @@ class FluxVideoProcessor(BaseVideoProcessor):
             only as a whole. Default 2**30 (1 GiB).
         size: wins over the grid's size. `n` or `{"shortest_edge": n}`: the square n x n; `{"height": h, "width": w}`:
             exactly that, without keeping the aspect ratio.
-        crop_size: what is cut out of the resized frame, default the square of `size`.
+        crop_size: what is cut out of the resized frame, default the square of `size`; that of a call, where the call
+            gives a `size` alone.
         do_sample_frames: default True, also for arrays and lists of frames; False takes all frames.
         do_resize, do_center_crop, do_rescale, do_normalize, do_convert_rgb, resample, rescale_factor, image_mean,
             image_std, input_data_format, device, return_metadata: as in every transformers video processor. By default
@@ -230,6 +232,35 @@ class FluxVideoProcessor(BaseVideoProcessor):
         if unknown:
             logger.warning(f"{cls.__name__} ignores unknown keys of its configuration: {', '.join(sorted(unknown))}")
         return super().from_dict({k: v for k, v in video_processor_dict.items() if k not in unknown}, **kwargs)
+
+    @classmethod
+    def for_model(cls, model, **options):
+        """A processor that makes what a video model takes.
+
+        Patches and tubelets are the model's, the token budget is that of its configuration, if it has one. Colours,
+        resampling, resizing and cropping are those of the processor of the checkpoint that the model came from
+        (`model.name_or_path`; on the Hub its default branch), else the defaults of its family, and a warning says so if
+        there is a checkpoint. Every budget has one grid: the number of frames and the size that the model was trained
+        on (`num_frames`, `size` and `crop_size` are set), because the weights know no other; 8 frames, where a model
+        was trained on pictures. A FluxViT, and every model whose checkpoint has a `FluxVideoProcessor`, keeps that
+        processor's grids.
+
+        Args:
+            model: a FluxViT, a model with token selection, a stock one of transformers, or a timm ViT.
+            **options: any option of the class; they win. With `grids` the table counts: `num_frames`, `size` and
+                `crop_size` are then only what is given here. `size` alone is also what is cut out.
+
+        Raises:
+            ValueError: the model's patches are not square, a file of its checkpoint is damaged, or an option is wrong.
+            TypeError: an option is not known.
+        """
+        cls._check_options(options)
+        settings = model_settings(model)
+        if options.get("grids"):
+            settings |= dict.fromkeys(("num_frames", "size", "crop_size"))
+        elif options.get("size"):
+            settings["crop_size"] = None
+        return cls.from_dict(settings, **options)
 
     def choose_grid(self, token_budget: int | None = None, *, source: tuple[int, int] | None = None) -> Grid:
         """The grid (num_frames, size in pixels) that videos come out on for a token budget, default the processor's
@@ -418,14 +449,15 @@ class FluxVideoProcessor(BaseVideoProcessor):
         }
         return DownloadLimits(**{name: value for name, value in limits.items() if value is not None})
 
-    def _check_options(self, options: dict):
-        known = self.valid_kwargs.__annotations__
+    @classmethod
+    def _check_options(cls, options: dict):
+        known = cls.valid_kwargs.__annotations__
         for name in options:
             if name not in known:
                 close = get_close_matches(name, known, n=1)
                 hint = f", did you mean {close[0]!r}?" if close else f"; options are {', '.join(sorted(known))}"
-                raise TypeError(f"{type(self).__name__} has no option {name!r}{hint}")
-        check_typed_options(self.valid_kwargs, options)
+                raise TypeError(f"{cls.__name__} has no option {name!r}{hint}")
+        check_typed_options(cls.valid_kwargs, options)
 
     def _options_of_call(self, asked: dict) -> dict:
         """All options, in transformers' standard form: what a call asks for, else the processor's own."""
@@ -433,6 +465,8 @@ class FluxVideoProcessor(BaseVideoProcessor):
         asked = {name: value for name, value in asked.items() if value is not None or name not in OWN_WHEN_NONE}
         if "fps" in asked or "num_frames" in asked:  # the one asked for now wins over the other as a setting
             asked = {"fps": None, "num_frames": None} | asked
+        if "size" in asked:  # a crop of another size is none of it
+            asked = {"crop_size": asked["size"]} | asked
         own = {name: getattr(self, name, None) for name in self.valid_kwargs.__annotations__}
         return self._standardize_kwargs(**(own | asked))
 

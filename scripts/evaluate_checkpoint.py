@@ -42,6 +42,13 @@ class EvaluateOptions:
     token_budgets: list[int] | None = field(
         default=None, metadata={"help": "Token budgets. Default: those of the model's heads."}
     )
+    token_selection: str | None = field(
+        default=None,
+        metadata={
+            "help": "Rule that selects tokens. Default: the checkpoint's.",
+            "choices": ("group_dynamic", "dynamic", "random", "tube", "uniform"),
+        },
+    )
     num_clips: int = field(default=1, metadata={"help": "Temporal clips; the paper: Kinetics 4, SSv2 2."})
     num_crops: int = field(default=1, metadata={"help": "Crops along the longer side; the paper: 3."})
     clip_sampling: str = field(
@@ -95,6 +102,7 @@ def main(argv: list[str] | None = None) -> None:
         clip_sampling=options.clip_sampling,
         batch_size=options.batch_size,
         num_workers=options.num_workers,
+        token_selection=options.token_selection,
         records_dir=output.with_suffix(".videos") if output else None,
     )
     if state.is_main_process:

@@ -10,6 +10,7 @@ import torch
 from transformers import Trainer, TrainingArguments
 
 from flux_hf import FluxViTForVideoClassification, default_checkpoint
+from flux_hf.training import FluxTrainer
 from tests import tiny_training
 
 peft = pytest.importorskip("peft")
@@ -127,6 +128,19 @@ def test_adapters_learn_under_gradient_checkpointing(folder, tmp_path, reentrant
     moved = {name for name, parameter in model.named_parameters() if not parameter.equal(start[name])}
     assert {name for name in start if "lora_B" in name} <= moved
     assert not [name for name in moved if "lora" not in name and "modules_to_save" not in name]
+
+
+def test_an_adapter_is_trained_at_the_budgets_of_the_heads(folder, tmp_path):
+    model = peft.get_peft_model(base(folder), peft.LoraConfig(**GUIDE))
+    before = {name: parameter.clone() for name, parameter in model.named_parameters()}
+    settings = {"train_dataset": tiny_training.clips(), "processing_class": tiny_training.processor()}
+    with pytest.raises(ValueError, match=r"token_budgets \[12, 8\]: an adapter .* heads, \[16, 12, 8\]"):
+        FluxTrainer(model, tiny_training.arguments(tmp_path, token_budgets=[12, 8]), **settings)
+    model.config.id2label = dict(enumerate(tiny_training.NAMES))
+    FluxTrainer(model, tiny_training.arguments(tmp_path, layer_decay=0.5), **settings).train()
+    assert {name for name in before if "lora_B" in name} <= {
+        name for name, parameter in model.named_parameters() if not parameter.equal(before[name])
+    }
 
 
 def test_inputs_that_require_gradients(folder):

@@ -34,6 +34,7 @@ from flux_hf.scripts.benchmarks.report import (
     decoding_tables,
     end_to_end_tables,
     frame_choice_tables,
+    gpu_tables,
     model_tables,
 )
 from tests.test_modeling import SIZES
@@ -162,6 +163,54 @@ def test_the_floor_does_all_matrix_products():
     assert counter.get_total_flops() == 2 * 2 * (forward_macs(model.config, 24, 64) - classifier)
     chosen = selection_and_positions(model, 2, (4, 4, 4), 24)()
     assert chosen.shape == (2, 25, 32)
+
+
+def test_the_floor_of_a_training_step_does_all_matrix_products():
+    """Those of a step, but for the classifier and the heads that are not in use."""
+    model = FluxViTForVideoClassification(FluxViTConfig(**SIZES, token_budget=24)).train()
+    run = matmuls_and_attention(model, 2, 64, 24, backward=True)
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        run()
+    assert all(parameter.grad is None for parameter in model.parameters())
+    floor = counter.get_total_flops()
+    video = torch.randn(2, 4, 3, 56, 56)
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        model(video, head_index=0).logits.sum().backward()
+    classifier = 3 * 2 * 2 * SIZES["projection_dim"] * SIZES["num_labels"]
+    assert counter.get_total_flops() - classifier == floor
+
+
+def test_gpu_command_on_a_cpu(tmp_path, monkeypatch):
+    from transformers import VideoMAEConfig, VideoMAEForVideoClassification
+
+    from flux_hf.scripts.benchmarks.gpu import main
+    from flux_hf.scripts.benchmarks.measuring import peers
+
+    tiny = {"image_size": 32, "num_frames": 4, "hidden_size": 32, "intermediate_size": 32, "num_attention_heads": 2}
+    tiny |= {"num_hidden_layers": 1}
+    peer = peers.Peer(
+        "tiny", lambda: VideoMAEForVideoClassification(VideoMAEConfig(**tiny)), "pixel_values", (4, 3, 32, 32), 1
+    )
+    monkeypatch.setattr(peers, "PEERS", [peer])
+    (tmp_path / "fluxvit_tiny.json").write_text(json.dumps(SIZES | {"num_hidden_layers": 1}))
+    options = ["--device", "cpu", "--models", "tiny", "--configs", str(tmp_path), "--batch_sizes", "2", "1"]
+    options += ["--token_budgets", "32", "128", "--compiled_clips", "0", "--repeats", "1", "--output"]
+    main([*options, str(tmp_path / "gpu.json")])
+    result = json.loads((tmp_path / "gpu.json").read_text())
+    rows = {(row["mode"], row["model"], row["token_budget"], row["clips"]): row["runs"] for row in result["rows"]}
+    ours = {
+        (mode, "tiny", budget, clips) for mode in ("forward", "training") for budget in (32, 128) for clips in (1, 2)
+    }
+    assert set(rows) == ours | {("forward", "tiny", None, 1), ("training", "tiny", None, 1)}
+    assert result["left_out"] == [] and not [run for runs in rows.values() for run in runs.values() if "error" in run]
+    for (mode, _, budget, _), runs in rows.items():
+        assert set(runs) == {mode} | ({"floor"} if budget else set())
+    made = gpu_tables(result)
+    head, _, *lines = lines_of(made["forward"])
+    cells = dict(zip(head, lines[0], strict=False))  # a CPU has no memory in the last
+    forward, floor = (rows["forward", "tiny", 32, 1][name]["seconds"] for name in ("forward", "floor"))
+    assert cells["forward"] == f"{1000 * forward:.2f}" and cells["forward / floor"] == f"{forward / floor:.2f}"
+    assert [line[3:5] for line in lines_of(made["budgets"])[2:]] == [["128", "32"]] * 4
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -8,7 +9,9 @@ import torch
 from flux_hf import FluxVideoProcessor, FluxViTConfig, FluxViTForVideoClassification
 from flux_hf.data import load_video_dataset
 from flux_hf.evaluation import evaluate
-from flux_hf.scripts.evaluate_checkpoint import main
+from flux_hf.evaluation.records import load_records
+from flux_hf.modeling.token_selection_fluxvit import selection_rules
+from flux_hf.scripts.evaluate_checkpoint import EvaluateOptions, main
 from tests import video_datasets
 from tests.tiny_models import PATCHES_OF_8
 from tests.video_files import encode_video
@@ -70,6 +73,60 @@ def test_figures_equal_classifying_the_videos_one_by_one(dataset_dir, checkpoint
         assert figures["top1"] == pytest.approx(confusion.trace() / 7)
         assert figures["grid"] == list(processor.choose_grid(budget))
         assert figures["per_class"]["other"] is None
+
+
+def places(scores, token_budget):
+    """A rule of your own: the last tokens."""
+    return (torch.arange(scores[0].numel()) >= scores[0].numel() - token_budget).expand(len(scores), -1)
+
+
+@pytest.mark.parametrize(("rule", "name"), [("uniform", "uniform"), (places, f"{__name__}.places")])
+def test_a_rule_selects_and_the_result_names_it(dataset_dir, checkpoint, tmp_path, rule, name):
+    model = FluxViTForVideoClassification.from_pretrained(checkpoint).eval()
+    processor = FluxVideoProcessor.from_pretrained(checkpoint)
+    dataset = load_video_dataset(dataset_dir, "test")
+    result = evaluate(dataset, model, processor, [32], token_selection=rule, records_dir=tmp_path / "records")
+    assert result["token_selection"] == name
+    assert model.token_selection == "group_dynamic"
+    for record in load_records(tmp_path / "records"):
+        if "reason" in record:
+            continue
+        inputs = processor(dataset[record["row"]]["video"]["path"], token_budget=32, return_tensors="pt")
+        with torch.no_grad():
+            scores = model(**inputs, token_selection=rule).logits[0].softmax(-1)
+        assert record["arms"][0]["scores"] == pytest.approx(scores.sort(descending=True).values.tolist(), abs=1e-5)
+    with pytest.raises(ValueError, match="token_selection"):
+        evaluate(dataset, model, processor, [32], records_dir=tmp_path / "records")
+
+
+def test_random_tokens_do_not_depend_on_the_batch(dataset_dir, checkpoint, tmp_path):
+    """Nor on the state of the generator; the model's own rule counts where none is given."""
+    model = FluxViTForVideoClassification.from_pretrained(checkpoint, token_selection="random").eval()
+    processor = FluxVideoProcessor.from_pretrained(checkpoint)
+    dataset = load_video_dataset(dataset_dir, "test")
+    found = []
+    for batch_size in (1, 5):
+        torch.manual_seed(batch_size)
+        folder = tmp_path / str(batch_size)
+        result = evaluate(dataset, model, processor, [32], num_clips=2, batch_size=batch_size, records_dir=folder)
+        assert result["token_selection"] == "random"
+        found.append(sorted(load_records(folder), key=lambda record: record["row"]))
+    for one, other in zip(*found, strict=True):
+        for answer, same in zip(one.get("arms", []), other.get("arms", []), strict=True):
+            assert answer["top"] == same["top"]
+            assert answer["scores"] == pytest.approx(same["scores"], abs=1e-5)
+
+
+def test_the_command_selects_by_name(dataset_dir, checkpoint, tmp_path, capsys):
+    command = ["--dataset", str(dataset_dir), "--checkpoint", str(checkpoint), "--token_budgets", "32"]
+    main([*command, "--token_selection", "tube", "--output", str(tmp_path / "tube.json")])
+    assert json.loads((tmp_path / "tube.json").read_text())["token_selection"] == "tube"
+    assert "token_selection tube" in capsys.readouterr().out
+    (option,) = (field for field in fields(EvaluateOptions) if field.name == "token_selection")
+    assert list(option.metadata["choices"]) == selection_rules()
+    with pytest.raises(SystemExit):
+        main([*command, "--token_selection", "tubes"])
+    assert "tube" in capsys.readouterr().err
 
 
 def test_labels_unknown_to_the_model_are_refused(dataset_dir, checkpoint):

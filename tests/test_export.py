@@ -127,6 +127,26 @@ def test_an_export_that_differs_is_an_error(tiny_checkpoint, tmp_path, monkeypat
         main([str(tiny_checkpoint), str(tmp_path / "out")])
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", ["dynamic", "uniform"])
+def test_other_rules_are_exported(tiny_checkpoint, tmp_path, rule):
+    """The command compares the files with PyTorch, with motion and without."""
+    model = FluxViTForVideoClassification.from_pretrained(tiny_checkpoint, token_selection=rule)
+    model.save_pretrained(tmp_path / "checkpoint")
+    AutoVideoProcessor.from_pretrained(tiny_checkpoint).save_pretrained(tmp_path / "checkpoint")
+    main([str(tmp_path / "checkpoint"), str(tmp_path / "out"), "--token_budget", str(BUDGET)])
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["token_selection"] == rule
+
+
+def test_rules_that_draw_tokens_are_not_exported(tiny_checkpoint, tmp_path):
+    model = FluxViTForVideoClassification.from_pretrained(tiny_checkpoint, token_selection="tube")
+    model.save_pretrained(tmp_path / "checkpoint")
+    AutoVideoProcessor.from_pretrained(tiny_checkpoint).save_pretrained(tmp_path / "checkpoint")
+    with pytest.raises(ValueError, match="^--checkpoint .*: its token_selection 'tube' draws tokens at random"):
+        main([str(tmp_path / "checkpoint"), str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("options", [["--token_budget", "0"], ["--batch_size", "0"]])
 def test_options_are_checked(tiny_checkpoint, tmp_path, options):
     with pytest.raises(ValueError, match=f"^{options[0]} must be at least 1, got 0"):

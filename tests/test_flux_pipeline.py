@@ -38,7 +38,7 @@ def processor(tiny_checkpoint):
 
 @pytest.fixture
 def classify(model, processor):
-    return FluxVideoClassificationPipeline(model=model, video_processor=processor)
+    return FluxVideoClassificationPipeline(model=model, video_processor=processor, device="cpu")
 
 
 @pytest.fixture

@@ -67,7 +67,7 @@ def test_the_same_everywhere(clip, seen, tiny_checkpoint, tmp_path):
     processor = FluxVideoProcessor.from_pretrained(tiny_checkpoint)
     dataset = load_video_dataset(folder, "test")
 
-    answer = FluxVideoClassificationPipeline(model=model, video_processor=processor)
+    answer = FluxVideoClassificationPipeline(model=model, video_processor=processor, device="cpu")
     for budget in FRAMES:
         answer(str(path), token_budget=budget)
     assert_taken(seen, tiny_checkpoint, path, "fast", keys)

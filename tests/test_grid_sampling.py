@@ -6,7 +6,8 @@ import pytest
 from accelerate.data_loader import BatchSamplerShard, skip_first_batches
 from torch.utils.data import DataLoader
 
-from flux_hf.training.grids import admissible_grids, grid_of_step
+from flux_hf.training import FluxTrainingArguments
+from flux_hf.training.grids import admissible_grids, grid_of_step, training_grids
 from flux_hf.training.sampling import GridBatchSampler
 
 PAPER = {"frames": (4, 24, 2), "sizes": (168, 252, 28), "pool_tokens": (2048, 4096), "patch_size": 14}
@@ -17,6 +18,17 @@ def test_the_grids_of_the_paper():
     sizes = {8: (224, 252), 10: (224, 252), 12: (196, 224, 252), 14: (196, 224), 16: (168, 196, 224), 18: (168, 196)}
     sizes |= {20: (168, 196), 22: (168,), 24: (168,)}
     assert admissible_grids(**PAPER) == [(frames, size) for frames, row in sizes.items() for size in row]
+
+
+def test_grids_follow_what_a_token_covers(tmp_path):
+    """The same seconds at the same number of patches: with tubelets of two frames half the tokens."""
+    args = FluxTrainingArguments(str(tmp_path), use_cpu=True)
+    assert training_grids(args, (1, 14)) == admissible_grids(**PAPER)
+    grids = training_grids(args, (2, 16))
+    assert grids == [(frames, size // 14 * 16) for frames, size in admissible_grids(**PAPER)]
+    assert (16, 224) in grids  # the grid of a stock VideoMAE
+    args.max_pool_tokens, args.max_size = 1568, 224
+    assert max(frames * size**2 // (2 * 16**2) for frames, size in training_grids(args, (2, 16))) == 1568
 
 
 def test_the_grids_of_the_official_script():
@@ -33,6 +45,7 @@ def test_the_grids_of_the_official_script():
         ({"frames": (0, 8, 2)}, "frames"),
         ({"sizes": (252, 168, 28)}, "sizes"),
         ({"frames": (4, 8, 0)}, "frames"),
+        ({"frames": (4, 7, 1), "tubelet_size": 2}, r"multiples of 2.*\[5, 7\]"),
     ],
 )
 def test_ranges_without_a_grid_say_what_is_wrong(change, message):

@@ -1,14 +1,16 @@
-"""The Python of docs/finetuning.md runs as it stands, on a few small clips."""
+"""The Python of the guides runs as it stands, that of fine-tuning on a few small clips."""
 
 import re
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from safetensors.torch import load_file
 from transformers.utils import logging
 
 from flux_hf import FluxVideoProcessor, FluxViTForVideoClassification
+from flux_hf.modeling import token_selection_fluxvit
 from flux_hf.scripts import finetune
 from flux_hf.training.label_symmetries import LabelSymmetries
 from tests import video_datasets
@@ -21,6 +23,22 @@ SHORTER = {
     "dataloader_persistent_workers=False, use_cpu=True)",
     "num_train_epochs=10": "max_steps=1, use_cpu=True",
 }
+
+
+def test_a_rule_of_your_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(token_selection_fluxvit, "_RULES", dict(token_selection_fluxvit._RULES))
+    page = PAGE.with_name("token_optimization.md")
+    (example,) = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    made = {"__name__": "example"}
+    exec(compile(example, str(page), "exec"), made)
+    with torch.no_grad():
+        (kept,) = made["again"](**made["inputs"]).keep_mask
+        assert kept.equal(made["once"][0]) and kept.sum() == 64
+        assert not kept.equal(made["model"](**made["inputs"], token_selection="group_dynamic").keep_mask[0])
+    token_selection_fluxvit._RULES.pop("from_the_middle")
+    with pytest.raises(ValueError, match="register_selection_rule.'from_the_middle'"):
+        FluxViTForVideoClassification.from_pretrained("runs/from_the_middle")
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import torch
 
 from flux_hf import FluxViTConfig, FluxViTForVideoClassification, FluxViTModel
 from flux_hf.modeling.token_selection_fluxvit import take_tokens
+from tests.tiny_models import values_read
 
 SIZES = {
     "hidden_size": 32,
@@ -278,6 +279,22 @@ def test_every_norm_is_fused_under_autocast(gradients, recwarn):
     assert embedded.dtype == torch.float32
     assert norms and all(taken == given for taken, given in norms)
     assert not [str(w.message) for w in recwarn if "fused" in str(w.message)]
+
+
+@pytest.mark.parametrize("frames", [1, 4, 6, 8])
+def test_a_step_at_an_integer_budget_reads_no_value(frames):
+    """On a GPU it would wait for one, and for every list of numbers that is copied there."""
+    model = FluxViTForVideoClassification(FluxViTConfig(**SIZES, drop_path_rate=0.2)).train()
+    clip, labels = video(frames=frames), torch.tensor([1, 4])
+    with values_read() as found:
+        model(clip, token_budget=5, labels=labels).loss.backward()
+        with torch.no_grad():
+            model(clip, token_budget=5)
+            model(clip, token_budgets=[8, 5])
+    assert found == []
+    with values_read() as found:
+        model(clip, token_budget=torch.tensor([5, 5]))
+    assert found
 
 
 def test_rows_are_taken_as_gather_takes_them():

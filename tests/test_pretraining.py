@@ -157,6 +157,10 @@ def test_a_cache_belongs_to_weights_configuration_and_precision(tmp_path, teache
     first = folder(loaded)
     assert folder(loaded) == first
     assert folder(loaded, mixed_precision="bf16") != first
+    assert folder(loaded, token_selection="group_dynamic") == first
+    assert folder(loaded, token_selection="uniform") != first
+    with pytest.raises(ValueError, match="teacher_cache excludes token_selection 'tube'"):
+        folder(loaded, token_selection="tube")
     loaded.model.config.num_attention_heads = 2
     assert folder(loaded) != first
 

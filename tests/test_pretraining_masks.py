@@ -25,6 +25,7 @@ def test_the_teacher_sees_what_moves():
     mask = teacher_mask(patches(), 50)
     assert mask.sum(1).tolist() == [50] * 3
     assert mask.equal(select_tokens(token_importance(patches()), 50))
+    assert teacher_mask(patches(), 50, "dynamic").equal(select_tokens(token_importance(patches(), 1), 50, 1))
     assert teacher_mask(patches(), TOKENS).all()
     assert teacher_mask(patches(), 10_000).all()
 

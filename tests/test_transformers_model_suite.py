@@ -13,6 +13,7 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING_NAMES,
     MODEL_MAPPING_NAMES,
 )
+from transformers.testing_utils import torch_device
 
 from flux_hf import FluxViTConfig, FluxViTForPreTraining, FluxViTForVideoClassification, FluxViTModel
 from flux_hf.modeling.modeling_fluxvit import FluxViTPreTrainedModel
@@ -59,7 +60,7 @@ class FluxViTModelTester:
     def prepare_config_and_inputs_for_common(self) -> tuple[FluxViTConfig, dict[str, torch.Tensor]]:
         generator = torch.Generator().manual_seed(0)
         shape = (self.batch_size, self.num_frames, 3, self.image_size, self.image_size)
-        return self.get_config(), {"pixel_values_videos": torch.randn(shape, generator=generator)}
+        return self.get_config(), {"pixel_values_videos": torch.randn(shape, generator=generator).to(torch_device)}
 
 
 class TestFluxViTModels(ModelTesterMixin, unittest.TestCase):
@@ -106,7 +107,8 @@ class TestFluxViTModels(ModelTesterMixin, unittest.TestCase):
         generator, batch = torch.Generator().manual_seed(1), self.model_tester.batch_size
         shape = (batch, self.model_tester.token_budget, self.model_tester.hidden_size)
         features, pooled = torch.randn(shape, generator=generator), torch.randn(batch, 24, generator=generator)
-        return inputs_dict | {"target_features": [features], "target_pooled": pooled}
+        targets = {"target_features": [features.to(torch_device)], "target_pooled": pooled.to(torch_device)}
+        return inputs_dict | targets
 
     def test_config(self):
         self.config_tester.run_common_tests()
@@ -153,8 +155,8 @@ class TestFluxViTModels(ModelTesterMixin, unittest.TestCase):
             {name for name, *_ in report["mismatched_keys"]},
             {f"classifier.heads.{head}.{kind}" for head in (0, 1) for kind in ("weight", "bias")},
         )
-        self.assertEqual(resized(**inputs).logits.shape, (self.model_tester.batch_size, 42))
-        weights = model.state_dict()
+        self.assertEqual(resized.to(torch_device)(**inputs).logits.shape, (self.model_tester.batch_size, 42))
+        weights = model.to(torch_device).state_dict()
         for name, weight in resized.state_dict().items():
             if not name.startswith("classifier.heads."):
                 self.assertTrue(torch.equal(weight, weights[name]), name)
@@ -166,7 +168,7 @@ class TestFluxViTModels(ModelTesterMixin, unittest.TestCase):
         config, inputs = self.model_tester.prepare_config_and_inputs_for_common()
         for model_class in self.all_model_classes:
             with self.subTest(model_class.__name__):
-                model = model_class(config).train()
+                model = model_class(config).to(torch_device).train()
                 model.gradient_checkpointing_enable()
                 model.enable_input_require_grads()
                 model(**inputs)[0].sum().backward()
@@ -176,10 +178,10 @@ class TestFluxViTModels(ModelTesterMixin, unittest.TestCase):
 
     def test_gradient_reaches_the_head_in_use(self):
         config, inputs = self.model_tester.prepare_config_and_inputs_for_common()
-        model = FluxViTForVideoClassification(config).train()
+        model = FluxViTForVideoClassification(config).to(torch_device).train()
         for head in (0, 1):
             model.zero_grad(set_to_none=True)
-            labels = torch.zeros(self.model_tester.batch_size, dtype=torch.long)
+            labels = torch.zeros(self.model_tester.batch_size, dtype=torch.long, device=torch_device)
             model(**inputs, head_index=head, labels=labels).loss.backward()
             without = {name for name, parameter in model.named_parameters() if parameter.grad is None}
             idle = (f"fluxvit.poolers.{1 - head}.", f"classifier.heads.{1 - head}.", "alignment_decoders.")

@@ -110,7 +110,7 @@ def test_scores_of_pipeline_and_evaluation_are_the_same(dataset, model, processo
     if views.num_crops > 1 and processor.size is not None and processor.size.height:
         pytest.skip("refused: crops need frames that keep their aspect ratio")
     counts = {"num_clips": views.num_clips, "num_crops": views.num_crops}
-    pipeline = FluxVideoClassificationPipeline(model=model, video_processor=processor)
+    pipeline = FluxVideoClassificationPipeline(model=model, video_processor=processor, device="cpu")
     evaluate(dataset, model, processor, list(BUDGETS), records_dir=tmp_path, **counts)
     scored = records_of(tmp_path)
     assert scored.keys() == set(range(len(dataset)))
@@ -128,7 +128,7 @@ def records_of(folder) -> dict[int, dict]:
 
 def test_the_pipeline_takes_the_frames_of_the_protocol(model):
     processor, seen = FluxVideoProcessor(num_frames=8, size=56), []
-    pipeline = FluxVideoClassificationPipeline(model=model, video_processor=processor)
+    pipeline = FluxVideoClassificationPipeline(model=model, video_processor=processor, device="cpu")
     model.register_forward_pre_hook(lambda module, arguments, options: seen.append(arguments[0]), with_kwargs=True)
     data = encode_video(300, height=56, width=56, options={"g": "10", "sc_threshold": "0"})
     pipeline(data, num_clips=4)

@@ -1,6 +1,8 @@
 """Accuracy at several budgets, from the files to the figures: clips x crops, any number of processes, resumable."""
 
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from datasets import Dataset
@@ -8,8 +10,9 @@ from datasets import Dataset
 from flux_hf.costs import view_gmacs
 from flux_hf.evaluation.figures import classification_figures, wilson_interval
 from flux_hf.evaluation.processes import complete_records, open_records
-from flux_hf.evaluation.scoring import Arm, score_videos
+from flux_hf.evaluation.scoring import Arm, logits_at_budget, score_videos
 from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification
+from flux_hf.modeling.token_selection_fluxvit import SelectionRule, selection_name
 from flux_hf.processing.grid_fluxvit import Grid, as_grid
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
 from flux_hf.processing.views_fluxvit import Views, check_processor
@@ -27,6 +30,7 @@ def evaluate(
     clip_sampling: str = "middles",
     batch_size: int = 32,
     num_workers: int = 0,
+    token_selection: str | SelectionRule | Callable | None = None,
     records_dir: str | Path | None = None,
 ) -> dict:
     """Classify every video at every budget: softmax for each view, mean over clips x crops, highest class.
@@ -42,15 +46,18 @@ def evaluate(
             2 x 3 "ticks"; default one clip, central crop, which is what the processor makes of a video.
         batch_size: views per forward.
         num_workers: decoding processes beside each main one.
+        token_selection: rule that selects tokens, by name or as it is, see `SelectionRule`; default the model's. A
+            random one draws for each clip from a seed that its pixels give.
         records_dir: folder for per-video results, shared by all processes. A run that was interrupted goes on from
             there. Default: nothing is kept.
 
     Returns:
         `num_videos`, `unreadable` (list of {"video", "reason"}; they are in no figure), `damaged` (list of {"video",
         "replaced_frames"}: frames that others stand in for), `label_names`,
-        `files` (`file_list_hash`), `model` (sha256 of the weights), `views`, `decoding`, `speed` of this run, and
-        `budgets`: for each budget `grid`, `grids_used` (with how many videos), `gmacs` (of one view, the mean over
-        videos), `gmacs_x_views`, `top1`, `top1_interval` (95 %), `top5`, `mean_class`, `per_class`, `confusion`.
+        `files` (`file_list_hash`), `model` (sha256 of the weights), `token_selection` (name of the rule), `views`,
+        `decoding`, `speed` of this run, and `budgets`: for each budget `grid`, `grids_used` (with how many videos),
+        `gmacs` (of one view, the mean over videos), `gmacs_x_views`, `top1`, `top1_interval` (95 %), `top5`,
+        `mean_class`, `per_class`, `confusion`.
 
     Raises:
         ValueError: the data set has labels the model does not know, a setting is not accepted, or `records_dir` holds
@@ -61,15 +68,18 @@ def evaluate(
     views = Views(num_clips, num_crops, clip_sampling)
     check_processor(processor, views)
     label_ids = model_labels(dataset, model)
+    rule = model.token_selection if token_selection is None else token_selection
     files = file_list_hash(dataset)
     settings = {
         "files": files,
         "model": model_hash(model),
         "processor": processor.to_dict(),
         "token_budgets": list(token_budgets),
+        "token_selection": selection_name(rule),
         "views": vars(views),
     }
-    arms = [Arm(budget) for budget in token_budgets]
+    forward = partial(logits_at_budget, token_selection=rule)
+    arms = [Arm(budget, forward=forward) for budget in token_budgets]
     options = {"label_ids": label_ids, "batch_size": batch_size, "num_workers": num_workers}
     folder, done = open_records(records_dir, settings)
     records, speed = complete_records(
@@ -94,6 +104,7 @@ def evaluate(
         "label_names": [model.config.id2label[index] for index in range(model.config.num_labels)],
         "files": files,
         "model": settings["model"],
+        "token_selection": settings["token_selection"],
         "views": vars(views),
         "decoding": processor.decoding,
         "speed": speed,

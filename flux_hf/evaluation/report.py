@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from flux_hf.files import whole_file
+from flux_hf.modeling.token_selection_fluxvit import GROUP_DYNAMIC
 from flux_hf.processing.grid_fluxvit import as_grid
 from flux_hf.tables import markdown, table
 
@@ -11,7 +12,8 @@ TOP = 5
 
 def markdown_table(result: dict) -> str:
     """One row per budget; accuracies in percent, that of the first five only where there are more classes, GMACs times
-    views. Above it the split, where the result names it."""
+    views. Above it the split, where the result names it, and the rule that selected tokens, unless it is the paper's.
+    """
     views = result["views"]
     count = views["num_clips"] * views["num_crops"]
     rows, has_top5 = [], len(result["label_names"]) > TOP
@@ -20,10 +22,12 @@ def markdown_table(result: dict) -> str:
         rows[-1] += [_percent(figures[name]) for name in ("top5", "mean_class") if name != "top5" or has_top5]
     head = ["tokens", "grid", f"GMACs x {count}", "top-1 (95 % interval)", *["top-5"] * has_top5, "mean class"]
     damaged = f"{len(result['damaged'])} with damaged frames, " if result.get("damaged") else ""
+    rule = result.get("token_selection", GROUP_DYNAMIC)
+    selection = "" if rule == GROUP_DYNAMIC else f", token_selection {markdown(rule)}"
     split = f"split {markdown(result['split'])}: " if "split" in result else ""
     return (
         f"{split}{counted(result['num_videos'], 'video')}, {len(result['unreadable'])} unreadable, "
-        f"{damaged}{counted(views['num_clips'], 'clip')} x {counted(views['num_crops'], 'crop')}\n\n"
+        f"{damaged}{counted(views['num_clips'], 'clip')} x {counted(views['num_crops'], 'crop')}{selection}\n\n"
         f"{table(head, rows, 'rlrr' + 'r' * (1 + has_top5))}\n"
     )
 

@@ -1,5 +1,6 @@
 """What a model says about every video of a data set, at several budgets and grids, over one or many processes."""
 
+import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from datasets import Dataset
 from torch.utils.data import DataLoader
 
 from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification
+from flux_hf.modeling.token_selection_fluxvit import SelectionRule, selection_rule
 from flux_hf.processes import end_with_parent
 from flux_hf.processing.grid_fluxvit import Grid
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
@@ -21,9 +23,23 @@ Forward = Callable[[FluxViTForVideoClassification, torch.Tensor, int], torch.Ten
 """(model, pixels (clips, frames, channels, height, width), token budget) -> logits (clips, labels)"""
 
 
-def logits_at_budget(model: FluxViTForVideoClassification, pixels: torch.Tensor, token_budget: int) -> torch.Tensor:
-    """The model's own selection of `token_budget` tokens."""
-    return model(pixels, token_budget=token_budget).logits
+def logits_at_budget(
+    model: FluxViTForVideoClassification,
+    pixels: torch.Tensor,
+    token_budget: int,
+    token_selection: str | SelectionRule | Callable | None = None,
+) -> torch.Tensor:
+    """Logits of `token_budget` tokens that a rule selects, default the model's own. A random rule draws for each clip
+    from a seed that its pixels give: the same in every run, batch and process."""
+    rule = selection_rule(model.token_selection if token_selection is None else token_selection)
+    if not rule.random:
+        return model(pixels, token_budget=token_budget, token_selection=rule).logits
+    logits = []
+    for clip in pixels.split(1):
+        with torch.random.fork_rng([clip.device] if clip.is_cuda else []):
+            torch.manual_seed(zlib.crc32(clip.float().cpu().numpy().tobytes()))
+            logits.append(model(clip, token_budget=token_budget, token_selection=rule).logits)
+    return torch.cat(logits)
 
 
 @dataclass(frozen=True)

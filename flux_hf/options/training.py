@@ -50,7 +50,11 @@ class FinetuneOptions:
     cached_size: int = field(default=256, metadata={"help": "Side of cached clips in pixels."})
     drop_path_rate: float | None = field(default=None, metadata={"help": "Stochastic depth. Default: the model's."})
     head_token_budgets: list[int] | None = field(
-        default=None, metadata={"help": "Budgets of the heads of the model, descending. Default: the model's."}
+        default=None,
+        metadata={
+            "help": "Budgets of the heads of the model, descending. Default: the model's; another family has "
+            "one head for all."
+        },
     )
     token_budget: int | None = field(
         default=None, metadata={"help": "Default budget of the trained model. Default: the largest of token_budgets."}
@@ -123,11 +127,26 @@ class ClipTrainingOptions:
     min_frames: int = field(default=4, metadata={"help": "Fewest frames of a grid."})
     max_frames: int = field(default=24, metadata={"help": "Most frames of a grid."})
     frames_step: int = field(default=2, metadata={"help": "Step between numbers of frames."})
-    min_size: int = field(default=168, metadata={"help": "Smallest side of a grid in pixels."})
-    max_size: int = field(default=252, metadata={"help": "Largest side of a grid in pixels."})
-    size_step: int = field(default=28, metadata={"help": "Step between sides in pixels."})
-    min_pool_tokens: int = field(default=2048, metadata={"help": "Fewest tokens of a grid before selection."})
-    max_pool_tokens: int = field(default=4096, metadata={"help": "Most tokens of a grid before selection."})
+    min_size: int | None = field(
+        default=None,
+        metadata={"help": "Smallest side of a grid in pixels. Default: 12 patches, of 14 pixels 168."},
+    )
+    max_size: int | None = field(
+        default=None, metadata={"help": "Largest side of a grid in pixels. Default: 18 patches, of 14 pixels 252."}
+    )
+    size_step: int | None = field(
+        default=None, metadata={"help": "Step between sides in pixels. Default: 2 patches, of 14 pixels 28."}
+    )
+    min_pool_tokens: int | None = field(
+        default=None,
+        metadata={
+            "help": "Fewest tokens of a grid before selection. Default: 2048, by the frames that a token covers."
+        },
+    )
+    max_pool_tokens: int | None = field(
+        default=None,
+        metadata={"help": "Most tokens of a grid before selection. Default: 4096, by the frames that a token covers."},
+    )
 
     views_per_video: int = field(
         default=1, metadata={"help": "Clips made of one decoded video; batches grow by it (repeated augmentation)."}

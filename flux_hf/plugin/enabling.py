@@ -9,7 +9,7 @@ from transformers.utils import logging
 
 from flux_hf.modeling.flux_model_fluxvit import as_token_budget, check_token_budgets
 from flux_hf.modeling.flux_video_model import FluxSettings, FluxVideoClassifier, FluxVideoModel, swap_classes
-from flux_hf.modeling.token_selection_fluxvit import GROUP_DYNAMIC
+from flux_hf.modeling.token_selection_fluxvit import GROUP_DYNAMIC, selection_name, selection_rule
 from flux_hf.plugin.adapters import classes_for, stock_classes_of
 
 logger = logging.get_logger(__name__)
@@ -45,7 +45,7 @@ def enable_flux(
         token_budget=as_token_budget(token_budget, None),
         token_budgets=None if token_budgets is None else check_token_budgets(token_budgets),
         heads_per_budget=heads_per_budget,
-        token_selection=token_selection,
+        token_selection=selection_name(selection_rule(token_selection)),
     )
     if isinstance(model, FluxVideoModel | FluxVideoClassifier):
         disable_flux(model)
@@ -55,7 +55,8 @@ def enable_flux(
     if heads_per_budget and not issubclass(flux_class, FluxVideoClassifier):
         raise ValueError(f"heads_per_budget: {type(model).__name__} has no head")
     _set_config(model, _with_settings(getattr(model, "config", None), settings, flux_class))
-    swap_classes(model, classes)
+    _swap(model, classes)
+    model.token_selection = token_selection
     if isinstance(model, FluxVideoClassifier):
         model.finish()
     return model
@@ -75,8 +76,9 @@ def disable_flux(model: nn.Module) -> nn.Module:
     if getattr(model, "budget_heads", None) is not None:
         logger.warning(f"the head for {model.token_budgets[0]} tokens stays, those for other budgets go")
         del model.budget_heads
+    vars(getattr(model, "base_model", model)).pop("_own_selection", None)
     stock_config = getattr(classes[type(model)], "config_class", None)
-    swap_classes(model, classes)
+    _swap(model, classes)
     _set_config(model, None if stock_config is None else _without_settings(model.config, stock_config))
     return model
 
@@ -97,6 +99,13 @@ def _without_settings(config: PreTrainedConfig, stock_config: type[PreTrainedCon
     for name in [field.name for field in fields(FluxSettings)] + ["auto_map"]:
         config.__dict__.pop(name, None)
     return config
+
+
+def _swap(model: nn.Module, classes) -> None:
+    """As `swap_classes`; without the names in the file that the model came from, which are those of the class it had:
+    what it saves would be loaded as another class, which does not know them."""
+    swap_classes(model, classes)
+    model.__dict__.pop("_weight_conversions", None)
 
 
 def _set_config(model: nn.Module, config) -> None:

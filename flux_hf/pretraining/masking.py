@@ -1,21 +1,30 @@
 """The double mask: what the teacher sees, and what of that each student sees."""
 
 import hashlib
+from collections.abc import Callable
 
 import numpy as np
 import torch
 
-from flux_hf.modeling.token_selection_fluxvit import kept_positions, select_tokens, token_importance
+from flux_hf.modeling.token_selection_fluxvit import (
+    GROUP_DYNAMIC,
+    SelectionRule,
+    keep_masks_at,
+    kept_positions,
+)
 
 
-def teacher_mask(patches: torch.Tensor, tokens: int) -> torch.Tensor:
-    """What the group-dynamic selector leaves for the teacher.
+def teacher_mask(
+    patches: torch.Tensor, tokens: int, token_selection: str | SelectionRule | Callable = GROUP_DYNAMIC
+) -> torch.Tensor:
+    """What the selector leaves for the teacher.
 
     It scores the pixels of patches, so that teacher and targets of a clip do not depend on the student's weights.
 
     Args:
         patches: pixels (batch, frames, rows, columns, channels of a patch).
         tokens: how many to keep; all when there are no more.
+        token_selection: the rule.
 
     Returns:
         bool (batch, frames * rows * columns), True = seen.
@@ -24,7 +33,7 @@ def teacher_mask(patches: torch.Tensor, tokens: int) -> torch.Tensor:
     total = frames * rows * columns
     if tokens >= total:
         return torch.ones(batch, total, dtype=torch.bool, device=patches.device)
-    return select_tokens(token_importance(patches), tokens)
+    return keep_masks_at(patches, [tokens], token_selection)[0]
 
 
 def student_masks(

@@ -1,12 +1,14 @@
 """Outputs of the teacher on disk, for epochs that show views again."""
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 
 from flux_hf.files import read_tensors, whole_file
+from flux_hf.modeling.token_selection_fluxvit import GROUP_DYNAMIC, SelectionRule, selection_name, selection_rule
 from flux_hf.pretraining.teacher import Teacher, TeacherOutput
 from flux_hf.provenance import model_hash
 
@@ -17,6 +19,10 @@ class TeacherCache:
     Args:
         directory: of all caches; each teacher and choice of layers, tokens and precision has a folder in it.
         mixed_precision: of the autocast that the teacher runs under, "no" without.
+        token_selection: rule of the mask that the teacher sees.
+
+    Raises:
+        ValueError: the rule is a random one, so that outputs cannot be looked up by the clip.
     """
 
     def __init__(
@@ -26,11 +32,16 @@ class TeacherCache:
         layers: list[int],
         teacher_tokens: int,
         mixed_precision: str = "no",
+        token_selection: str | SelectionRule | Callable = GROUP_DYNAMIC,
     ):
+        rule = selection_name(token_selection)
+        if selection_rule(token_selection).random:
+            raise ValueError(f"teacher_cache excludes token_selection {rule!r}, which draws other tokens every time")
         described = (
             f"{type(teacher).__name__} {model_hash(teacher.model)} {teacher.model.config.to_json_string()} "
             f"{teacher.normalization} {teacher.patch_size} {layers} {teacher_tokens} {mixed_precision}"
         )
+        described += "" if rule == GROUP_DYNAMIC else f" {rule}"
         self.folder = Path(directory) / hashlib.sha256(described.encode()).hexdigest()[:16]
 
     def get(self, digests: list[str], device: torch.device) -> TeacherOutput | None:

@@ -64,6 +64,7 @@ class FluxPreTrainer(ClipTrainer):
                 self.teacher_layers,
                 self.args.teacher_tokens,
                 self.accelerator.mixed_precision,
+                self.accelerator.unwrap_model(self.model).token_selection,
             )
 
     def _check_fit(self, model) -> None:
@@ -123,8 +124,9 @@ class FluxPreTrainer(ClipTrainer):
         keys = inputs.get("keys") or [f"{self.args.process_index} {place}" for place in range(len(pixels))]
         started = self._now()
         with torch.no_grad():
-            patches = self.accelerator.unwrap_model(model).get_input_embeddings().patchify(pixels.float())
-            seen = teacher_mask(patches, self.args.teacher_tokens)
+            student = self.accelerator.unwrap_model(model)
+            patches = student.get_input_embeddings().patchify(pixels.float())
+            seen = teacher_mask(patches, self.args.teacher_tokens, student.token_selection)
             targets = self._targets(pixels, seen, inputs.get("digests"))
             noise = gumbel_noise(self.args.seed, self.state.global_step, keys, targets.saliency.shape[1])
             masks, places = student_masks(seen, targets.saliency, noise.to(seen.device), self.token_budgets)

@@ -20,7 +20,7 @@ from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
 from flux_hf.training.arguments import recipe_of
 from flux_hf.training.budgets import check_flux_model, check_reached, fit_processor, set_budgets
 from flux_hf.training.checkpointed_trainer import CheckpointedTrainer
-from flux_hf.training.grids import admissible_grids
+from flux_hf.training.grids import training_grids
 from flux_hf.training.optimizer import parameter_groups
 from flux_hf.training.sampling import EpochOfSampler, GridBatchSampler
 from flux_hf.training.streaming import StreamedBatches
@@ -52,7 +52,7 @@ class ClipTrainer(CheckpointedTrainer):
         check_flux_model(model)
         before = model.token_budgets
         if self.processing_class is None:
-            self.processing_class = FluxVideoProcessor(patch_size=model.patch_shape[1])
+            self.processing_class = FluxVideoProcessor.for_model(model)
         self.token_budgets = sorted(self.args.token_budgets or before, reverse=True)
         set_budgets(model, self.token_budgets, logger.warning if self.is_world_process_zero() else logger.info)
         self.processing_class = fit_processor(self.processing_class, before, self.token_budgets)
@@ -70,13 +70,7 @@ class ClipTrainer(CheckpointedTrainer):
 
     def grids(self) -> list[Grid]:
         """The grids that training draws from."""
-        args = self.args
-        return admissible_grids(
-            (args.min_frames, args.max_frames, args.frames_step),
-            (args.min_size, args.max_size, args.size_step),
-            (args.min_pool_tokens, args.max_pool_tokens),
-            self.flux_model.patch_shape[1],
-        )
+        return training_grids(self.args, self.flux_model.patch_shape)
 
     @property
     def flux_model(self) -> torch.nn.Module:
@@ -105,7 +99,8 @@ class ClipTrainer(CheckpointedTrainer):
         source = None if streamed else clip_source(self.train_dataset, args.decode_short_side, args.snap_to_keyframes)
         if not streamed and source is None:
             return super().get_train_dataloader()
-        largest = max(grid_tokens(grid, self.flux_model.patch_shape[1]) for grid in self.grids())
+        tubelet_size, patch_size = self.flux_model.patch_shape
+        largest = max(grid_tokens(grid, patch_size, tubelet_size) for grid in self.grids())
         check_reached(self.flux_model, self.token_budgets, largest)
         names = self.train_dataset.features["label"].names if streamed else source.label_names
         if args.torch_compile:

@@ -52,7 +52,7 @@ def fit_processor(processor: FluxVideoProcessor, before: list[int], after: list[
     gone, grids = set(before) - set(after), processor.grids
     if not grids or before == after:
         return processor
-    chosen = {budget: choose_grid(budget, processor.patch_size, grids) for budget in after}
+    chosen = {budget: choose_grid(budget, processor.patch_size, grids, processor.tubelet_size) for budget in after}
     settings = processor.to_dict()
     settings["grids"] = {budget: grid for budget, grid in grids.items() if budget not in gone} | chosen
     if processor.token_budget in gone:

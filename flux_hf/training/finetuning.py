@@ -1,4 +1,4 @@
-"""Fine-tuning a FluxViT classifier on a labelled video data set, from the options to the saved checkpoint."""
+"""Fine-tuning a classifier on a labelled video data set, from the options to the saved checkpoint."""
 
 import shlex
 from pathlib import Path
@@ -12,6 +12,7 @@ from flux_hf.checkpoints import checkpoint_path
 from flux_hf.data import CachedClips, MissingSplitError, cache_clips, clip_source, load_video_dataset
 from flux_hf.options import decoding_setting
 from flux_hf.options.training import FinetuneOptions
+from flux_hf.plugin import load_video_processor
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
 from flux_hf.progress_bars import no_bars_for_folders
 from flux_hf.training.arguments import FluxTrainingArguments
@@ -192,7 +193,9 @@ def _end(options: FinetuneOptions, folder: str, metrics: dict, clips) -> str:
 def _processor(options: FinetuneOptions, args: FluxTrainingArguments, model, before: list[int]) -> FluxVideoProcessor:
     """`before`: the budgets that the starting model was one for."""
     budget = model.config.token_budget
-    settings = {"patch_size": model.patch_shape[1], "token_budget": budget, **decoding_setting(options)}
+    tubelet_size, patch_size = model.patch_shape
+    settings = {"patch_size": patch_size, "tubelet_size": tubelet_size, "token_budget": budget}
+    settings |= decoding_setting(options)
     if options.num_frames is not None:
         budgets = {*model.token_budgets, *(args.eval_token_budgets or ())}
         grid = (options.num_frames, options.size)
@@ -200,5 +203,5 @@ def _processor(options: FinetuneOptions, args: FluxTrainingArguments, model, bef
         settings["grids"] = dict.fromkeys(sorted({*budgets, budget}, reverse=True), grid)
     if options.model is None:
         return FluxVideoProcessor(**settings)
-    processor = FluxVideoProcessor.from_pretrained(checkpoint_path(options.model), **settings)
+    processor = load_video_processor(checkpoint_path(options.model), model, **settings)
     return processor if options.num_frames else fit_processor(processor, before, model.token_budgets)

@@ -28,7 +28,9 @@ class AnyModelOptions:
     )
     repeats: int = field(default=5, metadata={"help": "Counted runs of each, taking turns."})
     most_seconds: float = field(default=300.0, metadata={"help": "Nothing takes a further turn after that."})
-    quick: bool = field(default=False, metadata={"help": "Tiny models, all and a quarter of the tokens, no memory."})
+    quick: bool = field(
+        default=False, metadata={"help": "Tiny models, all and a quarter of the tokens, no memory on a CPU."}
+    )
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -53,29 +55,22 @@ def main(argv: list[str] | None = None) -> None:
 def _measured(name: str, batch: int, options: AnyModelOptions) -> dict:
     import torch
 
-    from flux_hf.scripts.benchmarks.measuring.any_model import (
-        STOCK,
-        cpu_kilobytes,
-        cuda_kilobytes,
-        cuda_seconds,
-        runs_of,
-    )
-    from flux_hf.scripts.benchmarks.measuring.timing import alternating, wall_seconds
+    from flux_hf.scripts.benchmarks.measuring.any_model import STOCK, cpu_kilobytes, runs_of
+    from flux_hf.scripts.benchmarks.measuring.device import peak_bytes
+    from flux_hf.scripts.benchmarks.measuring.timing import alternating
 
-    of_device = options.device == "cuda"
     dtype, shares = getattr(torch, options.dtype), options.shares
     with torch.inference_mode():
-        runs, described = runs_of(name, batch, dtype, options.device, shares, options.quick)
-        clock = cuda_seconds if of_device else wall_seconds
-        timed = alternating(runs, options.repeats, options.most_seconds, clock)
-        row = described | {"runs": timed}
+        runs, row = runs_of(name, batch, dtype, options.device, shares, options.quick)
+        row["runs"] = alternating(runs, options.repeats, options.most_seconds, options.device)
         if 1 in shares:
             row["difference"] = (runs[STOCK]().logits - runs["1/1"]().logits).abs().max().item()
-        if of_device and not options.quick:
-            row["kilobytes"] = {case: cuda_kilobytes(run) for case, run in runs.items()}
-    if not of_device and not options.quick:
+        if options.device == "cuda":
+            row["kilobytes"] = {case: peak_bytes(run) // 1024 for case, run in runs.items()}
+    if options.device == "cpu" and not options.quick:
+        cases = list(runs)
         del runs  # the next models come in processes of their own
-        row["kilobytes"] = {case: cpu_kilobytes(name, batch, options.dtype, case, shares) for case in timed}
+        row["kilobytes"] = {case: cpu_kilobytes(name, batch, options.dtype, case, shares) for case in cases}
     return row
 
 

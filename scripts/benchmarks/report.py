@@ -10,6 +10,8 @@ from flux_hf.provenance import result_origin
 from flux_hf.tables import percent, table
 
 RESULTS = Path(__file__).parent / "results"
+UNCOMPILED = ["forward", "graph", "training"]
+"""Runs of the benchmark on a GPU that every row may have."""
 
 
 def tables(results: Path = RESULTS) -> dict[str, str]:
@@ -24,6 +26,7 @@ def tables(results: Path = RESULTS) -> dict[str, str]:
         "frame_choice": frame_choice_tables,
         "frame_choice_clips": frame_choice_tables,
         "frame_choice_manipulation": frame_choice_tables,
+        "gpu": gpu_tables,
         "model": model_tables,
         "model_batch8": model_tables,
         "options": options_tables,
@@ -218,6 +221,53 @@ def frame_choice_tables(result: dict) -> dict[str, str]:
     return {"clips": table(head, lines, "llrrr")}
 
 
+def gpu_tables(result: dict) -> dict[str, str]:
+    """`forward` and `training`: a line for each model, budget and number of clips. `budgets`: what a quarter of the
+    tokens gives."""
+    made = {}
+    for mode, names in (
+        ("forward", ["forward", "graph", "compiled", "compiled graph"]),
+        ("training", ["training", "compiled"]),
+    ):
+        rows = sorted((row for row in result["rows"] if row["mode"] == mode), key=_place_of_row)
+        names = [name for name in names if any(name in row["runs"] for row in rows)]
+        head = ["model", "tokens", "clips", "grid", *names, "floor", *(f"{name} / floor" for name in names)]
+        head += ["clips per second", "MiB"]
+        lines = []
+        for row in rows:
+            runs = row["runs"]
+            lines.append([row["model"], row["token_budget"] or "all", row["clips"], grid_name(row["grid"])])
+            lines[-1] += [fine_milliseconds(runs.get(name)) for name in (*names, "floor")]
+            lines[-1] += [f"{over(runs, name, 'floor'):.2f}" if _timed(runs, name, "floor") else "" for name in names]
+            lines[-1] += [f"{row['clips'] / fastest:.0f}" if (fastest := _fastest(row)) else ""]
+            lines[-1] += ["" if row["peak_bytes"] is None else f"{row['peak_bytes'] / 2**20:.0f}"]
+        made[mode] = table(head, lines)
+    lines = []
+    for row in sorted(result["rows"], key=_place_of_row):
+        for other in result["rows"]:
+            same = all(row[name] == other[name] for name in ("mode", "model", "clips"))
+            quarter = row["token_budget"] and row["token_budget"] == 4 * (other["token_budget"] or 0)
+            if same and quarter and _fastest(row) and _fastest(other):
+                lines.append([row["mode"], row["model"], row["clips"], row["token_budget"], other["token_budget"]])
+                lines[-1].append(f"{_fastest(row) / _fastest(other):.2f}")
+    made["budgets"] = table(["", "model", "clips", "tokens", "a quarter", "times the clips per second"], lines)
+    return made
+
+
+def _place_of_row(row: dict) -> tuple:
+    return row["mode"], row["token_budget"] is None, row["model"], row["token_budget"] or 0, row["clips"]
+
+
+def _timed(runs: dict, *names: str) -> bool:
+    return all("seconds" in runs.get(name, {}) for name in names)
+
+
+def _fastest(row: dict) -> float | None:
+    """Seconds of the fastest run that is not the floor nor compiled, which only some rows have; None where all
+    failed."""
+    return min((row["runs"][name]["seconds"] for name in UNCOMPILED if _timed(row["runs"], name)), default=None)
+
+
 def startup_tables(result: dict) -> dict[str, str]:
     made = {}
     for what, title in (("import", "import of"), ("help", "--help of")):
@@ -269,6 +319,13 @@ def milliseconds(entry: dict) -> str:
         return "failed"
     fastest, slowest = (1000 * value for value in entry["spread"])
     return f"{1000 * entry['seconds']:.0f} ({fastest:.0f}-{slowest:.0f})"
+
+
+def fine_milliseconds(entry: dict | None) -> str:
+    """The median alone, to a hundredth; nothing for what was not measured."""
+    if entry is None:
+        return ""
+    return "failed" if "error" in entry else f"{1000 * entry['seconds']:.2f}"
 
 
 def grid_name(grid: list[int]) -> str:

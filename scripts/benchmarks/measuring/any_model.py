@@ -79,27 +79,6 @@ def without_encoder(model: nn.Module) -> nn.Module:
     return chooser
 
 
-def cuda_seconds(run: Callable[[], object]) -> float:
-    """Seconds of a run on the GPU, between two CUDA events."""
-    start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-    torch.cuda.synchronize()
-    start.record()
-    run()
-    end.record()
-    torch.cuda.synchronize()
-    return start.elapsed_time(end) / 1000
-
-
-def cuda_kilobytes(run: Callable[[], object]) -> int:
-    """How far a run raises the memory that torch has allocated on the GPU, at its highest."""
-    torch.cuda.synchronize()
-    before = torch.cuda.memory_allocated()
-    torch.cuda.reset_peak_memory_stats()
-    run()
-    torch.cuda.synchronize()
-    return (torch.cuda.max_memory_allocated() - before) // 1024
-
-
 def cpu_kilobytes(name: str, batch: int, dtype: str, case: str, shares: list[int], tiny: bool = False) -> int:
     """How far the run called `case` raises the memory of a fresh process over that of models and clips."""
     return added_kilobytes(BEFORE, "run()", name, str(batch), dtype, str(tiny), case, " ".join(map(str, shares)))

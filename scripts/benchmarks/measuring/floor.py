@@ -19,36 +19,55 @@ GROUPS = {
 
 
 def matmuls_and_attention(
-    model: FluxViTForVideoClassification, batch: int, grid_tokens: int, num_tokens: int
+    model: FluxViTForVideoClassification, batch: int, grid_tokens: int, num_tokens: int, *, backward: bool = False
 ) -> Callable[[], object]:
-    """Only the matrix products and attentions of a forward, with its weights, at its shapes: nothing between them."""
+    """Only the matrix products and attentions of a forward, with its weights, at its shapes, in its type and on its
+    device: nothing between them. With `backward` also those of the gradients, each after its own forward; patches are
+    then embedded twice, as in training: all without a gradient, and those kept with one."""
     config, sequence = model.config, num_tokens + 1
     embedding, pooler = model.fluxvit.embeddings.patch_embedding, model.fluxvit.poolers[0]
-    patches = torch.randn(batch, grid_tokens, embedding.projection.in_features)
-    tokens = torch.randn(batch, sequence, config.hidden_size)
-    hidden = torch.randn(batch, sequence, int(config.hidden_size * config.mlp_ratio))
-    heads = torch.randn(
-        3, batch, config.num_attention_heads, sequence, config.hidden_size // config.num_attention_heads
-    )
-    asking = torch.randn(batch, 1, config.hidden_size)
-    pooled_heads = tokens.unflatten(-1, (pooler.num_heads, -1)).transpose(1, 2)
-    asking_heads = asking.unflatten(-1, (pooler.num_heads, -1)).transpose(1, 2)
+
+    def random(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, dtype=model.dtype, device=model.device)
+
+    patches = random(batch, grid_tokens, embedding.projection.in_features)
+    kept = patches[:, :num_tokens].clone().requires_grad_() if backward else patches
+    tokens = random(batch, sequence, config.hidden_size).requires_grad_(backward)
+    hidden = random(batch, sequence, int(config.hidden_size * config.mlp_ratio)).requires_grad_(backward)
+    head_shape = (batch, config.num_attention_heads, sequence, config.hidden_size // config.num_attention_heads)
+    heads = [random(*head_shape).requires_grad_(backward) for _ in range(3)]
+    asking = random(batch, 1, config.hidden_size).requires_grad_(backward)
+    pooled_heads = tokens.unflatten(-1, (pooler.num_heads, -1)).transpose(1, 2).detach().requires_grad_(backward)
+    asking_heads = asking.unflatten(-1, (pooler.num_heads, -1)).transpose(1, 2).detach().requires_grad_(backward)
+
+    def do(product: Callable, *inputs: torch.Tensor | None) -> torch.Tensor:
+        output = product(*inputs)
+        if backward:
+            wanted = [each for each in inputs if each is not None and each.requires_grad]
+            torch.autograd.grad(output, wanted, output.detach())
+        return output
+
+    def linear(layer: torch.nn.Linear, x: torch.Tensor) -> torch.Tensor:
+        return do(F.linear, x, layer.weight, layer.bias)
 
     def run():
-        embedding.projection(patches)
+        if backward:
+            with torch.no_grad():
+                embedding.projection(patches)
+        linear(embedding.projection, kept)
         for layer in model.fluxvit.encoder.layers:
-            layer.attention.query(tokens)
-            layer.attention.key(tokens)
-            layer.attention.value(tokens)
-            F.scaled_dot_product_attention(*heads)
-            layer.attention.output(tokens)
-            layer.mlp.up(tokens)
-            layer.mlp.down(hidden)
-        pooler.query(asking)
-        pooler.key(tokens)
-        pooler.value(tokens)
-        F.scaled_dot_product_attention(asking_heads, pooled_heads, pooled_heads)
-        return pooler.output(asking[:, 0])
+            linear(layer.attention.query, tokens)
+            linear(layer.attention.key, tokens)
+            linear(layer.attention.value, tokens)
+            do(F.scaled_dot_product_attention, *heads)
+            linear(layer.attention.output, tokens)
+            linear(layer.mlp.up, tokens)
+            linear(layer.mlp.down, hidden)
+        linear(pooler.query, asking)
+        linear(pooler.key, tokens)
+        linear(pooler.value, tokens)
+        do(F.scaled_dot_product_attention, asking_heads, pooled_heads, pooled_heads)
+        return linear(pooler.output, asking[:, 0])
 
     return run
 
@@ -57,7 +76,7 @@ def selection_and_positions(
     model: FluxViTForVideoClassification, batch: int, grid: tuple[int, int, int], token_budget: int
 ) -> Callable[[], object]:
     """What a forward does to choose its tokens and to add their positions, on (frames, rows, columns) patches."""
-    tokens = torch.randn(batch, *grid, model.config.hidden_size)
+    tokens = torch.randn(batch, *grid, model.config.hidden_size, dtype=model.dtype, device=model.device)
     embeddings = model.fluxvit.embeddings
 
     def run():

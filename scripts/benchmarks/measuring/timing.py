@@ -1,25 +1,15 @@
 """Several things timed against each other in one run, taking turns."""
 
 import statistics
-import time
 from collections.abc import Callable, Mapping
 
-
-def wall_seconds(run: Callable[[], object]) -> float:
-    """Seconds that pass while it runs."""
-    started = time.perf_counter()
-    run()
-    return time.perf_counter() - started
+from flux_hf.scripts.benchmarks.measuring.device import clock
 
 
 def alternating(
-    runs: Mapping[str, Callable[[], object]],
-    repeats: int,
-    most_seconds: float = 60.0,
-    clock: Callable[[Callable[[], object]], float] = wall_seconds,
+    runs: Mapping[str, Callable[[], object]], repeats: int, most_seconds: float = 60.0, device: str = "cpu"
 ) -> dict[str, dict]:
-    """Time `runs` in turns, so that whatever else the machine does slows all of them alike. `clock` runs one of them
-    and gives its seconds.
+    """Time `runs` in turns on `device`, so that whatever else the machine does slows all of them alike.
 
     Each runs once uncounted, then up to `repeats` times; one that has used `most_seconds` in all, the uncounted run
     among them, is left out of further turns. One that is left out after its uncounted run has that one's time.
@@ -28,13 +18,13 @@ def alternating(
         name -> `seconds` (the median), `spread` [fastest, slowest], `repeats`; or `error` for one that raised.
     """
     times, spent, errors = {name: [] for name in runs}, dict.fromkeys(runs, 0.0), {}
-    first = {}
+    first, seconds_of = {}, clock(device)
     for turn in range(repeats + 1):
         for name, run in runs.items():
             if name in errors or (turn and spent[name] > most_seconds):
                 continue
             try:
-                seconds = clock(run)
+                seconds = seconds_of(run)
             except Exception as error:
                 errors[name] = f"{type(error).__name__}: {error}".partition("\n")[0]
                 continue

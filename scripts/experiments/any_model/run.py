@@ -46,6 +46,8 @@ REGIMES = {
         "max_frames": GRID.frames,
         "min_size": GRID.size,
         "max_size": GRID.size,
+        "min_pool_tokens": ALL_TOKENS,
+        "max_pool_tokens": ALL_TOKENS,
     },
     "flux": {
         "token_budgets": [ALL_TOKENS // share for share in (1, 2, 4)],
@@ -53,14 +55,14 @@ REGIMES = {
         "max_frames": 24,
         "min_size": 64,
         "max_size": 112,
+        "min_pool_tokens": ALL_TOKENS // 2,
+        "max_pool_tokens": ALL_TOKENS * 3 // 2,
     },
 }
 """What they differ in: the budgets of a step and the grids. Stock is one grid with all tokens kept."""
 ALIKE = {
     "frames_step": 4,
     "size_step": PATCH,
-    "min_pool_tokens": 1,
-    "max_pool_tokens": 10**6,
     "min_crop_area": 0.5,
     "flip": False,
     "rand_augment_ops": 0,
