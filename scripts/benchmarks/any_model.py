@@ -28,9 +28,7 @@ class AnyModelOptions:
     )
     repeats: int = field(default=5, metadata={"help": "Counted runs of each, taking turns."})
     most_seconds: float = field(default=300.0, metadata={"help": "Nothing takes a further turn after that."})
-    quick: bool = field(
-        default=False, metadata={"help": "Tiny models, all and a quarter of the tokens, no memory on a CPU."}
-    )
+    quick: bool = field(default=False, metadata={"help": "Tiny models, all and 1/4 of the tokens; no memory of a CPU."})
 
 
 def main(argv: list[str] | None = None) -> None:
