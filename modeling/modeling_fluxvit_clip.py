@@ -137,8 +137,8 @@ class FluxViTClipModel(FluxModel, PreTrainedModel):
             video: a FluxViT of any kind, or its checkpoint. Of a classifier the decoders that align smaller budgets
                 come along.
             text: a text encoder of transformers, or its checkpoint. One that has a `text_projection`, as
-                `CLIPTextModelWithProjection`, brings it and its width along; one of sentence-transformers is pooled as
-                its checkpoint says.
+                `CLIPTextModelWithProjection` and `CLIPModel`, brings it and its width along; one of
+                sentence-transformers is pooled as its checkpoint says.
             **config_options: see [`FluxViTClipConfig`]; they win.
 
         Raises:
@@ -148,15 +148,15 @@ class FluxViTClipModel(FluxModel, PreTrainedModel):
         text = text if isinstance(text, nn.Module) else AutoModel.from_pretrained(text)
         tower, projection = text.base_model, getattr(text, "text_projection", None)
         if isinstance(projection, nn.Linear):
+            tower = text.text_model
             config_options = {"projection_dim": projection.out_features} | config_options
         if "text_pooling" not in config_options:
             config_options["text_pooling"] = sentence_transformers_pooling(text.name_or_path)
-        named = None if isinstance(projection, nn.Linear) else [type(tower).__name__]
-        text_config = tower.config.to_dict() | {"architectures": named}
+        text_config = tower.config.to_dict() | {"architectures": [type(tower).__name__]}
         model = cls(cls.config_class(vision_config=video.config.to_dict(), text_config=text_config, **config_options))
         model.vision_model.load_state_dict(video.base_model.state_dict())
         found = model.text_model.load_state_dict(tower.state_dict(), strict=False)
-        left = [name for name in found.unexpected_keys if not name.startswith(("pooler.", "text_projection."))]
+        left = [name for name in found.unexpected_keys if not name.startswith("pooler.")]
         if found.missing_keys or left:
             raise ValueError(
                 f"{type(text).__name__} is no text tower for {type(model.text_model).__name__}: it lacks "

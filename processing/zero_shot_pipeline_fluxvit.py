@@ -51,6 +51,8 @@ class FluxZeroShotVideoClassificationPipeline(FluxVideoClassificationPipeline):
 
     def _sanitize_parameters(self, candidate_labels=None, hypothesis_template=None, label_embeds=None, **kwargs):
         preprocess, forward, postprocess = super()._sanitize_parameters(**kwargs)
+        if kwargs.get("function_to_apply") is None:  # before 5.19 transformers' own default comes instead
+            postprocess.pop("function_to_apply", None)
         if label_embeds is not None:
             forward["label_embeds"] = label_embeds
         if hypothesis_template is not None:

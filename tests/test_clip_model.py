@@ -255,10 +255,8 @@ def test_towers_that_are_none():
         FluxViTClipModel.from_towers(BertModel(tiny_text_config()), BertModel(tiny_text_config()))
     with pytest.raises(ValueError, match="must be that of an encoder, t5 has a decoder"):
         FluxViTClipModel.from_towers(video, AutoModel.from_config(T5Config(d_model=8, d_ff=8, num_layers=1)))
-    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
-    both = CLIPConfig(text_config=sizes, vision_config=sizes, projection_dim=8)
     with pytest.raises(ValueError, match="must be that of a text encoder, clip has no hidden_size"):
-        FluxViTClipModel.from_towers(video, CLIPModel(both))
+        FluxViTClipConfig(text_config={"model_type": "clip"})
 
 
 @pytest.mark.parametrize("name", TEXT_CONFIGS)
@@ -291,6 +289,17 @@ def test_a_clip_text_tower_brings_its_projection():
     expected = normalize(text(**batch).text_embeds, dim=-1)
     torch.testing.assert_close(model.get_text_features(**batch).pooler_output, expected)
     assert FluxViTClipModel.from_towers(FluxViTModel(VISION), text, projection_dim=7).config.projection_dim == 7
+
+
+def test_the_text_tower_of_another_dual_encoder():
+    sizes = {"hidden_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    images = sizes | {"image_size": 8, "patch_size": 4}
+    words = TEXT_CONFIGS["clip"][0].to_dict()
+    both = CLIPModel(CLIPConfig(text_config=words, vision_config=images, projection_dim=8)).eval()
+    model = FluxViTClipModel.from_towers(FluxViTModel(VISION), both)
+    batch = {name: tensor for name, tensor in tiny_pairs(3).items() if name != "pixel_values_videos"}
+    expected = normalize(both.get_text_features(**batch).pooler_output, dim=-1)
+    torch.testing.assert_close(model.get_text_features(**batch).pooler_output, expected)
 
 
 @pytest.mark.parametrize(
