@@ -89,7 +89,9 @@ def interpolate_positions(
     """
     dtype, kind = table.dtype, table.device.type
     table = table.float().reshape(*stored, -1)
-    with nullcontext() if kind == "meta" else torch.autocast(kind, enabled=False):
+    # An export holds the region without autocast where there is one, and cannot be loaded.
+    autocast = kind != "meta" and torch.is_autocast_enabled(kind)
+    with torch.autocast(kind, enabled=False) if autocast else nullcontext():
         for axis, (before, after) in enumerate(zip(stored, grid, strict=True)):
             if before != after:
                 weights = _interpolation_weights(before, after, axis == 0, table.device)
