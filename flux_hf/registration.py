@@ -20,7 +20,8 @@ def register() -> None:
         AutoVideoProcessor,
     )
 
-    from flux_hf.modeling import flux_videomae, flux_vjepa2
+    from flux_hf.modeling import flux_timesformer, flux_videomae, flux_vivit, flux_vjepa2
+    from flux_hf.modeling.configuration_flux_timm import FluxTimmConfig
     from flux_hf.modeling.configuration_fluxvit import FluxViTConfig
     from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification, FluxViTModel
     from flux_hf.modeling.modeling_fluxvit_pretraining import FluxViTForPreTraining
@@ -38,8 +39,12 @@ def register() -> None:
     FluxViTForVideoClassification.register_for_auto_class("AutoModelForVideoClassification")
     FluxViTForPreTraining.register_for_auto_class("AutoModelForPreTraining")
     FluxVideoProcessor.register_for_auto_class("AutoVideoProcessor")
-    for family in (flux_videomae, flux_vjepa2):
+    for family in (flux_videomae, flux_vjepa2, flux_vivit, flux_timesformer):
         register_flux_adapter(family.CLASSES)
+    # Loading this configuration registers its model, which needs timm.
+    AutoConfig.register(FluxTimmConfig.model_type, FluxTimmConfig, exist_ok=True)
+    AutoVideoProcessor.register(FluxTimmConfig, FluxVideoProcessor, exist_ok=True)
+    FluxTimmConfig.register_for_auto_class("AutoConfig")
 
 
 def register_with_transformers() -> None:
