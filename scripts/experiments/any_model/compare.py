@@ -38,7 +38,7 @@ class CompareOptions:
     regimes: list[str] = field(default_factory=lambda: list(REGIMES), metadata={"help": "How."})
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2], metadata={"help": "Each draws its own clips."})
     jobs: int = field(default=1, metadata={"help": "Trainings at a time."})
-    steps: int = field(default=900, metadata={"help": "Steps of 16 clips."})
+    steps: int = field(default=1200, metadata={"help": "Steps of 16 clips."})
     learning_rate: float = field(default=1e-3, metadata={"help": "Peak learning rate."})
     splits: list[str] = field(
         default_factory=lambda: ["train", "validation"], metadata={"help": "Splits that all clips are drawn from."}

@@ -82,7 +82,7 @@ class RunOptions:
     model: str = field(default="videomae", metadata={"help": "What to train.", "choices": list(MODELS)})
     regime: str = field(default="flux", metadata={"help": "How.", "choices": list(REGIMES)})
     seed: int = field(default=0, metadata={"help": "Draws the clips of training and test, and the weights."})
-    steps: int = field(default=900, metadata={"help": "Steps of 16 clips."})
+    steps: int = field(default=1200, metadata={"help": "Steps of 16 clips."})
     learning_rate: float = field(default=1e-3, metadata={"help": "Peak learning rate."})
     splits: list[str] = field(
         default_factory=lambda: ["train", "validation"], metadata={"help": "Splits that all clips are drawn from."}
