@@ -28,7 +28,7 @@ from flux_hf.scripts.experiments.any_model.run import REGIMES, all_clips, decode
 from flux_hf.scripts.experiments.own_clips.baselines import fit_thumbnails, thumbnails
 
 COMMAND = "scripts/experiments/any_model/compare.py"
-OF_A_RUN = ("data", "steps", "held_out", "cache", "runs", "workers")
+OF_A_RUN = ("data", "steps", "learning_rate", "held_out", "cache", "runs", "workers")
 
 
 @dataclass
@@ -38,7 +38,8 @@ class CompareOptions:
     regimes: list[str] = field(default_factory=lambda: list(REGIMES), metadata={"help": "How."})
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2], metadata={"help": "Each draws its own clips."})
     jobs: int = field(default=1, metadata={"help": "Trainings at a time."})
-    steps: int = field(default=900, metadata={"help": "Steps of 16 clips."})
+    steps: int = field(default=1200, metadata={"help": "Steps of 16 clips."})
+    learning_rate: float = field(default=1e-3, metadata={"help": "Peak learning rate."})
     splits: list[str] = field(
         default_factory=lambda: ["train", "validation"], metadata={"help": "Splits that all clips are drawn from."}
     )

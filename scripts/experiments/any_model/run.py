@@ -66,7 +66,6 @@ ALIKE = {
     "min_crop_area": 0.5,
     "flip": False,
     "rand_augment_ops": 0,
-    "learning_rate": 1e-3,
     "weight_decay": 0.05,
     "max_grad_norm": 1.0,
     "warmup_steps": 0.1,
@@ -83,7 +82,8 @@ class RunOptions:
     model: str = field(default="videomae", metadata={"help": "What to train.", "choices": list(MODELS)})
     regime: str = field(default="flux", metadata={"help": "How.", "choices": list(REGIMES)})
     seed: int = field(default=0, metadata={"help": "Draws the clips of training and test, and the weights."})
-    steps: int = field(default=900, metadata={"help": "Steps of 16 clips."})
+    steps: int = field(default=1200, metadata={"help": "Steps of 16 clips."})
+    learning_rate: float = field(default=1e-3, metadata={"help": "Peak learning rate."})
     splits: list[str] = field(
         default_factory=lambda: ["train", "validation"], metadata={"help": "Splits that all clips are drawn from."}
     )
@@ -125,6 +125,7 @@ def settings(dataset: Dataset, options) -> dict:
         "label_names": dataset.features["label"].names,
         "held_out": options.held_out,
         "steps": options.steps,
+        "learning_rate": options.learning_rate,
         "grid": list(GRID),
     }
 
@@ -159,6 +160,7 @@ def trained(clips: CachedClips, options: RunOptions) -> tuple[torch.nn.Module, f
             **ALIKE,
             **REGIMES[options.regime],
             max_steps=options.steps,
+            learning_rate=options.learning_rate,
             seed=options.seed,
             output_dir=folder,
             dataloader_num_workers=options.workers,
