@@ -38,7 +38,7 @@ def step(rank, file):
     model, batch = case("softmax")
     model.eval()
     found["alone"] = model(**batch, return_loss=True).loss.detach() if rank == 0 else None
-    model.train()
+    model.train().text_model.eval()
     with torch.no_grad():
         found["no labels"] = model(**share_of(rank, batch), return_loss=True).loss
     try:
