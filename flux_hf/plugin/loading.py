@@ -2,11 +2,17 @@
 
 from pathlib import Path
 
-from transformers import AutoConfig, AutoModelForImageClassification, AutoModelForVideoClassification
+from transformers import (
+    MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING,
+    AutoConfig,
+    AutoModelForImageClassification,
+    AutoModelForVideoClassification,
+)
 from transformers.utils import logging
 
 from flux_hf.modeling.flux_model_fluxvit import FluxModel
-from flux_hf.modeling.flux_video_model import FluxSettings
+from flux_hf.modeling.flux_video_model import FluxSettings, UnsupportedModelError
+from flux_hf.plugin.adapters import reason_against
 from flux_hf.plugin.enabling import enable_flux
 from flux_hf.processing.grid_fluxvit import as_grid
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
@@ -30,6 +36,8 @@ def load_video_classifier(checkpoint: str | Path, **settings) -> FluxModel:
     """
     of_configuration = {name: settings[name] for name in CONFIGURATION_SETTINGS if name in settings}
     config = AutoConfig.from_pretrained(checkpoint, **of_configuration)
+    if type(config) not in MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING and (reason := reason_against(config.model_type)):
+        raise UnsupportedModelError(f"a model of the type {config.model_type}: {reason}")
     auto = AutoModelForImageClassification if config.model_type == "timm_wrapper" else AutoModelForVideoClassification
     model = auto.from_pretrained(checkpoint, **settings)
     if not isinstance(model, FluxModel):

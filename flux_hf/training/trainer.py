@@ -144,13 +144,13 @@ class FluxTrainer(ClipTrainer):
             forwards = [(pixels, list(range(len(pixels))), budget) for budget in self.eval_token_budgets]
         else:
             forwards = [(pixels[group], rows, budget) for group, rows, budget in inputs["forwards"]]
-        shape = len(labels), len(self.eval_token_budgets), self.model.config.num_labels
-        logits = torch.zeros(shape, device=labels.device)
         with torch.no_grad(), self.compute_loss_context_manager():
-            for clips, rows, budget in forwards:
-                answer = model(pixel_values_videos=clips, token_budget=budget).logits
-                logits[rows, self.eval_token_budgets.index(budget)] = answer.to(logits)
+            answers = [model(pixel_values_videos=clips, token_budget=budget).logits for clips, _, budget in forwards]
             self._make_up_forwards(model, len(forwards))
+        classes = answers[0].shape[1] if answers else self.model.config.num_labels
+        logits = torch.zeros(len(labels), len(self.eval_token_budgets), classes, device=labels.device)
+        for answer, (_, rows, budget) in zip(answers, forwards, strict=True):
+            logits[rows, self.eval_token_budgets.index(budget)] = answer.to(logits)
         targets = labels[:, None].expand(-1, logits.shape[1])
         loss = nn.functional.cross_entropy(logits.transpose(1, 2), targets, ignore_index=UNREADABLE)
         return (loss, None, None) if prediction_loss_only else (loss, logits, labels)
