@@ -254,7 +254,13 @@ def test_a_model_without_a_configuration_is_trained_and_evaluated(tmp_path):
     model = enable_flux(vit(), token_budgets=[12, 8], heads_per_budget=True)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     rows = [{"pixel_values_videos": clip, "labels": label} for label, clip in enumerate(clips(2))]
-    settings = {"max_steps": 1, "bf16": False, "use_cpu": True, "report_to": "none", "save_strategy": "no"}
+    settings = {
+        "max_steps": 1,
+        "lr_scheduler_type": "constant",
+        "use_cpu": True,
+        "report_to": "none",
+        "save_strategy": "no",
+    }
     args = FluxTrainingArguments(str(tmp_path), **settings)
     run = FluxTrainer(model=model, args=args, train_dataset=rows, eval_dataset=rows)
     run.train()
