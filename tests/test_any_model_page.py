@@ -1,5 +1,5 @@
-"""The Python and the commands of docs/any_model.md run as they stand there, with a small model that looks at the same grid,
-in a folder that has the name of the checkpoint on the Hub."""
+"""The Python and the commands of docs/any_model.md run as they stand there, with a small model that looks at the same
+grid, in a folder that has the name of the checkpoint on the Hub."""
 
 import json
 import re
