@@ -23,7 +23,7 @@ from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
 
 _OF_IMAGES = "it is a model of images, one at a time; timm's VisionTransformer of such weights takes clips"
 UNSUPPORTED = {
-    "fluxvit": "it selects tokens by itself",
+    **dict.fromkeys(("FluxViTModel", "FluxViTForVideoClassification"), "it selects tokens by itself"),
     "videoprism": "its layers see space and time apart, frames as entries of the batch",
     "xclip": "its layers see one frame at a time",
     "VideoMAEForPreTraining": "it masks tokens itself (`bool_masked_pos`) and its decoder needs their places; enable "
@@ -85,11 +85,6 @@ def _register_with_transformers(stock: type[PreTrainedModel], model: type[PreTra
     model.register_for_auto_class(auto.__name__)
 
 
-def reason_against(*names: str | None) -> str | None:
-    """Why tokens cannot be left out in a model of that class or model_type; None: nobody has said."""
-    return next((UNSUPPORTED[name] for name in names if name in UNSUPPORTED), None)
-
-
 def classes_for(model: nn.Module) -> dict[type, type]:
     """The family's classes for a stock model.
 
@@ -105,7 +100,8 @@ def classes_for(model: nn.Module) -> dict[type, type]:
     if isinstance(inside, nn.Module) and not isinstance(model, PreTrainedModel):
         raise UnsupportedModelError(f"{name} is a wrapper around {type(inside).__name__}: enable Flux before wrapping")
     kind = getattr(getattr(model, "config", None), "model_type", None)
-    if reason := reason_against(name, kind):
+    reason = UNSUPPORTED.get(name) or UNSUPPORTED.get(kind)
+    if reason is not None:
         raise UnsupportedModelError(f"{name}: {reason}")
     raise UnsupportedModelError(
         f"no adapter for {name}: there are adapters for {', '.join(known_models())} and timm's VisionTransformer; "

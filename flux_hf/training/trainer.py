@@ -89,13 +89,12 @@ class FluxTrainer(ClipTrainer):
         return TrainingCollator(self.args, len(label_names))
 
     def _name_labels(self, names: list[str]) -> None:
-        config = self.model.config
-        if len(names) != config.num_labels:
-            raise ValueError(f"the data set has {len(names)} labels, the model has {config.num_labels}")
-        if [config.id2label[index] for index in range(len(names))] != names:
+        known = self.flux_model.label_names
+        if len(names) != len(known):
+            raise ValueError(f"the data set has {len(names)} labels, the model has {len(known)}")
+        if known != names:
             logger.info("the model takes the label names of the data set")
-            config.id2label = dict(enumerate(names))
-            config.label2id = {name: index for index, name in enumerate(names)}
+            self.flux_model.rename_labels(names)
 
     def get_eval_dataloader(self, eval_dataset=None) -> DataLoader:
         dataset = self.eval_dataset if eval_dataset is None else eval_dataset
@@ -144,13 +143,13 @@ class FluxTrainer(ClipTrainer):
             forwards = [(pixels, list(range(len(pixels))), budget) for budget in self.eval_token_budgets]
         else:
             forwards = [(pixels[group], rows, budget) for group, rows, budget in inputs["forwards"]]
+        shape = len(labels), len(self.eval_token_budgets), len(self.flux_model.label_names)
+        logits = torch.zeros(shape, device=labels.device)
         with torch.no_grad(), self.compute_loss_context_manager():
-            answers = [model(pixel_values_videos=clips, token_budget=budget).logits for clips, _, budget in forwards]
+            for clips, rows, budget in forwards:
+                answer = model(pixel_values_videos=clips, token_budget=budget).logits
+                logits[rows, self.eval_token_budgets.index(budget)] = answer.to(logits)
             self._make_up_forwards(model, len(forwards))
-        classes = answers[0].shape[1] if answers else self.model.config.num_labels
-        logits = torch.zeros(len(labels), len(self.eval_token_budgets), classes, device=labels.device)
-        for answer, (_, rows, budget) in zip(answers, forwards, strict=True):
-            logits[rows, self.eval_token_budgets.index(budget)] = answer.to(logits)
         targets = labels[:, None].expand(-1, logits.shape[1])
         loss = nn.functional.cross_entropy(logits.transpose(1, 2), targets, ignore_index=UNREADABLE)
         return (loss, None, None) if prediction_loss_only else (loss, logits, labels)
