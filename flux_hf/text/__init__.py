@@ -1,0 +1,1 @@
+"""Video and text: pairs of clips and captions, aligning a FluxViT with a text encoder, retrieval."""
