@@ -1,1 +1,1 @@
-"""Video and text: pairs of clips and captions, aligning a FluxViT with a text encoder, retrieval."""
+"""Video and text: pairs, aligning, retrieval, zero-shot recognition, and an index to search in."""

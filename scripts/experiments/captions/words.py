@@ -20,9 +20,7 @@ MOTIONS = {
 """Label -> three ways to say it: of a verb, a participle, another verb."""
 SPEEDS = {"slowly": ("slowly", "gently"), "fast": ("fast", "quickly")}
 OPPOSITES = (("moves_left", "moves_right"), ("moves_up", "moves_down"), ("approaches", "recedes"))
-HELD_OUT = tuple(
-    (motion, SHAPES[shape]) for motion, shape in zip(MOTIONS, (0, 1, 2, 3, 1, 2), strict=True)
-)
+HELD_OUT = tuple((motion, SHAPES[shape]) for motion, shape in zip(MOTIONS, (0, 1, 2, 3, 1, 2), strict=True))
 """Pairs of motion and shape that no training clip shows: every motion and every shape is in one, and in others that are
 shown."""
 TEMPLATES = (

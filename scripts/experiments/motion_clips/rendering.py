@@ -158,7 +158,13 @@ def _distractor(rng, spec, surroundings):
     kind = str(rng.choice(TEXTURE_KINDS))
     distance = rng.uniform(20, 90)
     return _sprite(
-        rng, spec, outline, side * short, kind, lambda texture: _contrasting(rng, texture, surroundings, distance), poses
+        rng,
+        spec,
+        outline,
+        side * short,
+        kind,
+        lambda texture: _contrasting(rng, texture, surroundings, distance),
+        poses,
     )
 
 
