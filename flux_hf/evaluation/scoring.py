@@ -10,7 +10,7 @@ import torch
 from datasets import Dataset
 from torch.utils.data import DataLoader
 
-from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification
+from flux_hf.modeling.flux_model_fluxvit import FluxModel
 from flux_hf.modeling.token_selection_fluxvit import SelectionRule, selection_rule
 from flux_hf.processes import end_with_parent
 from flux_hf.processing.grid_fluxvit import Grid
@@ -20,12 +20,12 @@ from flux_hf.processing.views_fluxvit import Views, read_views
 
 TOP = 5
 
-Forward = Callable[[FluxViTForVideoClassification, torch.Tensor, int], torch.Tensor]
+Forward = Callable[[FluxModel, torch.Tensor, int], torch.Tensor]
 """(model, pixels (clips, frames, channels, height, width), token budget) -> logits (clips, labels)"""
 
 
 def logits_at_budget(
-    model: FluxViTForVideoClassification,
+    model: FluxModel,
     pixels: torch.Tensor,
     token_budget: int,
     token_selection: str | SelectionRule | Callable | None = None,
@@ -57,7 +57,7 @@ class Arm:
 def score_videos(
     dataset: Dataset,
     rows: list[int],
-    model: FluxViTForVideoClassification,
+    model: FluxModel,
     processor: FluxVideoProcessor,
     arms: list[Arm],
     views: Views,
