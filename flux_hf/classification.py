@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 import torch
 
-from flux_hf.costs import forward_macs
-from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification
-from flux_hf.processing.grid_fluxvit import Grid, as_grid, grid_tokens
+from flux_hf.costs import clip_tokens, view_gmacs
+from flux_hf.modeling.flux_model_fluxvit import FluxModel
+from flux_hf.processing.grid_fluxvit import Grid, as_grid
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
 
 MODEL_RUNS = 3
@@ -20,24 +20,27 @@ class Classification:
 
     Attributes:
         token_budget: tokens asked for.
-        head_budget: budget of the head that answered, the one nearest to the tokens kept.
+        head_budget: budget of the head that answered, the one nearest to the tokens kept; None where one head answers
+            at every budget.
         labels: (name, probability), best first.
         grid: what the processor made.
         tokens_kept: tokens that entered the encoder, cls not counted.
         grid_tokens: tokens of the grid.
+        patch_shape: (frames, pixels), what a token covers.
         gmacs: 1e9 multiply-accumulates of the forward, patch embedding of the whole grid included.
         decode_ms: reading, decoding, resizing and normalising, once.
         model_ms: median of three forwards after one that is not counted.
         pixels: what the model saw, normalised, (frames, channels, height, width).
-        keep_mask: bool (frames * rows * columns), True = kept; None when every token was kept.
+        keep_mask: bool (tokens of the grid: times, rows, columns), True = kept; None when every token was kept.
     """
 
     token_budget: int
-    head_budget: int
+    head_budget: int | None
     labels: list[tuple[str, float]]
     grid: Grid
     tokens_kept: int
     grid_tokens: int
+    patch_shape: tuple[int, int]
     gmacs: float
     decode_ms: float
     model_ms: float
@@ -47,7 +50,7 @@ class Classification:
 
 @torch.inference_mode()
 def classify(
-    video, model: FluxViTForVideoClassification, processor: FluxVideoProcessor, token_budget: int, top_k: int = 3
+    video, model: FluxModel, processor: FluxVideoProcessor, token_budget: int, top_k: int = 3
 ) -> Classification:
     """Classify one video (anything the processor takes) at one budget. Raises `VideoDecodeError`."""
     started = time.perf_counter()
@@ -58,17 +61,18 @@ def classify(
 
     _, frames, _, height, width = inputs["pixel_values_videos"].shape
     grid = as_grid((frames, (height, width)))
-    tokens = grid_tokens(grid, model.config.patch_size)
+    tokens = clip_tokens(model, grid)
     kept = tokens if output.keep_mask is None else int(output.keep_mask.sum())
     scores, classes = output.logits[0].float().softmax(-1).topk(min(top_k, model.config.num_labels))
     return Classification(
         token_budget=token_budget,
-        head_budget=model.config.head_token_budgets[model.fluxvit.resolve_head(kept)],
+        head_budget=model.head_budget(kept),
         labels=[(model.config.id2label[int(c)], float(s)) for s, c in zip(scores, classes, strict=True)],
         grid=grid,
         tokens_kept=kept,
         grid_tokens=tokens,
-        gmacs=forward_macs(model.config, kept, tokens) / 1e9,
+        patch_shape=model.patch_shape,
+        gmacs=view_gmacs(model, kept, grid),
         decode_ms=decode_ms,
         model_ms=model_ms,
         pixels=inputs["pixel_values_videos"][0],
@@ -76,7 +80,7 @@ def classify(
     )
 
 
-def _timed_forward(model: FluxViTForVideoClassification, inputs):
+def _timed_forward(model: FluxModel, inputs):
     started = time.perf_counter()
     output = model(**inputs)
     return output, 1000 * (time.perf_counter() - started)

@@ -1,11 +1,20 @@
-"""Multiply-accumulates of a FluxViT forward. The paper prints them, in units of 1e9, as "GFLOPs"."""
+"""Multiply-accumulates of a forward. The paper prints them, in units of 1e9, as "GFLOPs"."""
+
+import copy
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from flux_hf.modeling.configuration_fluxvit import FluxViTConfig
+from flux_hf.modeling.flux_model_fluxvit import FluxModel
 from flux_hf.processing.grid_fluxvit import Grid, grid_tokens
+
+_COUNTED = {}
 
 
 def forward_macs(config: FluxViTConfig, num_tokens: int, grid_tokens: int | None = None) -> int:
-    """Multiply-accumulates of every matrix product in one clip's classification forward.
+    """Multiply-accumulates of every matrix product in one clip's classification forward of a FluxViT.
 
     Args:
         config: the model's sizes.
@@ -31,8 +40,44 @@ def forward_macs_at_budgets(config: FluxViTConfig, token_budgets: list[int], gri
     return separate - (len(token_budgets) - 1) * patches
 
 
-def view_gmacs(config: FluxViTConfig, token_budget: int, grid: Grid) -> float:
+def clip_tokens(model: FluxModel, grid: Grid) -> int:
+    """Tokens of one clip on `grid`."""
+    frames, pixels = model.patch_shape
+    return grid_tokens(grid, pixels, frames)
+
+
+def view_gmacs(model: FluxModel, token_budget: int, grid: Grid) -> float:
     """1e9 multiply-accumulates of one clip on `grid` with `token_budget` tokens kept, patch embedding of the whole grid
-    included."""
-    tokens = grid_tokens(grid, config.patch_size)
-    return forward_macs(config, min(token_budget, tokens), tokens) / 1e9
+    included: of a FluxViT by [`forward_macs`], of any other model what torch counts of its forward, which runs without
+    memory and arithmetic, on the meta device.
+
+    Raises:
+        ValueError: the model's forward does not run on the meta device.
+    """
+    tokens = clip_tokens(model, grid)
+    kept = min(token_budget, tokens)
+    if isinstance(model.config, FluxViTConfig):
+        return forward_macs(model.config, kept, tokens) / 1e9
+    key = (model.config.to_json_string(), model.num_parameters(), grid, kept)
+    if key not in _COUNTED:
+        _COUNTED[key] = _counted_macs(model, kept, grid)
+    return _COUNTED[key] / 1e9
+
+
+def _counted_macs(model: FluxModel, token_budget: int, grid: Grid) -> int:
+    # Only what is no weight is copied.
+    weightless = {id(p): nn.Parameter(p.detach().to("meta"), requires_grad=False) for p in model.parameters()}
+    weightless |= {id(buffer): buffer.detach().to("meta") for buffer in model.buffers()}
+    clip = torch.empty(1, grid.frames, model.num_channels, *grid.pixels(), dtype=model.dtype, device="meta")
+    try:
+        skeleton = copy.deepcopy(model, weightless).eval()
+        skeleton.set_attn_implementation("eager")
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            skeleton(clip, token_budget=token_budget)
+    except (RuntimeError, NotImplementedError, TypeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(
+            f"the multiply-accumulates of {type(model).__name__} cannot be counted: its forward does not run on "
+            f"torch's meta device: {reason}"
+        ) from error
+    return counter.get_total_flops() // 2

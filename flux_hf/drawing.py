@@ -56,9 +56,9 @@ def dimmed_frames(result: Classification, processor: FluxVideoProcessor) -> np.n
     mean, deviation = np.array(processor.image_mean), np.array(processor.image_std)
     frames = np.clip(result.pixels.permute(0, 2, 3, 1).float().numpy() * deviation + mean, 0, 1) * 255
     if result.keep_mask is not None:
-        count, patch = len(frames), processor.patch_size
-        kept = result.keep_mask.numpy().reshape(count, *result.grid.patch_grid(patch))
-        kept = kept.repeat(patch, 1).repeat(patch, 2)[..., None]
+        length, patch = result.patch_shape
+        kept = result.keep_mask.numpy().reshape(-1, *result.grid.patch_grid(patch))
+        kept = kept.repeat(length, 0).repeat(patch, 1).repeat(patch, 2)[..., None]
         frames = np.where(kept, frames, DIMMED * frames + (1 - DIMMED) * np.array(BACKGROUND))
     return frames.round().astype(np.uint8)
 

@@ -1,12 +1,12 @@
 """Exports for one grid and one budget, with the token selector inside: ONNX, torch.export, and int8 for CPUs."""
 
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
-from transformers import AutoModelForVideoClassification, AutoVideoProcessor
 
 from flux_hf.checkpoints import check_weights, checkpoint_path
 from flux_hf.files import whole_folder, write_json
@@ -14,6 +14,7 @@ from flux_hf.latency import machine, median_ms
 from flux_hf.modeling.token_selection_fluxvit import selection_rule
 from flux_hf.options import check_at_least, check_checkpoints, naming_option
 from flux_hf.options.checkpoints import ExportOptions
+from flux_hf.plugin import load_video_classifier, load_video_processor
 from flux_hf.progress_bars import no_bars_for_folders
 
 TOLERANCE = 1e-4
@@ -47,7 +48,7 @@ def export(options: ExportOptions) -> dict:
         difference from PyTorch's logits over the largest logit).
 
     Raises:
-        ValueError: on options that do not fit, or a checkpoint that is not there.
+        ValueError: on options that do not fit, a checkpoint that is not there, or a model that cannot be exported.
         ImportError: onnx, onnxruntime or onnxscript is missing.
         RuntimeError: an export does not give PyTorch's logits.
     """
@@ -56,16 +57,16 @@ def export(options: ExportOptions) -> dict:
     _require_onnx()
     checkpoint = checkpoint_path(options.checkpoint)
     with no_bars_for_folders(checkpoint), naming_option("checkpoint", options.checkpoint):
-        model = AutoModelForVideoClassification.from_pretrained(checkpoint, dtype=torch.float32).eval()
+        model = load_video_classifier(checkpoint, dtype=torch.float32)
         check_weights(model, checkpoint)
-        processor = AutoVideoProcessor.from_pretrained(checkpoint)
+        processor = load_video_processor(checkpoint, model)
     if selection_rule(model.token_selection).random:
         raise ValueError(
             f"--checkpoint {options.checkpoint}: its token_selection {model.config.token_selection!r} draws tokens at "
             "random, and a file cannot be compared with PyTorch; set another rule in its config.json"
         )
     budget = options.token_budget or processor.token_budget or model.config.token_budget
-    processor, shape = _fixed_processor(processor, budget)
+    processor, shape = _fixed_processor(processor, model.num_channels, budget)
     with whole_folder(options.output_dir) as folder:
         return _write(folder, model, processor, budget, (options.batch_size, *shape), options.int8)
 
@@ -79,15 +80,17 @@ def _write(folder: Path, model, processor, budget: int | None, shape: tuple[int,
     clips = [torch.randn(shape, generator=torch.Generator().manual_seed(0)), torch.full(shape, 0.5)]
     runs = {"pytorch": _eager(classifier)}
     with torch.no_grad():
-        program = torch.export.export(classifier, (clips[0],), strict=False)
-        content = BytesIO()  # PyTorch's own writer ends the process where the disk is full
-        torch.export.save(program, content)
-        (folder / "model.pt2").write_bytes(content.getvalue())
-        torch.onnx.export(
-            program, f=folder / "model.onnx", input_names=[_INPUT], output_names=[_OUTPUT], dynamo=True,
-            external_data=False, verbose=False,
-        )  # fmt: skip
-    runs["model.pt2"] = _eager(torch.export.load(folder / "model.pt2").module())
+        with _refused(model, "torch.export"):
+            program = torch.export.export(classifier, (clips[0],), strict=False)
+            content = BytesIO()  # PyTorch's own writer ends the process where the disk is full
+            torch.export.save(program, content)
+            (folder / "model.pt2").write_bytes(content.getvalue())
+            runs["model.pt2"] = _eager(torch.export.load(folder / "model.pt2").module())
+        with _refused(model, "torch.onnx.export"):
+            torch.onnx.export(
+                program, f=folder / "model.onnx", input_names=[_INPUT], output_names=[_OUTPUT], dynamo=True,
+                external_data=False, verbose=False,
+            )  # fmt: skip
     runs["model.onnx"] = load_onnx(folder / "model.onnx")
     if int8:
         quantize(folder / "model.onnx", folder / "model_int8.onnx")
@@ -105,6 +108,18 @@ def _write(folder: Path, model, processor, budget: int | None, shape: tuple[int,
     }
     write_json(folder / REPORT_FILE, report)
     return report
+
+
+@contextmanager
+def _refused(model, exporter: str):
+    """One line about a model that an exporter does not take, whatever the exporter raises."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(f"{type(model).__name__} cannot be exported: {exporter} says: {reason}") from error
 
 
 def quantize(source: Path, target: Path) -> None:
@@ -130,11 +145,11 @@ def load_onnx(path: Path):
     return lambda clip: session.run([_OUTPUT], {_INPUT: clip.numpy()})[0]
 
 
-def _fixed_processor(processor, budget: int | None):
+def _fixed_processor(processor, channels: int, budget: int | None):
     """The processor with one budget and one grid, and the shape (frames, channels, height, width) it gives."""
     frames, resize, (height, width) = processor.framing(budget)
     fixed = {"num_frames": frames, "size": dict(resize), "token_budget": budget, "fps": None}
-    return type(processor)(**processor.to_dict() | fixed), (frames, 3, height, width)
+    return type(processor)(**processor.to_dict() | fixed), (frames, channels, height, width)
 
 
 def _eager(module: nn.Module):

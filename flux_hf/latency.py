@@ -40,7 +40,7 @@ def forward_latency(model, processor, token_budgets: list[int]) -> dict:
     milliseconds = {}
     for budget in token_budgets:
         grid = processor.choose_grid(budget)
-        shape = (1, grid.frames, model.config.num_channels, *grid.pixels())
+        shape = (1, grid.frames, model.num_channels, *grid.pixels())
         video = torch.randn(shape, dtype=model.dtype, device=model.device)
         milliseconds[budget] = median_ms(lambda: model(video, token_budget=budget)[0].sum().item())  # noqa: B023
     return {"machine": machine(model.device), "milliseconds": milliseconds}

@@ -107,6 +107,11 @@ class FluxModel(SelectsTokens):
         raise NotImplementedError
 
     @property
+    def native_grid(self) -> tuple[int, int, int]:
+        """(frames, height, width) in frames and pixels of the clips that the stored positions belong to."""
+        raise NotImplementedError
+
+    @property
     def num_channels(self) -> int:
         """Colour channels of the frames."""
         return self.config.num_channels

@@ -14,6 +14,8 @@ class FluxVJEPA2Config(FluxSettings, VJEPA2Config):
     """See [`FluxSettings`] and `VJEPA2Config`."""
 
     model_type = "flux_vjepa2"
+    # The stock pipeline asks for it; None leaves the number to the processor.
+    num_frames = None
 
 
 class FluxVJEPA2RopeAttention(VJEPA2RopeAttention):

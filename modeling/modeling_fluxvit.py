@@ -196,6 +196,10 @@ class FluxViTPreTrainedModel(FluxModel, PreTrainedModel):
         return 1, self.config.patch_size
 
     @property
+    def native_grid(self) -> tuple[int, int, int]:
+        return self.config.position_frames, self.config.position_size, self.config.position_size
+
+    @property
     def token_budgets(self) -> list[int]:
         """Those of the heads."""
         return list(self.config.head_token_budgets)

@@ -88,7 +88,9 @@ def interpolate_positions(
     the grid and leave the channels, of which there are many more, to one thread of a GPU.
     """
     table, kind = table.reshape(*stored, -1), table.device.type
-    with torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext():
+    # An export holds the region without autocast where there is one, and cannot be loaded.
+    autocast = kind != "meta" and torch.is_autocast_enabled(kind)
+    with torch.autocast(kind, enabled=False) if autocast else nullcontext():
         for axis, (before, after) in enumerate(zip(stored, grid, strict=True)):
             if before != after:
                 weights = _interpolation_weights(before, after, axis == 0, table.device)

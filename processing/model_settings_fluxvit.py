@@ -41,10 +41,11 @@ CROP_SHARE = 0.875
 def model_settings(model) -> dict:
     """Options of a `FluxVideoProcessor` that makes what the model takes.
 
-    `patch_size`, `tubelet_size` and, where its configuration has one, `token_budget` are the model's. All others are
-    those of the `FluxVideoProcessor` that was saved with its checkpoint (`model.name_or_path`). Where none was, a
-    FluxViT has the defaults; another model has colours, resampling, resizing and cropping of its checkpoint's stock
-    processor, at the size that it was trained on, and as `num_frames` the number of frames that it was trained on.
+    `patch_size`, `tubelet_size`, `model_frames` and, where its configuration has one, `token_budget` are the model's.
+    All others are those of the `FluxVideoProcessor` that was saved with its checkpoint (`model.name_or_path`). Where
+    none was, a FluxViT has the defaults; another model has colours, resampling, resizing and cropping of its
+    checkpoint's stock processor, at the size that it was trained on, and as `num_frames` the number of frames that it
+    was trained on.
 
     A model does not know its revision: of a repository on the Hub the default branch is read. Where the checkpoint has
     no processor or cannot be reached, a warning names the defaults that are taken.
@@ -57,11 +58,13 @@ def model_settings(model) -> dict:
     own = {"patch_size": patch, "tubelet_size": tubelet}
     if getattr(config, "token_budget", None) is not None:
         own["token_budget"] = config.token_budget
+    family = getattr(config, "model_type", "").removeprefix("flux_")
+    if not family.startswith("fluxvit") and getattr(config, "num_frames", None):
+        own["model_frames"] = config.num_frames
     name = getattr(model, "name_or_path", "")
     saved, problem = _saved_settings(name) if name else ({}, None)
     if saved.get("video_processor_type") == "FluxVideoProcessor":
         return saved | own
-    family = getattr(config, "model_type", "").removeprefix("flux_")
     frames, size = _native_clip(model, config, network)
     settings = {"num_frames": frames or tubelet * UNLIMITED_GRID.frames}
     pretrained = getattr(config, "pretrained_cfg", None) or getattr(network, "pretrained_cfg", None)

@@ -51,7 +51,9 @@ class FluxVideoClassificationPipeline(VideoClassificationPipeline):
         """One video as (1, views, frames, channels, height, width), with the budget if there is one."""
         if frame_sampling_rate != 1:
             raise ValueError("frame_sampling_rate has no effect on sparse sampling; leave it at 1")
-        num_frames = num_frames or self.model.config.num_frames
+        num_frames = num_frames or getattr(self.model.config, "num_frames", None)
+        if num_frames == self.video_processor.model_frames:
+            num_frames = None
         options = {"token_budget": token_budget, "return_tensors": "pt"}
         if num_clips == num_crops == 1:
             inputs = self.video_processor(video, num_frames=num_frames, do_sample_frames=True, **options)

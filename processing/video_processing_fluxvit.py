@@ -65,6 +65,7 @@ OWN_WHEN_NONE = {
     "fit_source",
     "fps",
     "grids",
+    "model_frames",
     "num_frames",
     "patch_size",
     "size",
@@ -112,6 +113,7 @@ class FluxVideoProcessorKwargs(VideosKwargs, total=False):
         tubelet_size (`int`, *optional*): frames that a token of the model covers.
         fit_source (`bool`, *optional*): cut the grid down to the frames and the size of the video.
         num_frames (`int`, *optional*): number of frames, instead of the grid's.
+        model_frames (`int`, *optional*): the `num_frames` that leaves the number of frames to the processor.
         fps (`int` or `float`, *optional*): frames per second of video, instead of a number of frames.
         decoding (`str`, *optional*): "fast" or "exact", which frame of each segment to take.
         download_seconds (`int` or `float`, *optional*): how long the transfers of one video may take.
@@ -126,6 +128,7 @@ class FluxVideoProcessorKwargs(VideosKwargs, total=False):
     tubelet_size: Annotated[int | None, counted(LARGEST_TUBELET)]
     fit_source: bool | None
     num_frames: Annotated[int | None, counted(MOST_FRAMES)]
+    model_frames: Annotated[int | None, counted(MOST_FRAMES)]
     fps: Annotated[int | float | None, within(1 / LARGEST_FACTOR, MOST_FPS, "a number > 0")]
     decoding: Annotated[str | None, one_of(DECODING_MODES)]
     download_seconds: Annotated[int | float | None, within(1 / LARGEST_FACTOR, LARGEST_FACTOR, "a number > 0")]
@@ -161,6 +164,8 @@ class FluxVideoProcessor(BaseVideoProcessor):
             and of the largest short side. Default False: every video comes out on the grid of its budget.
         num_frames: wins over the grid's number of frames. Asked for in a call, more than a clip has is an error; as the
             processor's own setting it repeats frames.
+        model_frames: `num_frames` of the configuration of a model that is no FluxViT. The stock pipeline asks every
+            processor for as many, so a call that does leaves the number to the processor. Default None.
         fps: frames per second of video to take, wins over the grid, excludes `num_frames`.
         decoding: which frame of a segment is taken from a video that has to be decoded. "fast", the default: the middle
             one, unless others make reading much cheaper (`middles_unless_cheaper`), so that a long video takes little
@@ -192,6 +197,7 @@ class FluxVideoProcessor(BaseVideoProcessor):
     tubelet_size = 1
     fit_source = False
     num_frames = None
+    model_frames = None
     fps = None
     decoding = "fast"
     download_seconds = None
@@ -463,6 +469,8 @@ class FluxVideoProcessor(BaseVideoProcessor):
         """All options, in transformers' standard form: what a call asks for, else the processor's own."""
         self._check_options(asked)
         asked = {name: value for name, value in asked.items() if value is not None or name not in OWN_WHEN_NONE}
+        if "num_frames" in asked and asked["num_frames"] == self.model_frames:
+            del asked["num_frames"]
         if "fps" in asked or "num_frames" in asked:  # the one asked for now wins over the other as a setting
             asked = {"fps": None, "num_frames": None} | asked
         if "size" in asked:  # a crop of another size is none of it

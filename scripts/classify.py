@@ -25,7 +25,7 @@ class ClassifyOptions:
         metadata={"help": "Folder, Hub id, or default: the static-camera motion model in the package."},
     )
     token_budgets: list[int] | None = field(
-        default=None, metadata={"help": "Token budgets. Default: those of the model's heads."}
+        default=None, metadata={"help": "Token budgets. Default: those of the model."}
     )
     decoding: str | None = decoding_option("Frames")
     top_k: int = field(default=3, metadata={"help": "Labels to print."})
@@ -53,11 +53,10 @@ def main(argv: list[str] | None = None) -> None:
     if options.show and not Path(options.show).parent.is_dir():
         raise ValueError(f"--show {options.show}: there is no folder {Path(options.show).parent}")
     check_at_least(1, options, "token_budgets", "top_k", "download_bytes")
-    from transformers import AutoModelForVideoClassification, AutoVideoProcessor
-
     from flux_hf import VideoDecodeError
     from flux_hf.classification import classify
     from flux_hf.drawing import SUFFIXES, draw_classification
+    from flux_hf.plugin import load_video_classifier, load_video_processor
     from flux_hf.processing.video_source_fluxvit import source_name
     from flux_hf.progress_bars import no_bars_for_folders
 
@@ -67,12 +66,12 @@ def main(argv: list[str] | None = None) -> None:
     loading = {"trust_remote_code": options.trust_remote_code}
     checkpoint = checkpoint_path(options.checkpoint)
     with no_bars_for_folders(checkpoint), naming_option("checkpoint", options.checkpoint):
-        model = AutoModelForVideoClassification.from_pretrained(checkpoint, **loading).eval()
+        model = load_video_classifier(checkpoint, **loading)
         check_weights(model, checkpoint)
         downloads = {name: getattr(options, name) for name in ("download_seconds", "download_bytes")}
         given = {name: value for name, value in downloads.items() if value is not None}
-        processor = AutoVideoProcessor.from_pretrained(checkpoint, **loading, **decoding_setting(options), **given)
-    budgets = options.token_budgets or model.config.head_token_budgets
+        processor = load_video_processor(checkpoint, model, **decoding_setting(options), **given)
+    budgets = options.token_budgets or model.token_budgets
 
     examples = {path: label for label, path in example_clips().items()} if options.demo else {}
     right, all_read = 0, True
@@ -101,7 +100,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def _line(result, expected: str | None) -> str:
     labels = ", ".join(f"{printable(name)} {score:.2f}" for name, score in result.labels)
-    head = "" if result.head_budget == result.token_budget else f", head for {result.head_budget}"
+    head = "" if result.head_budget in (None, result.token_budget) else f", head for {result.head_budget}"
     mark = "" if expected is None else ("ok  " if result.labels[0][0] == expected else "MISS ")
     return (
         f"  {mark}budget {result.token_budget:>4}: {labels} | grid {result.grid}, "

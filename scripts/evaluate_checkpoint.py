@@ -40,7 +40,7 @@ class EvaluateOptions:
     )
     checkpoint: str = field(default="default", metadata={"help": "Folder, Hub id, or default: the one in the package."})
     token_budgets: list[int] | None = field(
-        default=None, metadata={"help": "Token budgets. Default: those of the model's heads."}
+        default=None, metadata={"help": "Token budgets. Default: those of the model."}
     )
     token_selection: str | None = field(
         default=None,
@@ -76,10 +76,9 @@ def main(argv: list[str] | None = None) -> None:
     output = Path(options.output) if options.output else None
     if output and output.suffix != ".json":
         raise ValueError(f"--output must be a .json file, got {options.output}")
-    from transformers import AutoModelForVideoClassification, AutoVideoProcessor
-
     from flux_hf.evaluation import evaluate
     from flux_hf.evaluation.processes import process_state
+    from flux_hf.plugin import load_video_classifier, load_video_processor
     from flux_hf.progress_bars import no_bars_for_folders
     from flux_hf.provenance import provenance
 
@@ -89,14 +88,14 @@ def main(argv: list[str] | None = None) -> None:
         dataset, split = _load(options)
     checkpoint = checkpoint_path(options.checkpoint)
     with no_bars_for_folders(checkpoint), naming_option("checkpoint", options.checkpoint):
-        model = AutoModelForVideoClassification.from_pretrained(checkpoint).eval().to(state.device)
+        model = load_video_classifier(checkpoint).to(state.device)
         check_weights(model, checkpoint)
-        processor = AutoVideoProcessor.from_pretrained(checkpoint, **decoding_setting(options))
+        processor = load_video_processor(checkpoint, model, **decoding_setting(options))
     result = evaluate(
         dataset,
         model,
         processor,
-        options.token_budgets or model.config.head_token_budgets,
+        options.token_budgets or model.token_budgets,
         num_clips=options.num_clips,
         num_crops=options.num_crops,
         clip_sampling=options.clip_sampling,

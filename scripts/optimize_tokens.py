@@ -52,13 +52,13 @@ class OptimizeTokensOptions:
         default=None, metadata={"help": "File with the names of the labels, where the data set has numbers only."}
     )
     token_budgets: list[int] | None = field(
-        default=None, metadata={"help": "Token budgets. Default: those of the model's heads."}
+        default=None, metadata={"help": "Token budgets. Default: those of the model."}
     )
     frames: list[int] | None = field(
-        default=None, metadata={"help": "Frames to try. Default: 1/4 to 2 times those of the position table."}
+        default=None, metadata={"help": "Frames to try. Default: 1/4 to 2 times those of the model's own grid."}
     )
     sizes: list[int] | None = field(
-        default=None, metadata={"help": "Sizes in pixels to try. Default: 1/2 to 7/6 of the position table's."}
+        default=None, metadata={"help": "Sizes in pixels to try. Default: 1/2 to 7/6 of that of the model's own grid."}
     )
     decoding: str | None = decoding_option("Frames of search and report")
     objective: str = field(
@@ -88,16 +88,16 @@ def main(argv: list[str] | None = None) -> None:
     check_at_least(0, options, "max_cost", "seed", "num_workers")
     check_each_once(options, "token_budgets")
     check_paths(options, "video_root", "labels_file")
-    from transformers import AutoConfig, AutoModelForVideoClassification, AutoVideoProcessor
     from transformers.utils import VIDEO_PROCESSOR_NAME
 
     from flux_hf.evaluation import evaluate
     from flux_hf.evaluation.processes import process_state
     from flux_hf.evaluation.records import load_records
+    from flux_hf.plugin import load_video_classifier, load_video_processor
     from flux_hf.progress_bars import no_bars_for_folders
     from flux_hf.provenance import provenance
     from flux_hf.token_optimization import search_grids
-    from flux_hf.token_optimization.candidates import candidate_grids, default_axes, with_grids
+    from flux_hf.token_optimization.candidates import candidate_grids, default_axes, with_grid_in_table, with_grids
     from flux_hf.token_optimization.report import (
         heat_map,
         markdown_table,
@@ -113,15 +113,18 @@ def main(argv: list[str] | None = None) -> None:
         raise ValueError(f"--write needs a checkpoint in a folder, got --checkpoint {options.checkpoint}")
     check_checkpoints(checkpoint=options.checkpoint)
     checkpoint = checkpoint_path(options.checkpoint)
-    with naming_option("checkpoint", options.checkpoint):
-        config = AutoConfig.from_pretrained(checkpoint)
-    budgets = options.token_budgets or config.head_token_budgets
-    frames, sizes = (
-        given or usual for given, usual in zip((options.frames, options.sizes), default_axes(config), strict=True)
-    )
-    for budget in budgets:
-        candidate_grids(budget, frames, sizes, config.patch_size)  # says early what is not accepted
     state = process_state()
+    with no_bars_for_folders(checkpoint), naming_option("checkpoint", options.checkpoint):
+        model = load_video_classifier(checkpoint).to(state.device)
+        check_weights(model, checkpoint)
+        processor = load_video_processor(checkpoint, model)
+    budgets = options.token_budgets or model.token_budgets
+    frames, sizes = (
+        given or usual for given, usual in zip((options.frames, options.sizes), default_axes(model), strict=True)
+    )
+    tubelet_size, patch_size = model.patch_shape
+    for budget in budgets:
+        candidate_grids(budget, frames, sizes, patch_size, tubelet_size)  # says early what is not accepted
     output = Path(options.output_dir)
     with no_bars_for_folders(options.dataset):
         calibration, test, splits = _load(options)
@@ -130,12 +133,8 @@ def main(argv: list[str] | None = None) -> None:
             f"{options.dataset} has no test split of its own. {len(calibration)} videos of its split "
             f"{options.calibration_split} are searched on, the report is on the other {len(test)}."
         )
-    with no_bars_for_folders(checkpoint), naming_option("checkpoint", options.checkpoint):
-        model = AutoModelForVideoClassification.from_pretrained(checkpoint).eval().to(state.device)
-        check_weights(model, checkpoint)
-        processor = AutoVideoProcessor.from_pretrained(checkpoint)
     shared = {"batch_size": options.batch_size, "num_workers": options.num_workers}
-    before = _processor_before(processor, output, state)
+    before = _processor_before(with_grid_in_table(processor, budgets), output, state)
     reading = copy(before)
     reading.decoding = options.decoding or before.decoding
     result = search_grids(

@@ -235,7 +235,7 @@ class SelectingConfig(VideoMAEConfig):
 
 
 class Selecting(FluxModel):
-    patch_shape = (2, 16)
+    patch_shape, native_grid = (2, 16), (16, 224, 224)
 
     def __init__(self, name_or_path="", **settings):
         self.config, self.name_or_path = SelectingConfig(**TINY, **settings), name_or_path

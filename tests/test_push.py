@@ -18,9 +18,11 @@ import torch
 import yaml
 
 from flux_hf import FluxVideoProcessor, FluxViTForVideoClassification
+from flux_hf.plugin import enable_flux
 from tests import tiny_pretraining
 from tests.hub_repository import File, Repository
 from tests.hub_server import HubServer
+from tests.stock_models import videomae
 from tests.video_files import encode_video
 from tests.warm_python import WarmPython
 
@@ -219,6 +221,29 @@ def test_push_what_pretraining_saved(hub, client, tmp_path, make_video):
     assert found == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.slow
+def test_push_a_model_of_another_family(hub, client, tmp_path, make_video):
+    """The card names the base that the folder's old card named, with the licence that the base's card says."""
+    folder, model = tmp_path / "videomae", enable_flux(videomae(), 16).eval()
+    model.save_pretrained(folder)
+    FluxVideoProcessor.for_model(model).save_pretrained(folder)
+    (folder / "README.md").write_text("---\nbase_model: them/base\n---\n")
+    base = hub.repositories["models", "them/base"] = Repository()
+    base.commit("main", {"README.md": File(b"---\nlicense: cc-by-nc-4.0\n---\n", lfs=False)}, "card")
+    succeed(client(PUSH, folder, "me/videomae"))
+    _, metadata, text = hub.model("me/videomae").files()["README.md"].decode().split("---\n", 2)
+    metadata = yaml.safe_load(metadata)
+    assert (metadata["license"], metadata["base_model"]) == ("cc-by-nc-4.0", "them/base")
+    assert "cc-by-nc-4.0, as them/base" in text and "MIT" not in text
+
+    clip = make_video("clip.mp4")
+    with torch.no_grad():
+        expected = model(**FluxVideoProcessor.from_pretrained(folder)(clip, return_tensors="pt")).logits[0].tolist()
+    found = json.loads(succeed(client(LOAD, "me/videomae", "main", clip, "no")).splitlines()[-1])
+    assert found["logits"] == pytest.approx(expected, abs=1e-5)
+    assert found["best"] == pytest.approx(max(expected), abs=1e-5)
+
+
 def test_no_evaluations_of_what_has_no_classifier(tmp_path):
     from flux_hf.hub import PushOptions, push
 
@@ -263,8 +288,13 @@ def test_incomplete_folders_are_refused(tmp_path, tiny_checkpoint):
     from flux_hf.hub import PushOptions, push
 
     FluxViTForVideoClassification.from_pretrained(tiny_checkpoint).save_pretrained(tmp_path / "model")
-    with pytest.raises(ValueError, match=r"lacks video_preprocessor_config\.json, video_processing_\*\.py; save"):
+    with pytest.raises(ValueError, match=r"lacks video_preprocessor_config\.json; save"):
         push(PushOptions(str(tmp_path / "model"), "me/tiny"))
+    folder = shutil.copytree(tiny_checkpoint, tmp_path / "without code")
+    for name in ("modeling_fluxvit.py", "video_processing_fluxvit.py"):
+        (folder / name).unlink()
+    with pytest.raises(ValueError, match=r"lacks modeling_fluxvit\.py, video_processing_fluxvit\.py; save"):
+        push(PushOptions(str(folder), "me/tiny"))
     with pytest.raises(ValueError, match="absent is not a folder"):
         push(PushOptions(str(tmp_path / "absent"), "me/tiny"))
 

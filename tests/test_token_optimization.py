@@ -399,13 +399,21 @@ def test_milliseconds_decide_what_is_cheaper_where_they_are_the_objective():
         (["--frames", "4", "0"], "^--frames must be at least 1, got 0$"),
         (["--batch_size", "0"], "^--batch_size must be at least 1, got 0$"),
         (["--token_budgets", "8", "8"], "^--token_budgets must name each value once, got 8 8$"),
-        (["--sizes", "30"], "multiples of patch_size=8"),
         (["--video_root", "nope"], "^--video_root nope: there is no such file or folder$"),
         (["--checkpoint", "./nope"], "^--checkpoint ./nope: there is no folder ./nope here$"),
     ],
 )
 def test_values_are_checked_before_anything_is_loaded(checkpoint, tmp_path, option, message):
     (checkpoint / "model.safetensors").write_bytes(b"")
+    with pytest.raises(ValueError, match=message):
+        main(["--dataset", "./none", "--checkpoint", str(checkpoint), "--output_dir", str(tmp_path / "o"), *option])
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [(["--sizes", "30"], "multiples of patch_size=8"), (["--frames", "1", "--sizes", "8"], "no grid of")],
+)
+def test_grids_are_checked_before_videos_are_looked_for(checkpoint, tmp_path, option, message):
     with pytest.raises(ValueError, match=message):
         main(["--dataset", "./none", "--checkpoint", str(checkpoint), "--output_dir", str(tmp_path / "o"), *option])
 

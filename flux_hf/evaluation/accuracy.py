@@ -11,7 +11,7 @@ from flux_hf.costs import view_gmacs
 from flux_hf.evaluation.figures import classification_figures, wilson_interval
 from flux_hf.evaluation.processes import complete_records, open_records
 from flux_hf.evaluation.scoring import Arm, logits_at_budget, score_videos
-from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification
+from flux_hf.modeling.flux_model_fluxvit import FluxModel
 from flux_hf.modeling.token_selection_fluxvit import SelectionRule, selection_name
 from flux_hf.processing.grid_fluxvit import Grid, as_grid
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
@@ -21,7 +21,7 @@ from flux_hf.provenance import file_list_hash, model_hash, video_names
 
 def evaluate(
     dataset: Dataset,
-    model: FluxViTForVideoClassification,
+    model: FluxModel,
     processor: FluxVideoProcessor,
     token_budgets: list[int],
     *,
@@ -115,7 +115,7 @@ def evaluate(
     }
 
 
-def model_labels(dataset: Dataset, model: FluxViTForVideoClassification) -> list[int]:
+def model_labels(dataset: Dataset, model: FluxModel) -> list[int]:
     """The model's class for each label of the data set. Raises ValueError naming labels the model does not know."""
     names = dataset.features["label"].names
     if unknown := sorted(set(names) - set(model.config.label2id)):
@@ -127,7 +127,7 @@ def _figures(scored: list[dict], place: int, budget: int, model, processor, view
     answers = [record["arms"][place] for record in scored]
     nominal = processor.choose_grid(budget)
     used = Counter(as_grid(answer["grid"]) for answer in answers) or Counter({nominal: 1})
-    gmacs = sum(n * view_gmacs(model.config, budget, grid) for grid, n in used.items()) / used.total()
+    gmacs = sum(n * view_gmacs(model, budget, grid) for grid, n in used.items()) / used.total()
     labels = [record["label"] for record in scored]
     figures = classification_figures(
         labels,

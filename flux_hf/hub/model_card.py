@@ -1,6 +1,7 @@
 """The model card of a checkpoint, from its files and from what was measured."""
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
@@ -8,14 +9,21 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 import flux_hf
 from flux_hf.conversion.convert import REPORT_FILE
-from flux_hf.costs import view_gmacs
+from flux_hf.costs import clip_tokens, view_gmacs
 from flux_hf.files import read_json
-from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification
-from flux_hf.processing.grid_fluxvit import Grid, as_grid, grid_tokens
+from flux_hf.processing.grid_fluxvit import as_grid
 from flux_hf.tables import code, code_block, markdown, printable
 
 TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
 PAPER = "https://arxiv.org/abs/2503.14237"
+
+
+@dataclass(frozen=True)
+class Base:
+    """Hub id of what a model was made from, and its licence; None is not known."""
+
+    name: str | None = None
+    licence: str | None = None
 
 
 def build_model_card(
@@ -27,6 +35,7 @@ def build_model_card(
     evaluations: list[dict] = (),
     recipe: dict | None = None,
     latency: dict | None = None,
+    base: Base = Base(),
 ) -> ModelCard:
     """Write the card of a checkpoint folder; every figure in it comes from one of the arguments or files.
 
@@ -39,12 +48,17 @@ def build_model_card(
             or one with budgets of both kinds: some whose grids have more tokens than are kept, some with just as many.
         recipe: what the training was started with; its `dataset` and `model` become metadata when they are on the Hub.
         latency: what `flux_hf.latency.forward_latency` returns.
+        base: of a model that is no FluxViT, what it was made from. Default: not known.
 
     Returns:
         `ModelCard`; its metadata has passed huggingface_hub's checks.
     """
     folder, recipe = Path(folder), recipe or {}
-    name, is_classifier = repo_id.rpartition("/")[2], isinstance(model, FluxViTForVideoClassification)
+    name, is_classifier = repo_id.rpartition("/")[2], type(model).__name__.endswith("ForVideoClassification")
+    config, is_fluxvit = model.config, model.config.model_type == "fluxvit"
+    base = (
+        Base(recipe.get("model") if is_hub_id(recipe.get("model")) else None, "mit") if is_fluxvit else base or Base()
+    )
     results = [result for evaluation in evaluations for result in _results(evaluation)]
     named = recipe.get("dataset")
     sources = [
@@ -53,17 +67,16 @@ def build_model_card(
     ]
     data = ModelCardData(
         model_name=name,
-        license="mit",
+        license=base.licence,
         library_name="transformers",
         pipeline_tag="video-classification" if is_classifier else "feature-extraction",
-        tags=["fluxvit", "video", "arxiv:2503.14237"],
-        datasets=sorted({source for source in sources if _is_hub_id(source)}) or None,
-        base_model=recipe.get("model") if _is_hub_id(recipe.get("model")) else None,
+        tags=[config.model_type, "video", "arxiv:2503.14237"],
+        datasets=sorted({source for source in sources if is_hub_id(source)}) or None,
+        base_model=base.name,
         metrics=["accuracy"] if results else None,
         eval_results=results or None,
     )
     shown = yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True).rstrip()
-    budgets = sorted({*model.config.head_token_budgets, *(processor.grids or {})}, reverse=True)
     return ModelCard.from_template(
         data,
         template_path=str(TEMPLATE),
@@ -71,28 +84,46 @@ def build_model_card(
         repo_id=repo_id,
         paper=PAPER,
         version=flux_hf.__version__,
-        config=model.config,
+        family=None if is_fluxvit else family(config),
+        base=base,
+        config=config,
+        layers=model.num_layers,
+        patch_shape=model.patch_shape,
+        token_budgets=model.token_budgets,
+        has_code="auto_map" in (_json(folder / "config.json") or {}),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         classes=[model.config.id2label[index] for index in range(model.config.num_labels)] if is_classifier else None,
         markdown=markdown,
         code=code,
-        rows=[_cost(budget, model.config, processor.choose_grid(budget), latency) for budget in budgets],
+        rows=[_cost(budget, model, processor, latency) for budget in card_budgets(model, processor)],
         latency=latency,
-        evaluations=[_evaluation(evaluation, model.config) for evaluation in evaluations],
+        evaluations=[_evaluation(evaluation, model) for evaluation in evaluations],
         recipe=code_block(shown, "yaml") if recipe else None,
         training=_training(folder / "trainer_state.json"),
         conversion=_json(folder / REPORT_FILE),
     )
 
 
-def _cost(budget: int, config, grid: Grid, latency: dict | None) -> dict:
-    tokens = grid_tokens(grid, config.patch_size)
+def family(config) -> str:
+    """What transformers calls the models of a configuration: VideoMAE, VJEPA2; else their `model_type`."""
+    stock = (kind.__name__ for kind in type(config).__mro__ if kind.__module__.startswith("transformers.models."))
+    return next(stock, config.model_type).removesuffix("Config")
+
+
+def card_budgets(model, processor) -> list[int]:
+    """Budgets that a card has a row for: those of the model, and those that the processor has a grid for."""
+    return sorted({*model.token_budgets, *(processor.grids or {})}, reverse=True)
+
+
+def _cost(budget: int, model, processor, latency: dict | None) -> dict:
+    grid = processor.choose_grid(budget)
+    tokens = clip_tokens(model, grid)
     return {
         "budget": budget,
         "grid": str(grid),
         "kept": min(budget, tokens),
         "tokens": tokens,
-        "gmacs": view_gmacs(config, budget, grid),
+        "gmacs": view_gmacs(model, budget, grid),
         "milliseconds": None if latency is None else latency["milliseconds"][budget],
     }
 
@@ -109,11 +140,11 @@ def read_evaluation(path: str | Path) -> dict:
     return evaluation
 
 
-def _evaluation(evaluation: dict, config) -> dict:
+def _evaluation(evaluation: dict, model) -> dict:
     rows = []
     for budget, figures in _by_budget(evaluation):
         grid = as_grid(figures["grid"])
-        tokens = grid_tokens(grid, config.patch_size)
+        tokens = clip_tokens(model, grid)
         selection = f"{budget} of {tokens}" if tokens > budget else f"none, all {tokens}"
         top1 = "–" if figures["top1"] is None else f"{100 * figures['top1']:.2f}"
         rows.append(
@@ -138,7 +169,7 @@ def _results(evaluation: dict) -> list[EvalResult]:
         EvalResult(
             task_type="video-classification",
             task_name="Video classification",
-            dataset_type=evaluation["dataset"] if _is_hub_id(evaluation["dataset"]) else name,
+            dataset_type=evaluation["dataset"] if is_hub_id(evaluation["dataset"]) else name,
             dataset_name=name,
             dataset_split=printable(evaluation["split"]),
             dataset_revision=evaluation.get("revision"),
@@ -158,10 +189,10 @@ def _by_budget(evaluation: dict) -> list[tuple[int, dict]]:
 def _dataset_name(evaluation: dict) -> str:
     """The Hub id, or the last part of a folder's path: where it lies on a disk is nobody's business."""
     dataset = str(evaluation["dataset"])
-    return dataset if _is_hub_id(dataset) else printable(Path(dataset).name)
+    return dataset if is_hub_id(dataset) else printable(Path(dataset).name)
 
 
-def _is_hub_id(name) -> bool:
+def is_hub_id(name) -> bool:
     return isinstance(name, str) and bool(re.fullmatch(r"\w[\w.-]*/[\w.-]+", name)) and not Path(name).exists()
 
 

@@ -8,19 +8,21 @@ from fnmatch import fnmatch
 from math import ceil
 from pathlib import Path
 
-from huggingface_hub import CommitOperationAdd, HfApi
+from huggingface_hub import CommitOperationAdd, HfApi, ModelCard
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
 from huggingface_hub.utils import get_session, httpx
-from transformers import AutoConfig, AutoModel, AutoModelForVideoClassification, AutoVideoProcessor
+from transformers import AutoModel, AutoVideoProcessor
 
 from flux_hf.checkpoints import check_weights, checkpoint_path, reading_weights
-from flux_hf.hub.model_card import build_model_card, read_evaluation
+from flux_hf.files import read_json
+from flux_hf.hub.model_card import Base, build_model_card, card_budgets, is_hub_id, read_evaluation
 from flux_hf.latency import forward_latency
 from flux_hf.options.checkpoints import PushOptions
 from flux_hf.options.recipes import read_recipe
+from flux_hf.plugin import load_video_classifier, load_video_processor
 from flux_hf.progress_bars import no_bars_for_folders
 
-REQUIRED = ("config.json", "video_preprocessor_config.json", "*.safetensors", "modeling_*.py", "video_processing_*.py")
+REQUIRED = ("config.json", "video_preprocessor_config.json", "*.safetensors")
 UPLOADED = ("config.json", "video_preprocessor_config.json", "*.safetensors", "*.safetensors.index.json", "*.py")
 UPLOADED += ("conversion.json",)
 XET_TIMEOUT = "HF_XET_CLIENT_READ_TIMEOUT"
@@ -118,19 +120,30 @@ def _files(folder: Path) -> list[str]:
     if not folder.is_dir():
         raise ValueError(f"checkpoint {folder} is not a folder")
     names = sorted(path.name + "/" * path.is_dir() for path in folder.iterdir())
-    if missing := [pattern for pattern in REQUIRED if not any(fnmatch(name, pattern) for name in names)]:
+    required = [*REQUIRED, *_code(folder)]
+    if missing := [pattern for pattern in required if not any(fnmatch(name, pattern) for name in names)]:
         raise ValueError(
             f"checkpoint {folder} lacks {', '.join(missing)}; save the model and the processor there with flux_hf"
         )
     return names
 
 
+def _code(folder: Path) -> list[str]:
+    """The files of the classes that the configurations in the folder name, for use without flux_hf."""
+    configurations = [read_json(folder / name) for name in REQUIRED[:2] if (folder / name).is_file()]
+    classes = [named for each in configurations for named in each.get("auto_map", {}).values()]
+    return sorted(
+        {f"{named.partition('.')[0]}.py" for named in classes if isinstance(named, str) and "--" not in named}
+    )
+
+
 def _check_card(folder: Path, options: PushOptions) -> bool:
     """Whether the folder holds a classifier; raises ValueError where the card cannot be what the options ask for."""
     if options.keep_readme and not (folder / "README.md").is_file():
         raise ValueError(f"keep_readme: {folder} has no README.md")
-    architectures = AutoConfig.from_pretrained(folder).architectures or []
-    is_classifier = "FluxViTForVideoClassification" in architectures
+    config = read_json(folder / "config.json")
+    architectures = config.get("architectures") or []
+    is_classifier = any(name.endswith("ForVideoClassification") for name in architectures)
     if options.evaluations and not is_classifier and not options.keep_readme:
         held = ", ".join(architectures)
         raise ValueError(f"evaluations: {folder} holds no classifier but {held}; leave them out, or fine-tune it first")
@@ -141,20 +154,49 @@ def _card(folder: Path, options: PushOptions, is_classifier: bool) -> str:
     if options.keep_readme:
         return (folder / "README.md").read_text(encoding="utf-8")
     with no_bars_for_folders(str(folder)), reading_weights(folder):
-        model = (AutoModelForVideoClassification if is_classifier else AutoModel).from_pretrained(folder).eval()
+        model = load_video_classifier(folder) if is_classifier else AutoModel.from_pretrained(folder).eval()
         check_weights(model, folder)
-        processor = AutoVideoProcessor.from_pretrained(folder)
-    budgets = {*model.config.head_token_budgets, *(processor.grids or {})}
+        processor = load_video_processor(folder, model) if is_classifier else AutoVideoProcessor.from_pretrained(folder)
+    check_saved(folder, model, processor)
+    recipe = read_recipe(options.recipe) if options.recipe else {}
     card = build_model_card(
         folder,
         options.repo_id,
         model,
         processor,
         evaluations=[read_evaluation(path) for path in options.evaluations],
-        recipe=read_recipe(options.recipe) if options.recipe else None,
-        latency=forward_latency(model, processor, sorted(budgets)) if options.measure_latency else None,
+        recipe=recipe,
+        latency=forward_latency(model, processor, card_budgets(model, processor)) if options.measure_latency else None,
+        base=_base(folder, recipe.get("model")),
     )
     return str(card)
+
+
+def check_saved(folder: Path, model, processor) -> None:
+    """Raises ValueError where the folder holds other classes than the card is about, which were made while loading."""
+    held = read_json(folder / "config.json").get("model_type")
+    if held != type(model.config).model_type:
+        raise ValueError(f"{folder} holds a {held} without token selection: call enable_flux on the model and save it")
+    settings = read_json(folder / "video_preprocessor_config.json")
+    if settings.get("video_processor_type") != type(processor).__name__:
+        raise ValueError(
+            f"{folder} holds a {settings.get('video_processor_type')}: save FluxVideoProcessor.for_model(model) there"
+        )
+
+
+def _base(folder: Path, model: str | None) -> Base:
+    """What a checkpoint was made from: the recipe's model, else what the card in the folder says; with the licence that
+    the card of that names."""
+    readme = folder / "README.md"
+    said = ModelCard.load(readme).data.get("base_model") if readme.is_file() else None
+    names = [model, *(said if isinstance(said, list) else [said])]
+    name = next((name for name in names if is_hub_id(name)), None)
+    if name is None:
+        return Base()
+    try:
+        return Base(name, ModelCard.load(name).data.get("license"))
+    except (HfHubHTTPError, httpx.HTTPError, OSError, ValueError):  # no card, or none that can be reached or read
+        return Base(name)
 
 
 def _repository(api: HfApi, options: PushOptions) -> str:

@@ -66,7 +66,7 @@ class PushOptions:
     repo_id: str = field(metadata={"help": "Name on the Hub: user/name."})
     revision: str | None = field(default=None, metadata={"help": "Branch, created if it is not there. Default: main."})
     private: bool | None = field(default=None, metadata={"help": "Visibility of a new repository. Default: public."})
-    commit_message: str = field(default="Upload FluxViT checkpoint", metadata={"help": "Message of the commit."})
+    commit_message: str = field(default="Upload checkpoint", metadata={"help": "Message of the commit."})
     evaluations: list[str] = field(default_factory=list, metadata={"help": "JSON files of flux-hf evaluate."})
     recipe: str | None = field(
         default=None, metadata={"help": "Recipe that the training was started with, a name or a YAML file."}

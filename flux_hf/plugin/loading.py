@@ -6,10 +6,15 @@ from transformers import AutoConfig, AutoModelForImageClassification, AutoModelF
 from transformers.utils import logging
 
 from flux_hf.modeling.flux_model_fluxvit import FluxModel
+from flux_hf.modeling.flux_video_model import FluxSettings
 from flux_hf.plugin.enabling import enable_flux
+from flux_hf.processing.grid_fluxvit import as_grid
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
 
 logger = logging.get_logger(__name__)
+
+CONFIGURATION_SETTINGS = ("cache_dir", "revision", "subfolder", "token", "trust_remote_code")
+"""Settings of `from_pretrained` that also say where the configuration is, and whether code may come with it."""
 
 
 def load_video_classifier(checkpoint: str | Path, **settings) -> FluxModel:
@@ -23,7 +28,8 @@ def load_video_classifier(checkpoint: str | Path, **settings) -> FluxModel:
     Raises:
         UnsupportedModelError: tokens cannot be left out in this model; a ValueError.
     """
-    config = AutoConfig.from_pretrained(checkpoint)
+    of_configuration = {name: settings[name] for name in CONFIGURATION_SETTINGS if name in settings}
+    config = AutoConfig.from_pretrained(checkpoint, **of_configuration)
     auto = AutoModelForImageClassification if config.model_type == "timm_wrapper" else AutoModelForVideoClassification
     model = auto.from_pretrained(checkpoint, **settings)
     if not isinstance(model, FluxModel):
@@ -34,7 +40,8 @@ def load_video_classifier(checkpoint: str | Path, **settings) -> FluxModel:
 
 
 def load_video_processor(checkpoint: str | Path, model: FluxModel, **settings) -> FluxVideoProcessor:
-    """The processor saved in the checkpoint, or, where that is none of ours, one for the model.
+    """The processor saved in the checkpoint, or, where that is none of ours, one for the model. A warning names grids
+    that stock weights do not know.
 
     Args:
         settings: options of the processor, which win over saved ones.
@@ -44,5 +51,17 @@ def load_video_processor(checkpoint: str | Path, model: FluxModel, **settings) -
     except OSError:
         saved = {}
     if saved.get("video_processor_type") == FluxVideoProcessor.__name__:
-        return FluxVideoProcessor.from_pretrained(checkpoint, **settings)
-    return FluxVideoProcessor.for_model(model, **settings)
+        processor = FluxVideoProcessor.from_pretrained(checkpoint, **settings)
+    else:
+        processor = FluxVideoProcessor.for_model(model, **settings)
+    if isinstance(model.config, FluxSettings) and model.config.token_budget is model.config.token_budgets is None:
+        _warn_of_new_grids(checkpoint, model, processor)
+    return processor
+
+
+def _warn_of_new_grids(checkpoint: str | Path, model: FluxModel, processor: FluxVideoProcessor) -> None:
+    frames, *size = model.native_grid
+    native = as_grid((frames, size))
+    grids = {processor.choose_grid(budget) for budget in (None, *(processor.grids or {}))}
+    if new := sorted(map(str, grids - {native})):
+        logger.warning(f"{checkpoint}: stock weights know the grid {native} alone, clips come out on {', '.join(new)}")

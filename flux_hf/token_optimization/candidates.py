@@ -8,12 +8,11 @@ import torch
 from datasets import Dataset
 
 from flux_hf.classification import MODEL_RUNS
-from flux_hf.costs import view_gmacs
+from flux_hf.costs import clip_tokens, view_gmacs
 from flux_hf.evaluation.scoring import Arm
 from flux_hf.latency import median_ms
-from flux_hf.modeling.configuration_fluxvit import FluxViTConfig
-from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification
-from flux_hf.processing.grid_fluxvit import Grid, grid_tokens, normalize_grids
+from flux_hf.modeling.flux_model_fluxvit import FluxModel
+from flux_hf.processing.grid_fluxvit import UNLIMITED_GRID, Grid, grid_tokens, normalize_grids
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
 from flux_hf.processing.video_source_fluxvit import VideoDecodeError
 from flux_hf.processing.views_fluxvit import Views, read_views
@@ -25,16 +24,19 @@ FRAME_SHARES = (1 / 4, 1 / 2, 3 / 4, 1, 3 / 2, 2)
 SIZE_SHARES = (1 / 2, 2 / 3, 5 / 6, 1, 7 / 6)
 
 
-def default_axes(config: FluxViTConfig) -> tuple[list[int], list[int]]:
-    """Numbers of frames and sizes in pixels to try: from a quarter to twice the frames of the model's position table
-    (even numbers), from half to 7/6 of its size (multiples of the patch)."""
-    frames = sorted({max(2, 2 * round(config.position_frames * share / 2)) for share in FRAME_SHARES})
-    patches = config.position_size / config.patch_size
-    sizes = sorted({max(1, round(patches * share)) * config.patch_size for share in SIZE_SHARES})
-    return frames, sizes
+def default_axes(model: FluxModel) -> tuple[list[int], list[int]]:
+    """Numbers of frames and sizes in pixels to try: from a quarter to twice the frames of the model's native grid (even
+    numbers of tokens; of 8 where that is a picture), from half to 7/6 of its size (multiples of the patch)."""
+    (length, patch), (frames, *sides) = model.patch_shape, model.native_grid
+    frames = UNLIMITED_GRID.frames if frames == 1 else frames
+    counts = {max(2, 2 * round(frames / length * share / 2)) * length for share in FRAME_SHARES}
+    sizes = {max(1, round(min(sides) / patch * share)) * patch for share in SIZE_SHARES}
+    return sorted(counts), sorted(sizes)
 
 
-def candidate_grids(token_budget: int, frames: list[int], sizes: list[int], patch_size: int) -> list[Grid]:
+def candidate_grids(
+    token_budget: int, frames: list[int], sizes: list[int], patch_size: int, tubelet_size: int = 1
+) -> list[Grid]:
     """All grids frames x size with at least `token_budget` tokens, those with the fewest tokens first.
 
     Raises:
@@ -44,11 +46,13 @@ def candidate_grids(token_budget: int, frames: list[int], sizes: list[int], patc
         raise ValueError(f"frames, sizes and budgets must be >= 1, got {frames}, {sizes} and {token_budget}")
     if wrong := [size for size in sizes if size < 1 or size % patch_size]:
         raise ValueError(f"sizes must be multiples of patch_size={patch_size}, got {wrong}")
+    if wrong := [number for number in frames if number % tubelet_size]:
+        raise ValueError(f"frames must be multiples of tubelet_size={tubelet_size}, got {wrong}")
     grids = [Grid(f, size) for f in sorted(set(frames)) for size in sorted(set(sizes))]
-    grids = [grid for grid in grids if grid_tokens(grid, patch_size) >= token_budget]
+    grids = [grid for grid in grids if grid_tokens(grid, patch_size, tubelet_size) >= token_budget]
     if not grids:
         raise ValueError(f"no grid of {frames} frames x {sizes} pixels has {token_budget} tokens")
-    return sorted(grids, key=lambda grid: grid_tokens(grid, patch_size))
+    return sorted(grids, key=lambda grid: grid_tokens(grid, patch_size, tubelet_size))
 
 
 def with_grids(processor: FluxVideoProcessor, grids: dict[int, Grid]) -> FluxVideoProcessor:
@@ -58,9 +62,22 @@ def with_grids(processor: FluxVideoProcessor, grids: dict[int, Grid]) -> FluxVid
     return changed
 
 
+def with_grid_in_table(processor: FluxVideoProcessor, token_budgets: list[int]) -> FluxVideoProcessor:
+    """A processor whose own `num_frames` and `size` give every budget one grid of squares, as
+    `FluxVideoProcessor.for_model` makes it, as one that has this grid in its table, so that others can take its place.
+    Frames are then resized to the grid's size, whatever they were before. Any other processor as it is."""
+    if processor.num_frames is None or processor.size is None:
+        return processor
+    grid = processor.choose_grid()
+    if not isinstance(grid.size, int):
+        return processor
+    settings = {"num_frames": None, "size": None, "crop_size": None, "grids": dict.fromkeys(token_budgets, grid)}
+    return type(processor)(**processor.to_dict() | settings)
+
+
 def grid_cost(
     objective: str,
-    model: FluxViTForVideoClassification,
+    model: FluxModel,
     processor: FluxVideoProcessor,
     token_budget: int,
     grid: Grid,
@@ -73,9 +90,9 @@ def grid_cost(
     videos of decoding plus the model's time.
     """
     if objective == "tokens":
-        return min(token_budget, grid_tokens(grid, model.config.patch_size))
+        return min(token_budget, clip_tokens(model, grid))
     if objective == "gmacs":
-        return view_gmacs(model.config, token_budget, grid)
+        return view_gmacs(model, token_budget, grid)
     if objective != "latency_ms":
         raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}, got {objective!r}")
     times = []
@@ -92,9 +109,7 @@ def grid_cost(
 
 
 @torch.inference_mode()
-def clip_milliseconds(
-    row: dict, model: FluxViTForVideoClassification, processor: FluxVideoProcessor, arm: Arm
-) -> float:
+def clip_milliseconds(row: dict, model: FluxModel, processor: FluxVideoProcessor, arm: Arm) -> float:
     """Milliseconds from the file to the logits of the central clip of a row, between its times where it has any: one
     decoding, and the median of three forwards after one that is not counted. Raises `VideoDecodeError`."""
     started = time.perf_counter()

@@ -18,12 +18,12 @@ import numpy as np
 from accelerate.utils import gather_object
 from datasets import Dataset
 
+from flux_hf.costs import clip_tokens
 from flux_hf.evaluation.accuracy import model_labels
 from flux_hf.evaluation.processes import complete_records, open_records, process_state
 from flux_hf.evaluation.scoring import Arm, Forward, logits_at_budget, score_videos
 from flux_hf.files import read_json, write_text
-from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification
-from flux_hf.processing.grid_fluxvit import grid_tokens
+from flux_hf.modeling.flux_model_fluxvit import FluxModel
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
 from flux_hf.processing.views_fluxvit import Views, check_processor
 from flux_hf.provenance import file_list_hash, model_hash
@@ -78,7 +78,7 @@ def alone_right(one: list[bool], other: list[bool]) -> tuple[int, int]:
 
 def search_grids(
     calibration: Dataset,
-    model: FluxViTForVideoClassification,
+    model: FluxModel,
     processor: FluxVideoProcessor,
     token_budgets: list[int],
     frames: list[int],
@@ -115,11 +115,11 @@ def search_grids(
         ValueError: a setting is not accepted, no grid is left, or `records_dir` holds results of other settings.
     """
     _check(processor, objective, rounds, token_budgets)
-    patch_size = model.config.patch_size
+    tubelet_size, patch_size = model.patch_shape
     candidates = [
         Arm(budget, grid, forward)
         for budget in token_budgets
-        for grid in candidate_grids(budget, frames, sizes, patch_size)
+        for grid in candidate_grids(budget, frames, sizes, patch_size, tubelet_size)
     ]
     rule = {"objective": objective, "max_cost": max_cost, "rounds": rounds, "seed": seed}
     settings = {
@@ -171,7 +171,7 @@ def search_grids(
                 [a for a in left if a.token_budget == budget],
                 tried,
                 costs,
-                patch_size,
+                model,
                 halving_schedule(sum(a.token_budget == budget for a in arms), len(order), rounds)[number - 1][1],
             )
         ]
@@ -189,9 +189,7 @@ def search_grids(
                 "grid": list(arm.grid),
                 "cost": costs[arm],
                 "equal": [list(other.grid) for other in equal[budget]],
-                "grids": [
-                    _known(a, tried[a], costs[a], rounds_in[a], patch_size) for a in arms if a.token_budget == budget
-                ],
+                "grids": [_known(a, tried[a], costs[a], rounds_in[a], model) for a in arms if a.token_budget == budget],
             }
             for budget, arm in winners.items()
         },
@@ -227,10 +225,10 @@ def _check(processor: FluxVideoProcessor, objective: str, rounds: int, token_bud
         raise ValueError(f"token_budgets must name at least one budget, each once, got {list(token_budgets)}")
 
 
-def _best(arms: list[Arm], tried: dict, costs: dict, patch_size: int, stay: int) -> list[Arm]:
+def _best(arms: list[Arm], tried: dict, costs: dict, model: FluxModel, stay: int) -> list[Arm]:
     def order(arm: Arm):
         right, scores = zip(*tried[arm], strict=True) if tried[arm] else ((0,), (0.0,))
-        return -np.mean(right), -np.mean(scores), costs[arm], grid_tokens(arm.grid, patch_size)
+        return -np.mean(right), -np.mean(scores), costs[arm], clip_tokens(model, arm.grid)
 
     return sorted(arms, key=order)[:stay]
 
@@ -240,11 +238,11 @@ def _not_worse(arm: Arm, best: Arm, tried: dict) -> bool:
     return better <= worse or sign_test(better, worse) >= SIGNIFICANCE
 
 
-def _known(arm: Arm, tried: list, cost: float, rounds: int, patch_size: int) -> dict:
+def _known(arm: Arm, tried: list, cost: float, rounds: int, model: FluxModel) -> dict:
     right = sum(hit for hit, _ in tried)
     return {
         "grid": list(arm.grid),
-        "tokens": grid_tokens(arm.grid, patch_size),
+        "tokens": clip_tokens(model, arm.grid),
         "cost": cost,
         "videos": len(tried),
         "right": right,

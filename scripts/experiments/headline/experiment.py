@@ -256,7 +256,7 @@ def measure(
             "budget": budget,
             "grid": list(arm.grid),
             "top1": statistics.mean(right),
-            "gmacs": view_gmacs(model.config, budget, arm.grid),
+            "gmacs": view_gmacs(model, budget, arm.grid),
             "videos": len(answers),
         }
         for ((saving, budget), arm), right in zip(arms.items(), zip(*answers, strict=True), strict=True)
