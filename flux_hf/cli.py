@@ -16,6 +16,7 @@ COMMANDS = {
     "classify": "classify",
     "finetune": "finetune",
     "pretrain": "pretrain",
+    "align": "align",
     "evaluate": "evaluate_checkpoint",
     "optimize-tokens": "optimize_tokens",
     "convert": "convert_checkpoint",
