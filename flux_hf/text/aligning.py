@@ -47,10 +47,7 @@ def align(options: AlignOptions, training_args: FluxAligningArguments) -> dict[s
     set_seed(training_args.seed)
     with no_bars_for_folders(options.dataset, checkpoint_path(options.model)):
         train, validation = load_splits(options, training_args.seed)
-        say(
-            _count(options.train_split, train)
-            + ("" if validation is None else f"; to evaluate {_count('', validation)}")
-        )
+        say("; ".join(_count(*split) for split in (("train", train), ("evaluate", validation)) if split[1] is not None))
         if validation is None:
             training_args.eval_strategy = IntervalStrategy.NO
         news = logger.info if training_args.process_index or training_args.resume_from_checkpoint else logger.warning
@@ -133,11 +130,10 @@ def _load(options: AlignOptions, dataset: str, split: str, streaming: bool = Fal
     )
 
 
-def _count(split: str, pairs) -> str:
+def _count(use: str, pairs) -> str:
     if isinstance(pairs, IterableDataset):
-        return f"{split}: streamed"
-    captions = sum(map(len, pairs["captions"][:]))
-    return f"{split}: {len(pairs)} videos with {captions} captions".removeprefix(": ")
+        return f"to {use} on: streamed"
+    return f"to {use} on: {len(pairs)} videos with {sum(map(len, pairs['captions'][:]))} captions"
 
 
 def _cut_captions(pairs, processor: FluxViTClipProcessor) -> str | None:

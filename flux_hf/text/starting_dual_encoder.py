@@ -1,9 +1,9 @@
 """The dual encoder that aligning starts from: one that was aligned before, or two towers."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 from transformers import (
+    MODEL_FOR_TEXT_ENCODING_MAPPING,
     AutoConfig,
     AutoModel,
     AutoModelForTextEncoding,
@@ -106,8 +106,7 @@ def _video_tower(path: str, config: FluxViTConfig, drop_path_rate: float | None)
 
 def _text_tower(checkpoint: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     config = AutoConfig.from_pretrained(checkpoint)
-    known = type(config) in AutoModelForTextEncoding._model_mapping
-    auto = AutoModelForTextEncoding if known else AutoModel
+    auto = AutoModelForTextEncoding if type(config) in MODEL_FOR_TEXT_ENCODING_MAPPING else AutoModel
     with reading_weights(checkpoint):
         model = auto.from_pretrained(checkpoint)
     if not model.main_input_name == "input_ids":
