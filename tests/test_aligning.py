@@ -79,7 +79,7 @@ def test_training_learns_and_recall_says_so(tmp_path):
     set_seed(0)
     evaluation = tiny_aligning.pairs(3)
     trainer = tiny_aligning.trainer(
-        tmp_path, evaluation=evaluation, max_steps=20, learning_rate=1e-2, per_device_train_batch_size=12,
+        tmp_path, evaluation=evaluation, max_steps=30, learning_rate=5e-3, per_device_train_batch_size=12,
         multi_scale_crop=[1.0],
     )  # fmt: skip
     trainer.train()
