@@ -1,7 +1,8 @@
 """A training run in a process of its own: python -m tests.train_tiny OPTIONS.json [name=value ...]
 
-With a teacher it pre-trains, with `align` it aligns with text. Writes what it saw of every batch and, at the end, its losses to files beside the options,
-one per process; with `evaluate`, the folder of a data set, also the accuracies there and the number of forwards.
+With a teacher it pre-trains, with `align` it aligns with text. Writes what it saw of every batch and, at the end, its
+losses to files beside the options, one per process; with `evaluate`, the folder of a data set, also the accuracies
+there and the number of forwards.
 """
 
 import hashlib
