@@ -1,4 +1,4 @@
-"""Make the model type ``fluxvit`` known to the Auto classes of Transformers."""
+"""Make the model types ``fluxvit`` and ``fluxvit_clip`` known to the Auto classes of Transformers."""
 
 import sys
 from importlib.abc import MetaPathFinder
@@ -17,14 +17,18 @@ def register() -> None:
         AutoModel,
         AutoModelForPreTraining,
         AutoModelForVideoClassification,
+        AutoProcessor,
         AutoVideoProcessor,
     )
 
     from flux_hf.modeling import flux_videomae, flux_vjepa2
     from flux_hf.modeling.configuration_fluxvit import FluxViTConfig
+    from flux_hf.modeling.configuration_fluxvit_clip import FluxViTClipConfig
     from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification, FluxViTModel
+    from flux_hf.modeling.modeling_fluxvit_clip import FluxViTClipModel
     from flux_hf.modeling.modeling_fluxvit_pretraining import FluxViTForPreTraining
     from flux_hf.plugin.adapters import register_flux_adapter
+    from flux_hf.processing.processing_fluxvit_clip import FluxViTClipProcessor
     from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
 
     AutoConfig.register(FluxViTConfig.model_type, FluxViTConfig, exist_ok=True)
@@ -32,12 +36,18 @@ def register() -> None:
     AutoModelForVideoClassification.register(FluxViTConfig, FluxViTForVideoClassification, exist_ok=True)
     AutoModelForPreTraining.register(FluxViTConfig, FluxViTForPreTraining, exist_ok=True)
     AutoVideoProcessor.register(FluxViTConfig, FluxVideoProcessor, exist_ok=True)
+    AutoConfig.register(FluxViTClipConfig.model_type, FluxViTClipConfig, exist_ok=True)
+    AutoModel.register(FluxViTClipConfig, FluxViTClipModel, exist_ok=True)
+    AutoProcessor.register(FluxViTClipConfig, FluxViTClipProcessor, exist_ok=True)
 
     FluxViTConfig.register_for_auto_class("AutoConfig")
     FluxViTModel.register_for_auto_class("AutoModel")
     FluxViTForVideoClassification.register_for_auto_class("AutoModelForVideoClassification")
     FluxViTForPreTraining.register_for_auto_class("AutoModelForPreTraining")
     FluxVideoProcessor.register_for_auto_class("AutoVideoProcessor")
+    FluxViTClipConfig.register_for_auto_class("AutoConfig")
+    FluxViTClipModel.register_for_auto_class("AutoModel")
+    FluxViTClipProcessor.register_for_auto_class("AutoProcessor")
     for family in (flux_videomae, flux_vjepa2):
         register_flux_adapter(family.CLASSES)
 
