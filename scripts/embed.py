@@ -77,7 +77,7 @@ def main(argv: list[str] | None = None) -> None:
         weights = weights_hash(options.checkpoint)
     model, processor = model.to(state.device), processor.video_processor
     check_processor(processor, Views())
-    budgets = options.token_budgets or model.config.vision_config.head_token_budgets[:1]
+    budgets = options.token_budgets or model.token_budgets[:1]
     settings = {
         "files": file_list_hash(dataset),
         "weights": weights,

@@ -98,7 +98,7 @@ def main(argv: list[str] | None = None) -> None:
         dataset,
         model.to(state.device),
         processor,
-        options.token_budgets or model.config.vision_config.head_token_budgets,
+        options.token_budgets or model.token_budgets,
         match=options.match,
         num_clips=options.num_clips,
         num_crops=options.num_crops,

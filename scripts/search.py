@@ -47,7 +47,9 @@ def main(argv: list[str] | None = None) -> None:
             checkpoint=checkpoint,
         )
     for video in found:
-        times = "" if video.start is None and video.end is None else f"  {_seconds(video.start)}–{_seconds(video.end)} s"
+        times = (
+            "" if video.start is None and video.end is None else f"  {_seconds(video.start)}–{_seconds(video.end)} s"
+        )
         print(f"{video.score:6.3f}  {printable(video.path, None)}{times}")
 
 

@@ -33,6 +33,21 @@ def load_clip_processor(checkpoint: str | Path, **video_settings):
     return processor
 
 
+class TextTower(FluxViTClipModel):
+    """A `FluxViTClipModel` without its video tower: it has `get_text_features` alone."""
+
+    _keys_to_ignore_on_load_unexpected = [r"^(vision_model|video_norm|video_projection|alignment_decoders)\."]
+
+    def __init__(self, config: FluxViTClipConfig):
+        super().__init__(config)  # on the meta device while weights are loaded: nothing is taken for what goes
+        del self.vision_model, self.video_norm, self.video_projection, self.alignment_decoders
+
+
+def load_text_tower(checkpoint: str | Path) -> TextTower:
+    """The text tower of a checkpoint with its projection, in evaluation mode; the other weights are not read."""
+    return TextTower.from_pretrained(checkpoint).eval()
+
+
 def check_is_clip(checkpoint: str | Path) -> None:
     """Raises ValueError for a checkpoint of another kind of model."""
     config = AutoConfig.from_pretrained(checkpoint)

@@ -15,7 +15,6 @@ from flux_hf.provenance import file_list_hash, model_hash
 from flux_hf.tables import markdown, percent, table
 from flux_hf.text.embedding import embed_texts, embed_videos, embedding_of
 from flux_hf.text.retrieval import RECALLS, retrieval_figures
-from flux_hf.text.video_tower import VideoTower
 
 MATCHES = ("pair", "text")
 
@@ -84,11 +83,11 @@ def evaluate_retrieval(
     for place, budget in enumerate(token_budgets):
         answers = [record["arms"][place] for record in scored]
         video_embeds = np.array([embedding_of(answer) for answer in answers], np.float32)
-        budgets[budget] = grid_figures(answers, budget, VideoTower(model), video_processor, views) | retrieval_figures(
+        budgets[budget] = grid_figures(answers, budget, model, video_processor, views) | retrieval_figures(
             text_embeds,
             video_embeds.reshape(len(scored), text_embeds.shape[1]),
             owners,
-            logit_scale=float(model.logit_scale.exp()),
+            logit_scale=float(model.get_scale()),
             texts=texts if match == "text" else None,
         )
     return {

@@ -55,7 +55,9 @@ def search(
 
 def _video_query(video: str, model, processor, token_budget: int) -> np.ndarray:
     options = {"batch_size": 1, "num_workers": 0}
-    (record,) = embed_videos(videos_at([video]), [0], model, processor.video_processor, [token_budget], Views(), **options)
+    (record,) = embed_videos(
+        videos_at([video]), [0], model, processor.video_processor, [token_budget], Views(), **options
+    )
     if "reason" in record:
         raise ValueError(record["reason"])
     return embedding_of(record["arms"][0])
