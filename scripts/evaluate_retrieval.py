@@ -48,6 +48,9 @@ class EvaluateRetrievalOptions:
             "choices": ("pair", "text"),
         },
     )
+    max_text_tokens: int | None = field(
+        default=None, metadata={"help": "Tokens after which a caption is cut. Default: the checkpoint's, mostly 32."}
+    )
     video_root: str | None = field(
         default=None, metadata={"help": "Folder of the videos of a list file. Default: the folder of the list."}
     )
@@ -70,7 +73,7 @@ class EvaluateRetrievalOptions:
 
 def main(argv: list[str] | None = None) -> None:
     (options,) = parse_options(EvaluateRetrievalOptions, argv, __doc__)
-    check_at_least(1, options, "token_budgets", "num_clips", "num_crops", "batch_size")
+    check_at_least(1, options, "token_budgets", "num_clips", "num_crops", "batch_size", "max_text_tokens")
     check_at_least(0, options, "num_workers")
     check_each_once(options, "token_budgets")
     check_paths(options, "video_root")
@@ -100,6 +103,7 @@ def main(argv: list[str] | None = None) -> None:
         processor,
         options.token_budgets or model.token_budgets,
         match=options.match,
+        max_text_tokens=options.max_text_tokens,
         num_clips=options.num_clips,
         num_crops=options.num_crops,
         batch_size=options.batch_size,

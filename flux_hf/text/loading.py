@@ -53,5 +53,5 @@ def check_is_clip(checkpoint: str | Path) -> None:
     config = AutoConfig.from_pretrained(checkpoint)
     if not isinstance(config, FluxViTClipConfig):
         raise ValueError(
-            f"{checkpoint} is a {config.model_type}, which knows no words; flux-hf align makes a model that does"
+            f"{checkpoint}: it is a {config.model_type}, which knows no words; flux-hf align makes a model that does"
         )

@@ -13,7 +13,7 @@ from flux_hf.processing.grid_fluxvit import as_grid
 from flux_hf.processing.views_fluxvit import Views, check_processor
 from flux_hf.provenance import file_list_hash, model_hash
 from flux_hf.tables import markdown, percent, table
-from flux_hf.text.embedding import embed_texts, embed_videos, embedding_of
+from flux_hf.text.embedding import embed_texts, embed_videos, embedding_of, truncated_texts
 from flux_hf.text.retrieval import RECALLS, retrieval_figures
 
 MATCHES = ("pair", "text")
@@ -26,6 +26,7 @@ def evaluate_retrieval(
     token_budgets: list[int],
     *,
     match: str = "pair",
+    max_text_tokens: int | None = None,
     num_clips: int = 1,
     num_crops: int = 1,
     clip_sampling: str = "middles",
@@ -41,13 +42,15 @@ def evaluate_retrieval(
         token_budgets: budgets, on the grids the video processor chooses. One decoding of a video serves all of them.
         match: "pair": only the video that a caption belongs to is right. "text": so is every video with the same
             sentence, for sets that say the same of several videos.
+        max_text_tokens: tokens after which a caption is cut, default the processor's own (32, unless it was saved with
+            another length).
         num_clips, num_crops, clip_sampling, batch_size, num_workers, records_dir: as of `flux_hf.evaluation.evaluate`.
             The embedding of a video is the mean of its views'.
 
     Returns:
-        `num_videos`, `num_texts`, `repeated_texts` (how many say the same as an earlier one), `unreadable`, `damaged`
-        (as of `evaluate`; an unreadable video and its captions are on neither side), `files` (`file_list_hash`),
-        `model` (sha256 of the weights), `match`, `views`, `decoding`, `speed` and `budgets`: for each budget `grid`,
+        `num_videos`, `num_texts`, `repeated_texts` (how many say the same as an earlier one), `truncated_texts` (how
+        many lost words), `unreadable`, `damaged` (as of `evaluate`; an unreadable video and its captions are on neither
+        side), `files` (`file_list_hash`), `model` (sha256 of the weights), `match`, `max_text_tokens`, `views`, `decoding`, `speed` and `budgets`: for each budget `grid`,
         `grids_used`, `gmacs`, `gmacs_x_views` and what `retrieval_figures` gives.
 
     Raises:
@@ -78,7 +81,7 @@ def evaluate_retrieval(
     captions = dataset["captions"][:]
     texts = [text for record in scored for text in captions[record["row"]]]
     owners = [place for place, record in enumerate(scored) for _ in captions[record["row"]]]
-    text_embeds = embed_texts(model, processor, texts)
+    text_embeds = embed_texts(model, processor, texts, max_tokens=max_text_tokens)
     budgets = {}
     for place, budget in enumerate(token_budgets):
         answers = [record["arms"][place] for record in scored]
@@ -87,16 +90,18 @@ def evaluate_retrieval(
             text_embeds,
             video_embeds.reshape(len(scored), text_embeds.shape[1]),
             owners,
-            logit_scale=float(model.get_scale()),
+            logit_scale=float(model.get_scale().detach()),
             texts=texts if match == "text" else None,
         )
     return {
         **videos,
         "num_texts": len(texts),
         "repeated_texts": len(texts) - len(set(texts)),
+        "truncated_texts": truncated_texts(processor, texts, max_text_tokens),
         "files": settings["files"],
         "model": settings["model"],
         "match": match,
+        "max_text_tokens": max_text_tokens,
         "views": vars(views),
         "decoding": video_processor.decoding,
         "speed": speed,
@@ -120,11 +125,12 @@ def markdown_table(result: dict) -> str:
                 rows.append([budget, as_grid(found["grid"]), direction.replace("_", " "), how, *_cells(figures)])
     head = ["tokens", "grid", "direction", "", "R@1 (95 % interval)", "R@5", "R@10", "median rank", "mean rank"]
     split = f"split {markdown(result['split'])}: " if "split" in result else ""
+    cut = f", {result['truncated_texts']} cut" if result["truncated_texts"] else ""
     damaged = f"{len(result['damaged'])} with damaged frames, " if result["damaged"] else ""
     views = result["views"]
     return (
         f"{split}{counted(result['num_videos'], 'video')}, {counted(result['num_texts'], 'text')} "
-        f"({result['repeated_texts']} of them said before, match {result['match']}), "
+        f"({result['repeated_texts']} of them said before{cut}, match {result['match']}), "
         f"{len(result['unreadable'])} unreadable, {damaged}{counted(views['num_clips'], 'clip')} x "
         f"{counted(views['num_crops'], 'crop')}, file list {result['files'][:12]}\n\n"
         f"{table(head, rows, 'rrllrrrrr')}\n\n{_chance(result)}\n"
