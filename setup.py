@@ -30,11 +30,13 @@ DEPENDENCIES = [
 
 EXPORT = ["onnx>=1.17.0", "onnxruntime>=1.20.0", "onnxscript>=0.7.0"]
 BENCHMARK = ["decord>=0.6.0", "opencv-python-headless>=5.0.0", "torchcodec>=0.17.0"]
+TIMM = ["timm>=1.0.26"]
 PLOT = ["matplotlib>=3.8.0"]
 LINT = ["ruff==0.17.6"]
 TEST = [
     *PLOT,
     *EXPORT,
+    *TIMM,
     "pytest>=7.4.4",
     "pytest-xdist>=3.5.0",
     "filelock",
@@ -56,6 +58,7 @@ setup(
         "export": EXPORT,
         "benchmark": BENCHMARK,
         "plot": PLOT,
+        "timm": TIMM,
         "lint": LINT,
         "test": TEST,
         "dev": [*PLOT, *LINT, *TEST],

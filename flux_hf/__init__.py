@@ -25,6 +25,7 @@ _HOME_OF = {
     "FluxViTForPreTraining": "flux_hf.modeling.modeling_fluxvit_pretraining",
     "FluxViTForVideoClassification": "flux_hf.modeling.modeling_fluxvit",
     "FluxViTModel": "flux_hf.modeling.modeling_fluxvit",
+    "FluxZeroShotVideoClassificationPipeline": "flux_hf.processing.zero_shot_pipeline_fluxvit",
     "SelectionRule": "flux_hf.modeling.token_selection_fluxvit",
     "UnsupportedModelError": "flux_hf.modeling.flux_video_model",
     "VideoDecodeError": "flux_hf.processing.video_source_fluxvit",
@@ -45,6 +46,7 @@ __all__ = [
     "FluxViTForPreTraining",
     "FluxViTForVideoClassification",
     "FluxViTModel",
+    "FluxZeroShotVideoClassificationPipeline",
     "SelectionRule",
     "UnsupportedModelError",
     "VideoDecodeError",
@@ -70,6 +72,7 @@ if TYPE_CHECKING:
     from flux_hf.processing.processing_fluxvit_clip import FluxViTClipProcessor
     from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
     from flux_hf.processing.video_source_fluxvit import VideoDecodeError
+    from flux_hf.processing.zero_shot_pipeline_fluxvit import FluxZeroShotVideoClassificationPipeline
 
 
 def __getattr__(name: str):

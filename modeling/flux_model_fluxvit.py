@@ -54,9 +54,16 @@ class FluxViTMultiBudgetOutput(ModelOutput):
 class SelectsTokens:
     """A model or an encoder that selects tokens; both of one model know the same rule."""
 
-    def __init__(self, config, *args, **kwargs):
-        selection_rule(config.token_selection)  # a rule that is not known here is refused before weights are read
-        super().__init__(config, *args, **kwargs)
+    def __init__(self, *args, **kwargs):
+        config = args[0] if args else kwargs.get("config")
+        if hasattr(config, "token_selection"):  # a rule that is not known here is refused before weights are read
+            selection_rule(config.token_selection)
+        super().__init__(*args, **kwargs)
+
+    @property
+    def flux_settings(self):
+        """What holds the model's budgets and the name of its rule: the configuration."""
+        return self.config
 
     @property
     def token_selection(self) -> str | SelectionRule:
@@ -68,15 +75,15 @@ class SelectsTokens:
             ValueError: no rule has the name, or it is nothing of this kind.
         """
         name, rule = getattr(getattr(self, "base_model", self), "_own_selection", (None, None))
-        return rule if name == self.config.token_selection else self.config.token_selection
+        return rule if name == self.flux_settings.token_selection else self.flux_settings.token_selection
 
     @token_selection.setter
     def token_selection(self, rule) -> None:
         made, home = selection_rule(rule), getattr(self, "base_model", self)
-        self.config.token_selection = selection_name(rule)
+        self.flux_settings.token_selection = selection_name(rule)
         vars(home).pop("_own_selection", None)
         if not isinstance(rule, str):
-            home._own_selection = (self.config.token_selection, made)
+            home._own_selection = (self.flux_settings.token_selection, made)
 
     def __setattr__(self, name, value):
         if name == "token_selection" and isinstance(value, nn.Module):  # which torch would make a part of the model

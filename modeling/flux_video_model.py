@@ -1,9 +1,9 @@
 """Token selection in front of the encoder of another video transformer: what the families have in common.
 
 A family gives a class for the encoder, which says how patches are embedded and how chosen tokens are encoded, and one
-for the classifier, which says how tokens are pooled. Both are subclasses of the stock classes and run the stock
-forwards, so that parameters keep their names, and all tokens on the native grid give the stock model's answer bit for
-bit.
+for the classifier, which says how tokens are pooled; where encoder and head are one module, one class says it all. They
+are subclasses of the stock classes and run the stock modules, so that parameters keep their names, and all tokens on
+the native grid give the stock model's answer bit for bit. `family` tells them of each other.
 """
 
 import itertools
@@ -16,7 +16,6 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
-from transformers.utils.generic import can_return_tuple
 from transformers.utils.output_capturing import _CAN_RECORD_REGISTRY
 
 from .flux_model_fluxvit import (
@@ -59,23 +58,52 @@ class FluxSettings:
 class FluxVideoModelOutput(ModelOutput):
     """
     Args:
-        last_hidden_state: tokens after the encoder (batch, kept tokens, hidden_size); families with a cls token have it
-            first.
+        last_hidden_state: tokens after the encoder (batch, kept tokens, hidden_size), in the order of the stock model;
+            families with a cls token have it first.
+        pooler_output: as the stock model gives it.
         keep_mask: bool (batch, frames * rows * columns), True = kept; None when every token was kept.
         hidden_states, attentions: as the stock model gives them.
     """
 
     last_hidden_state: torch.FloatTensor | None = None
+    pooler_output: torch.FloatTensor | None = None
     keep_mask: torch.BoolTensor | None = None
     hidden_states: tuple[torch.FloatTensor, ...] | None = None
     attentions: tuple[torch.FloatTensor, ...] | None = None
 
 
-class FluxVideoModel(SelectsTokens):
-    """An encoder that is given chosen tokens. A family's class has it before the stock class and gives `patch_shape`,
-    `native_grid`, `embed_patches` and `encode`."""
+class _FluxVideoModule(SelectsTokens):
+    """What encoder and classifier have in common."""
 
     main_input_name = "pixel_values_videos"
+    flux_classes: Mapping[type, type] = {}
+
+    @property
+    def flux_settings(self) -> FluxSettings:
+        """The configuration, or, where the model has none of Transformers', what `enable_flux` was given."""
+        config = getattr(self, "config", None)
+        return config if isinstance(config, FluxSettings) else self._flux_settings
+
+    @classmethod
+    def check_model(cls, model: nn.Module) -> None:
+        """Raise UnsupportedModelError for a stock model of this family in which tokens cannot be left out."""
+
+    def post_init(self) -> None:
+        """Transformers calls it at the end of a model's `__init__`."""
+        super().post_init()
+        self.check_model(self)
+        swap_classes(self, self.flux_classes)
+
+    def _as_asked(self, output: ModelOutput, return_dict: bool | None) -> ModelOutput | tuple:
+        if return_dict is None:
+            return_dict = getattr(self.flux_settings, "return_dict", True)
+        return output if return_dict else output.to_tuple()
+
+
+class FluxVideoModel(_FluxVideoModule):
+    """An encoder that is given chosen tokens. A family's class has it before the stock class and gives `patch_shape`,
+    `native_grid`, `embed_patches` and `encode_tokens`."""
+
     # Tokens before those of the grid: cls and the like.
     prefix_tokens = 0
 
@@ -89,12 +117,9 @@ class FluxVideoModel(SelectsTokens):
         """(frames, height, width) in frames and pixels of the clips that the stock model takes."""
         raise NotImplementedError
 
-    @classmethod
-    def check(cls, model: nn.Module) -> None:
-        """Raise UnsupportedModelError for a stock model of this family in which tokens cannot be left out."""
-
     @property
     def num_channels(self) -> int:
+        """Colour channels of the frames."""
         return self.config.num_channels
 
     def embed_patches(self, pixel_values_videos: torch.Tensor) -> torch.Tensor:
@@ -102,7 +127,7 @@ class FluxVideoModel(SelectsTokens):
         (batch, frames / patch frames, rows, columns, hidden_size)"""
         raise NotImplementedError
 
-    def encode(
+    def encode_tokens(
         self, tokens: torch.Tensor, positions: torch.Tensor | None, grid: tuple[int, int, int], **kwargs
     ) -> ModelOutput:
         """The stock forward from here on.
@@ -127,14 +152,16 @@ class FluxVideoModel(SelectsTokens):
         keep_mask: torch.BoolTensor | None = None,
         token_selection=None,
         pixel_values: torch.Tensor | None = None,
+        return_dict: bool | None = None,
         **kwargs,
-    ) -> FluxVideoModelOutput | list[FluxVideoModelOutput]:
+    ) -> FluxVideoModelOutput | tuple:
         """
         Args:
             pixel_values_videos, token_budget, keep_mask, token_selection: see [`FluxModel`]. `pixel_values` is another
                 name for the pixels.
-            token_budgets: descending budgets; gives a list of outputs, one for each. Patches are embedded and scored
+            token_budgets: descending budgets; gives a tuple of outputs, one for each. Patches are embedded and scored
                 once.
+            return_dict: False gives tuples instead of outputs; default the configuration's.
             kwargs: of the stock forward.
         """
         pixels = _one_of(pixel_values_videos, pixel_values)
@@ -143,7 +170,7 @@ class FluxVideoModel(SelectsTokens):
                 raise ValueError("token_budgets excludes token_budget and keep_mask")
             budgets = check_token_budgets(token_budgets)
         else:
-            budgets = [as_token_budget(token_budget, self.config.token_budget)]
+            budgets = [as_token_budget(token_budget, self.flux_settings.token_budget)]
         tokens = self.embed_patches(self._checked(pixels))
         if self._checkpoints_what_learns():
             # Re-entrant checkpoints give no gradients, an adapter's neither, where no input asks for one.
@@ -163,15 +190,17 @@ class FluxVideoModel(SelectsTokens):
                 continue
             positions = None if mask is None else kept_positions(mask, count)
             kept = tokens if positions is None else take_tokens(tokens, positions)
-            encoded = self.encode(kept, positions, tuple(grid), **kwargs)
+            encoded = self.encode_tokens(kept, positions, tuple(grid), **kwargs)
             outputs.append(
                 FluxVideoModelOutput(
                     last_hidden_state=encoded.last_hidden_state,
+                    pooler_output=encoded.get("pooler_output"),
                     keep_mask=mask,
                     hidden_states=encoded.get("hidden_states"),
                     attentions=encoded.get("attentions"),
                 )
             )
+        outputs = tuple(self._as_asked(output, return_dict) for output in outputs)
         return outputs[0] if token_budgets is None else outputs
 
     def _checkpoints_what_learns(self) -> bool:
@@ -203,32 +232,33 @@ class FluxHead(nn.Module):
             setattr(self, name, module)
 
 
-class FluxVideoClassifier(FluxModel):
-    """A classifier on such an encoder. A family's class has it before the stock class, calls `finish` at the end of its
-    `__init__`, and gives `pool` and the names below."""
+class FluxVideoClassifier(_FluxVideoModule, FluxModel):
+    """A classifier on such an encoder, its `base_model`. A family's class has it before the stock class and gives
+    `pool_tokens` and the names below."""
 
-    # Names of the modules behind the encoder; those of a budget's own head are copies of them. The last one is the
-    # linear classifier.
+    # Names of the modules behind the encoder, in `head_owner`; those of a budget's own head are copies of them. The
+    # last one is the linear classifier.
     head_modules = ("classifier",)
     # Where, in this model, the layers of the encoder are, and what lies before them.
-    layers_path, embeddings_path = "", ""
+    layers_path = ""
+    embeddings_paths: tuple[str, ...] = ()
 
-    main_input_name = "pixel_values_videos"
     # The losses are means over the batch, whatever the Trainer accumulates.
     accepts_loss_kwargs = False
 
-    @classmethod
-    def check(cls, model: nn.Module) -> None:
-        """Raise UnsupportedModelError for a stock model of this family in which tokens cannot be left out."""
-
-    def pool(self, hidden_states: torch.Tensor, head: nn.Module) -> torch.Tensor:
+    def pool_tokens(self, hidden_states: torch.Tensor, head: nn.Module) -> torch.Tensor:
         """Tokens after the encoder -> feature (batch, width). `head` has the modules that `head_modules` names: it is
-        this model or a `FluxHead`."""
+        `head_owner` or a `FluxHead`."""
         raise NotImplementedError
 
     @property
     def flux_encoder(self) -> FluxVideoModel:
         return self.base_model
+
+    @property
+    def head_owner(self) -> nn.Module:
+        """The module that has `head_modules`."""
+        return self
 
     @property
     def patch_shape(self) -> tuple[int, int]:
@@ -245,49 +275,56 @@ class FluxVideoClassifier(FluxModel):
 
     @property
     def token_budgets(self) -> list[int]:
-        if self.config.token_budgets is not None:
-            return list(self.config.token_budgets)
-        if self.config.token_budget is not None:
-            return [self.config.token_budget]
-        (frames, height, width), (duration, size) = self.native_grid, self.patch_shape
-        return [(frames // duration) * (height // size) * (width // size)]
+        if self.flux_settings.token_budgets is not None:
+            return list(self.flux_settings.token_budgets)
+        if self.flux_settings.token_budget is not None:
+            return [self.flux_settings.token_budget]
+        return [math.prod(tokens_of_native_grid(self))]
 
     def set_token_budgets(self, token_budgets: list[int]) -> None:
         budgets, before = check_token_budgets(token_budgets), self.token_budgets
-        if self.config.heads_per_budget and budgets != before:
+        if self.flux_settings.heads_per_budget and budgets != before:
             self._set_heads([self._modules_of_head(self._head(budget)) for budget in budgets])
-        if self.config.token_budget in set(before) - set(budgets):
-            self.config.token_budget = budgets[0]
-        self.config.token_budgets = budgets
+        if self.flux_settings.token_budget in set(before) - set(budgets):
+            self.flux_settings.token_budget = budgets[0]
+        self.flux_settings.token_budgets = budgets
 
     def head_budget(self, num_tokens: int) -> int | None:
-        if not self.config.heads_per_budget:
+        if not self.flux_settings.heads_per_budget:
             return None
         return min(self.token_budgets, key=lambda budget: abs(budget - num_tokens))
 
     def set_labels(self, label_names: list[str], rows: list[int] | None = None) -> None:
         for head in self._heads():
             old = getattr(head, self.head_modules[-1])
+            if not isinstance(old, nn.Linear):
+                raise ValueError(f"{type(self).__name__} has no classifier: make it with a number of labels")
             like = old.weight
             new = nn.Linear(
                 old.in_features, len(label_names), bias=old.bias is not None, device=like.device, dtype=like.dtype
             )
             with torch.no_grad():
                 if rows is None:
-                    self._init_weights(new)
+                    if isinstance(self, PreTrainedModel):
+                        self._init_weights(new)
                 else:
                     new.weight.copy_(like[rows])
                     if new.bias is not None:
                         new.bias.copy_(old.bias[rows])
             setattr(head, self.head_modules[-1], new)
-        self.config.id2label = dict(enumerate(label_names))
-        self.config.label2id = {name: index for index, name in enumerate(label_names)}
+        self.flux_settings.id2label = dict(enumerate(label_names))
+        self.flux_settings.label2id = {name: index for index, name in enumerate(label_names)}
         self.num_labels = len(label_names)
+
+    @property
+    def num_layers(self) -> int:
+        return len(self.get_submodule(self.layers_path))
 
     def parameter_layer(self, name: str) -> int:
         if name.startswith(f"{self.layers_path}."):
             return int(name.removeprefix(f"{self.layers_path}.").partition(".")[0]) + 1
-        return 0 if name.startswith(f"{self.embeddings_path}.") else self.num_layers + 1
+        before = any(name == path or name.startswith(f"{path}.") for path in self.embeddings_paths)
+        return 0 if before else self.num_layers + 1
 
     def freeze_encoder(self) -> None:
         behind = {id(parameter) for head in self._heads() for parameter in _parameters_of(head, self.head_modules)}
@@ -298,12 +335,17 @@ class FluxVideoClassifier(FluxModel):
             if hasattr(module, "drop_prob"):
                 module.drop_prob = 0.0
 
-    def finish(self) -> None:
-        """The last act of making the model: the heads that the configuration asks for."""
-        if self.config.heads_per_budget:
-            self._set_heads([self._modules_of_head(self) for _ in self.token_budgets])
+    def post_init(self) -> None:
+        super().post_init()
+        self.make_heads()
 
-    @can_return_tuple
+    def make_heads(self) -> None:
+        """The heads that the settings ask for, copies of the model's."""
+        if self.flux_settings.heads_per_budget:
+            self.budget_heads = nn.ModuleList(
+                FluxHead(self._modules_of_head(self.head_owner)) for _ in self.token_budgets[1:]
+            )
+
     def forward(
         self,
         pixel_values_videos: torch.Tensor | None = None,
@@ -314,41 +356,45 @@ class FluxVideoClassifier(FluxModel):
         token_selection=None,
         labels: torch.Tensor | None = None,
         pixel_values: torch.Tensor | None = None,
+        return_dict: bool | None = None,
         **kwargs,
-    ) -> FluxViTClassifierOutput | FluxViTMultiBudgetOutput:
-        """See [`FluxModel`]; `pixel_values` is another name for the pixels, `kwargs` are those of the stock forward."""
+    ) -> FluxViTClassifierOutput | FluxViTMultiBudgetOutput | tuple:
+        """See [`FluxModel`]; `pixel_values` is another name for the pixels, `return_dict=False` gives a tuple, `kwargs`
+        are those of the stock forward."""
         pixels = _one_of(pixel_values_videos, pixel_values)
         if token_budgets is not None and labels is not None:
             raise ValueError("token_budgets excludes labels")
-        outputs = self.flux_encoder(
+        outputs = self._encoded(
             pixels,
             token_budget=token_budget,
             token_budgets=token_budgets,
             keep_mask=keep_mask,
             token_selection=token_selection,
+            return_dict=True,
             **kwargs,
         )
         if token_budgets is not None:
             heads = [self._head_for(output) for output in outputs]
-            pooled = [self.pool(o.last_hidden_state, head) for o, head in zip(outputs, heads, strict=True)]
-            return FluxViTMultiBudgetOutput(
+            pooled = [self.pool_tokens(o.last_hidden_state, head) for o, head in zip(outputs, heads, strict=True)]
+            several = FluxViTMultiBudgetOutput(
                 logits=tuple(self._classify(feature, head) for feature, head in zip(pooled, heads, strict=True)),
                 pooler_output=tuple(pooled),
                 aligned=tuple(nn.functional.normalize(feature.float(), dim=-1) for feature in pooled[1:]),
                 keep_mask=tuple(output.keep_mask for output in outputs),
             )
+            return self._as_asked(several, return_dict)
         head = self._head_for(outputs)
-        pooled = self.pool(outputs.last_hidden_state, head)
+        pooled = self.pool_tokens(outputs.last_hidden_state, head)
         logits, loss = self._classify(pooled, head), None
         if labels is not None:
-            loss = self.loss_function(labels, logits, self.config)
+            loss = self._loss(labels, logits)
             if self.training:
                 for other in self._heads():
                     if other is not head:  # learns, too; the value of the loss is that of the head in use
-                        answer = self._classify(self.pool(outputs.last_hidden_state.detach(), other), other)
-                        learnt = self.loss_function(labels, answer, self.config)
+                        answer = self._classify(self.pool_tokens(outputs.last_hidden_state.detach(), other), other)
+                        learnt = self._loss(labels, answer)
                         loss = loss + (learnt - learnt.detach())
-        return FluxViTClassifierOutput(
+        output = FluxViTClassifierOutput(
             loss=loss,
             logits=logits,
             pooler_output=pooled,
@@ -356,17 +402,30 @@ class FluxVideoClassifier(FluxModel):
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
         )
+        return self._as_asked(output, return_dict)
+
+    def _encoded(self, pixels: torch.Tensor, **kwargs) -> FluxVideoModelOutput | tuple[FluxVideoModelOutput, ...]:
+        encoder = self.flux_encoder
+        if isinstance(encoder, FluxVideoClassifier):  # calling it would give logits
+            return FluxVideoModel.forward(encoder, pixels, **kwargs)
+        return encoder(pixels, **kwargs)
+
+    def _loss(self, labels: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+        """That of Transformers, by `config.problem_type`; cross entropy in a model that is none of Transformers'."""
+        if isinstance(self, PreTrainedModel):
+            return self.loss_function(labels, logits, self.config)
+        return nn.functional.cross_entropy(logits, labels)
 
     def _classify(self, pooled: torch.Tensor, head: nn.Module) -> torch.Tensor:
         return getattr(head, self.head_modules[-1])(pooled)
 
     def _heads(self) -> list[nn.Module]:
-        """The heads in the order of the budgets; the first one is this model."""
-        return [self, *self.budget_heads] if self.config.heads_per_budget else [self]
+        """The heads in the order of the budgets."""
+        return [self.head_owner, *(self.budget_heads if self.flux_settings.heads_per_budget else ())]
 
     def _head(self, num_tokens: int) -> nn.Module:
-        if not self.config.heads_per_budget:
-            return self
+        if not self.flux_settings.heads_per_budget:
+            return self.head_owner
         return self._heads()[self.token_budgets.index(self.head_budget(num_tokens))]
 
     def _head_for(self, output: FluxVideoModelOutput) -> nn.Module:
@@ -377,8 +436,29 @@ class FluxVideoClassifier(FluxModel):
 
     def _set_heads(self, heads: list[dict[str, nn.Module | None]]) -> None:
         for name, module in heads[0].items():
-            setattr(self, name, module)
+            setattr(self.head_owner, name, module)
         self.budget_heads = nn.ModuleList(FluxHead(modules) for modules in heads[1:])
+
+
+class FluxOneModuleClassifier(FluxVideoClassifier, FluxVideoModel):
+    """A classifier that is its own encoder: layers and head are modules of one class, which gives what
+    [`FluxVideoModel`] and [`FluxVideoClassifier`] ask for."""
+
+    patch_shape = FluxVideoModel.patch_shape
+    native_grid = FluxVideoModel.native_grid
+    num_channels = FluxVideoModel.num_channels
+
+    @property
+    def flux_encoder(self) -> FluxVideoModel:
+        return self
+
+
+def family(classes: Mapping[type, type]) -> Mapping[type, type]:
+    """Tell the models' classes of a family, class of a module -> its class with token selection, of the others."""
+    for flux in classes.values():
+        if issubclass(flux, FluxVideoModel | FluxVideoClassifier):
+            flux.flux_classes = classes
+    return classes
 
 
 def swap_classes(model: nn.Module, classes: Mapping[type, type]) -> None:
@@ -408,6 +488,12 @@ def square_patch(size: int | list[int] | tuple[int, ...]) -> int:
     return sides.pop()
 
 
+def tokens_of_native_grid(model: FluxVideoModel) -> tuple[int, int, int]:
+    """The native grid in tokens: (frames, rows, columns)."""
+    (frames, height, width), (duration, size) = model.native_grid, model.patch_shape
+    return frames // duration, height // size, width // size
+
+
 def height_and_width(size: int | list[int] | tuple[int, ...]) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else tuple(size)
 
@@ -424,13 +510,16 @@ def _one_of(pixel_values_videos: torch.Tensor | None, pixel_values: torch.Tensor
 
 
 __all__ = [
+    "FluxOneModuleClassifier",
     "FluxSettings",
     "FluxVideoClassifier",
     "FluxVideoModel",
     "FluxVideoModelOutput",
     "UnsupportedModelError",
+    "family",
     "height_and_width",
     "on_grid",
     "square_patch",
     "swap_classes",
+    "tokens_of_native_grid",
 ]

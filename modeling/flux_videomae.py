@@ -9,10 +9,11 @@ from .flux_video_model import (
     FluxSettings,
     FluxVideoClassifier,
     FluxVideoModel,
+    family,
     height_and_width,
     on_grid,
     square_patch,
-    swap_classes,
+    tokens_of_native_grid,
 )
 from .position_embedding_fluxvit import interpolate_positions
 
@@ -27,24 +28,21 @@ class FluxVideoMAEConfig(FluxSettings, VideoMAEConfig):
 class FluxVideoMAEEmbeddings(VideoMAEEmbeddings):
     """Lets chosen tokens pass, which are embedded already."""
 
-    def forward(self, tokens: torch.Tensor, bool_masked_pos: None = None) -> torch.Tensor:
+    def forward(self, tokens: torch.Tensor, bool_masked_pos: torch.Tensor | None = None) -> torch.Tensor:
+        if bool_masked_pos is not None:
+            raise ValueError("with token selection on, give keep_mask=~bool_masked_pos instead of bool_masked_pos")
         return tokens
-
-    def positions(self, stored: tuple[int, int, int], grid: tuple[int, int, int], like: torch.Tensor) -> torch.Tensor:
-        """The table (tokens, hidden_size) for a grid: sines and cosines of the flat number of a token, so on another
-        grid than the stored one an interpolation is a mere start for training."""
-        table = self.position_embeddings[0].detach()
-        if grid != stored:
-            table = interpolate_positions(table.float(), stored, grid)
-        return table.to(like.device, like.dtype)
 
 
 class FluxVideoMAEModel(FluxVideoModel, VideoMAEModel):
+    """Its position table holds sines and cosines of the flat number of a token: interpolated to another grid than its
+    own it is a mere start for training."""
+
     config_class = FluxVideoMAEConfig
 
-    def __init__(self, config: FluxVideoMAEConfig):
-        super().__init__(config)
-        swap_classes(self, CLASSES)
+    @classmethod
+    def check_model(cls, model):
+        square_patch(model.config.patch_size)
 
     @property
     def patch_shape(self) -> tuple[int, int]:
@@ -58,31 +56,28 @@ class FluxVideoMAEModel(FluxVideoModel, VideoMAEModel):
         cubes = self.embeddings.patch_embeddings.projection(pixel_values_videos.transpose(1, 2))
         return cubes.permute(0, 2, 3, 4, 1)
 
-    def encode(self, tokens, positions, grid, **kwargs):
-        frames, height, width = self.native_grid
-        duration, size = self.patch_shape
-        table = self.embeddings.positions((frames // duration, height // size, width // size), grid, tokens)
+    def encode_tokens(self, tokens, positions, grid, **kwargs):
+        stored = self.embeddings.position_embeddings[0].detach().to(tokens.device)
+        table = interpolate_positions(stored, tokens_of_native_grid(self), grid).to(tokens.dtype)
         return VideoMAEModel.forward(self, tokens + on_grid(table, positions), return_dict=True, **kwargs)
 
 
 class FluxVideoMAEForVideoClassification(FluxVideoClassifier, VideoMAEForVideoClassification):
     config_class = FluxVideoMAEConfig
+    check_model = FluxVideoMAEModel.check_model
     head_modules = ("fc_norm", "classifier")
-    layers_path, embeddings_path = "videomae.encoder.layer", "videomae.embeddings"
+    layers_path, embeddings_paths = "videomae.encoder.layer", ("videomae.embeddings",)
 
-    def __init__(self, config: FluxVideoMAEConfig):
-        super().__init__(config)
-        swap_classes(self, CLASSES)
-        self.finish()
-
-    def pool(self, hidden_states, head):
+    def pool_tokens(self, hidden_states, head):
         return hidden_states[:, 0] if head.fc_norm is None else head.fc_norm(hidden_states.mean(1))
 
 
-CLASSES = {
-    VideoMAEForVideoClassification: FluxVideoMAEForVideoClassification,
-    VideoMAEModel: FluxVideoMAEModel,
-    VideoMAEEmbeddings: FluxVideoMAEEmbeddings,
-}
+CLASSES = family(
+    {
+        VideoMAEForVideoClassification: FluxVideoMAEForVideoClassification,
+        VideoMAEModel: FluxVideoMAEModel,
+        VideoMAEEmbeddings: FluxVideoMAEEmbeddings,
+    }
+)
 
 __all__ = ["FluxVideoMAEConfig", "FluxVideoMAEForVideoClassification", "FluxVideoMAEModel"]

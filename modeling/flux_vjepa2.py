@@ -6,7 +6,7 @@ from transformers import VJEPA2Config, VJEPA2ForVideoClassification, VJEPA2Model
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2Encoder, VJEPA2RopeAttention
 
-from .flux_video_model import FluxSettings, FluxVideoClassifier, FluxVideoModel, swap_classes
+from .flux_video_model import FluxSettings, FluxVideoClassifier, FluxVideoModel, family
 
 
 @strict
@@ -44,10 +44,6 @@ class FluxVJEPA2Model(FluxVideoModel, VJEPA2Model):
 
     config_class = FluxVJEPA2Config
 
-    def __init__(self, config: FluxVJEPA2Config):
-        super().__init__(config)
-        swap_classes(self, CLASSES)
-
     @property
     def patch_shape(self) -> tuple[int, int]:
         return self.config.tubelet_size, self.config.patch_size
@@ -64,7 +60,7 @@ class FluxVJEPA2Model(FluxVideoModel, VJEPA2Model):
         cubes = self.encoder.embeddings.patch_embeddings.proj(pixel_values_videos.transpose(1, 2))
         return cubes.permute(0, 2, 3, 4, 1)
 
-    def encode(self, tokens, positions, grid, skip_predictor: bool = True, **kwargs):
+    def encode_tokens(self, tokens, positions, grid, skip_predictor: bool = True, **kwargs):
         if not skip_predictor or any(kwargs.get(mask) is not None for mask in ("context_mask", "target_mask")):
             raise ValueError("the predictor needs all tokens: disable_flux gives the model that has it")
         _, rows, columns = grid
@@ -81,22 +77,19 @@ class FluxVJEPA2Model(FluxVideoModel, VJEPA2Model):
 class FluxVJEPA2ForVideoClassification(FluxVideoClassifier, VJEPA2ForVideoClassification):
     config_class = FluxVJEPA2Config
     head_modules = ("pooler", "classifier")
-    layers_path, embeddings_path = "vjepa2.encoder.layer", "vjepa2.encoder.embeddings"
+    layers_path, embeddings_paths = "vjepa2.encoder.layer", ("vjepa2.encoder.embeddings",)
 
-    def __init__(self, config: FluxVJEPA2Config):
-        super().__init__(config)
-        swap_classes(self, CLASSES)
-        self.finish()
-
-    def pool(self, hidden_states, head):
+    def pool_tokens(self, hidden_states, head):
         return head.pooler(hidden_states)
 
 
-CLASSES = {
-    VJEPA2ForVideoClassification: FluxVJEPA2ForVideoClassification,
-    VJEPA2Model: FluxVJEPA2Model,
-    VJEPA2Encoder: FluxVJEPA2Encoder,
-    VJEPA2RopeAttention: FluxVJEPA2RopeAttention,
-}
+CLASSES = family(
+    {
+        VJEPA2ForVideoClassification: FluxVJEPA2ForVideoClassification,
+        VJEPA2Model: FluxVJEPA2Model,
+        VJEPA2Encoder: FluxVJEPA2Encoder,
+        VJEPA2RopeAttention: FluxVJEPA2RopeAttention,
+    }
+)
 
 __all__ = ["FluxVJEPA2Config", "FluxVJEPA2ForVideoClassification", "FluxVJEPA2Model"]

@@ -142,6 +142,10 @@ class FluxViTClipModel(FluxModel, PreTrainedModel):
         """What similarities are multiplied by, (1,); at most `config.logit_scale_max`."""
         return ClampWithReturn.apply(self.logit_scale.float(), math.log(self.config.logit_scale_max)).exp()
 
+    def compare(self, video_embeds: torch.Tensor, text_embeds: torch.Tensor) -> torch.Tensor:
+        """Raw logits (videos, texts) of unit vectors, scale and bias included; float32."""
+        return similarity(video_embeds, text_embeds, self.get_scale(), self.logit_bias)
+
     def embed_pooled_video(self, pooled: torch.Tensor) -> torch.Tensor:
         """Unit vectors (videos, projection_dim) of the video tower's pooled features."""
         return nn.functional.normalize(self.video_projection(self.video_norm(pooled)).float(), dim=-1)

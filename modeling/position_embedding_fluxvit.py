@@ -81,13 +81,14 @@ def _sines_and_cosines(values: torch.Tensor, width: int) -> torch.Tensor:
 def interpolate_positions(
     table: torch.Tensor, stored: tuple[int, int, int], grid: tuple[int, int, int]
 ) -> torch.Tensor:
-    """float32 (stored frames * rows * columns, channels) -> (frames * rows * columns, channels), linearly in time, then
-    bicubically in space.
+    """(stored frames * rows * columns, channels) -> (frames * rows * columns, channels), linearly in time, then
+    bicubically in space, in float32.
 
     Each axis is a matrix product with the weights that torch's interpolation has along it: its own kernels run along
     the grid and leave the channels, of which there are many more, to one thread of a GPU.
     """
-    table, kind = table.reshape(*stored, -1), table.device.type
+    dtype, kind = table.dtype, table.device.type
+    table = table.float().reshape(*stored, -1)
     # An export holds the region without autocast where there is one, and cannot be loaded.
     autocast = kind != "meta" and torch.is_autocast_enabled(kind)
     with torch.autocast(kind, enabled=False) if autocast else nullcontext():
@@ -97,7 +98,7 @@ def interpolate_positions(
                 shape = table.shape
                 lines = table.reshape(*shape[:axis], before, -1)
                 table = (weights @ lines).reshape(*shape[:axis], after, *shape[axis + 1 :])
-    return table.reshape(-1, table.shape[-1])
+    return table.reshape(-1, table.shape[-1]).to(dtype)
 
 
 def _interpolation_weights(before: int, after: int, linear: bool, device: torch.device) -> torch.Tensor:

@@ -77,7 +77,7 @@ def select_tokens(importance: torch.Tensor, token_budget: int, groups: int | Non
     batch, frames, _ = importance.shape
     groups = groups or group_count(frames)
     scores = importance.reshape(batch, groups, -1)
-    base, extra = divmod(token_budget, groups)
+    base, extra = token_budget // groups, token_budget % groups  # not divmod, which torch.compile cannot trace
     # Counted on the device: a list copied there would wait for it.
     counts = (base + (torch.arange(groups, device=scores.device) < extra).long()).view(1, groups, 1)
 
@@ -262,7 +262,7 @@ def keep_masks_at(
     masks = [rule.choose(scores, count) if count < total else None for count in counts]
     for mask, count in zip(masks, counts, strict=True):
         if mask is not None:
-            _check_mask(mask, (batch, total), None if rule in _SHIPPED.values() else count)
+            _check_mask(mask, (batch, total), None if any(rule is one for one in _SHIPPED.values()) else count)
     return masks
 
 

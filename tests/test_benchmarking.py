@@ -16,6 +16,7 @@ from flux_hf.modeling.layers_fluxvit import ChannelAffine
 from flux_hf.processing.frame_sampling_fluxvit import segment_middles
 from flux_hf.processing.video_decoding_fluxvit import read_video
 from flux_hf.scripts.benchmarks.measuring.alternatives import count_packets, full_and_scaled, pixel_difference
+from flux_hf.scripts.benchmarks.measuring.any_model import SELECTION, STOCK, cpu_kilobytes, runs_of
 from flux_hf.scripts.benchmarks.measuring.budgets import (
     forward_kilobytes,
     grids_of_budget,
@@ -29,6 +30,7 @@ from flux_hf.scripts.benchmarks.measuring.readers import available_readers, liba
 from flux_hf.scripts.benchmarks.measuring.timing import alternating
 from flux_hf.scripts.benchmarks.report import (
     alternatives_tables,
+    any_model_tables,
     decoding_tables,
     end_to_end_tables,
     frame_choice_tables,
@@ -312,6 +314,41 @@ def test_table_of_end_to_end():
     made = end_to_end_tables(result | {"inputs": {"FluxViT-S": [1, 12, 3, 168, 168]}})
     assert "777 (100-200)" in made["labels"] and made["labels"].endswith("without a run before: Slow.")
     assert lines_of(made["inputs"])[-1] == ["FluxViT-S", "12", "168"]
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("name", ["VideoMAE-B", "V-JEPA 2-L"])
+def test_runs_of_a_foreign_model(name):
+    """Kept are as many tokens as the name of a run says, on the stock model's weights and clips."""
+    runs, described = runs_of(name, 2, torch.float32, "cpu", [1, 2, 4], tiny=True)
+    assert described["grid"] == [8, 32, 32] and list(described["tokens"].values()) == [64, 64, 32, 16, 16]
+    assert torch.equal(runs["1/1"]().logits, runs[STOCK]().logits)
+    assert [runs[case]().keep_mask.sum(1).tolist() for case in ("1/2", "1/4")] == [[32, 32], [16, 16]]
+    chosen = runs[SELECTION]()
+    assert chosen.last_hidden_state.shape == (2, 16, 24)
+    assert torch.equal(chosen.keep_mask, runs["1/4"]().keep_mask)
+    assert not torch.equal(runs["1/4"]().logits, runs[STOCK]().logits)
+
+
+@pytest.mark.slow
+def test_memory_of_a_foreign_model():
+    all_tokens, few = (cpu_kilobytes("VideoMAE-B", 256, "float32", case, [1, 8], tiny=True) for case in ("1/1", "1/8"))
+    assert all_tokens - few > 256 * 56 * 24 * 4 >> 10
+
+
+def test_any_model_command(tmp_path):
+    from flux_hf.scripts.benchmarks.any_model import main
+
+    main(["--quick", "--models", "V-JEPA 2-L", "--output", str(tmp_path / "found.json")])
+    result = json.loads((tmp_path / "found.json").read_text())
+    (row,) = result["any_model"]
+    assert {*row["runs"]} == {*row["tokens"]} == {STOCK, "1/1", "1/4", SELECTION}
+    assert row["difference"] == 0 and all(entry["repeats"] == 2 for entry in row["runs"].values())
+    lines = lines_of(any_model_tables(result)["speed"])
+    assert [line[:5] for line in lines[2:]] == [
+        ["V-JEPA 2-L", "1", "8x32", case, str(tokens)] for case, tokens in row["tokens"].items()
+    ]
+    assert lines[2][6] == "1.0x" and lines[-1][6] == ""
 
 
 def test_frame_choice_command(tmp_path, monkeypatch):

@@ -4,7 +4,7 @@ from copy import deepcopy
 from dataclasses import fields
 
 from torch import nn
-from transformers import PreTrainedConfig
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging
 
 from flux_hf.modeling.flux_model_fluxvit import as_token_budget, check_token_budgets
@@ -51,14 +51,18 @@ def enable_flux(
         disable_flux(model)
     classes = classes_for(model)
     flux_class = classes[type(model)]
-    flux_class.check(model)
+    flux_class.check_model(model)
     if heads_per_budget and not issubclass(flux_class, FluxVideoClassifier):
         raise ValueError(f"heads_per_budget: {type(model).__name__} has no head")
-    _set_config(model, _with_settings(getattr(model, "config", None), settings, flux_class))
+    config = getattr(model, "config", None)
+    if isinstance(config, PreTrainedConfig):
+        _set_config(model, _with_settings(config, settings, flux_class))
+    else:
+        model._flux_settings = settings
     _swap(model, classes)
     model.token_selection = token_selection
     if isinstance(model, FluxVideoClassifier):
-        model.finish()
+        model.make_heads()
     return model
 
 
@@ -77,27 +81,33 @@ def disable_flux(model: nn.Module) -> nn.Module:
         logger.warning(f"the head for {model.token_budgets[0]} tokens stays, those for other budgets go")
         del model.budget_heads
     vars(getattr(model, "base_model", model)).pop("_own_selection", None)
-    stock_config = getattr(classes[type(model)], "config_class", None)
+    stock_class = classes[type(model)]
+    if issubclass(stock_class, PreTrainedModel):
+        _set_config(model, _without_settings(model.config, stock_class.config_class))
     _swap(model, classes)
-    _set_config(model, None if stock_config is None else _without_settings(model.config, stock_config))
+    for module in model.modules():
+        module.__dict__.pop("_flux_settings", None)
     return model
 
 
-def _with_settings(config: PreTrainedConfig | None, settings: FluxSettings, flux_class: type):
-    if config is None:
-        return settings
-    config = deepcopy(config)
-    config.__class__ = flux_class.config_class
+def _with_settings(config: PreTrainedConfig, settings: FluxSettings, flux_class: type) -> PreTrainedConfig:
+    config = _as_class(config, flux_class.config_class)
     for field in fields(FluxSettings):
         setattr(config, field.name, getattr(settings, field.name))
     return config
 
 
 def _without_settings(config: PreTrainedConfig, stock_config: type[PreTrainedConfig]) -> PreTrainedConfig:
-    config = deepcopy(config)
-    config.__class__ = stock_config
+    config = _as_class(config, stock_config)
     for name in [field.name for field in fields(FluxSettings)] + ["auto_map"]:
         config.__dict__.pop(name, None)
+    return config
+
+
+def _as_class(config: PreTrainedConfig, config_class: type[PreTrainedConfig]) -> PreTrainedConfig:
+    config = deepcopy(config)
+    config.__class__ = config_class
+    config.__dict__.pop("model_type", None)  # one that was loaded has it from its file
     return config
 
 
@@ -108,9 +118,9 @@ def _swap(model: nn.Module, classes) -> None:
     model.__dict__.pop("_weight_conversions", None)
 
 
-def _set_config(model: nn.Module, config) -> None:
+def _set_config(model: nn.Module, config: PreTrainedConfig) -> None:
     """Give the model, and what in it has the same one, this configuration. One that others share is not changed."""
-    before = getattr(model, "config", None)
+    before = model.config
     for module in model.modules():
-        if module is model or (before is not None and getattr(module, "config", None) is before):
+        if getattr(module, "config", None) is before:
             module.config = config

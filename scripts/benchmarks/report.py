@@ -19,6 +19,8 @@ def tables(results: Path = RESULTS) -> dict[str, str]:
     found = {path.stem: read_json(path) for path in sorted(results.glob("*.json"))}
     makers = {
         "alternatives": alternatives_tables,
+        "any_model": any_model_tables,
+        "any_model_cuda": any_model_tables,
         "decoding": decoding_tables,
         "end_to_end": end_to_end_tables,
         "frame_choice": frame_choice_tables,
@@ -91,6 +93,18 @@ def alternatives_tables(result: dict) -> dict[str, str]:
         "webm": table(["file", "fast", "pass over packets"], webm),
         "scaled": table(["file", "full size", "scaled in the decoder", "difference"], scaled),
     }
+
+
+def any_model_tables(result: dict) -> dict[str, str]:
+    lines = [
+        [row["model"], row["batch"], "x".join(map(str, row["grid"][:2])), case, row["tokens"][case]]
+        + [milliseconds(entry), "" if case == "selection" else f"{over(row['runs'], 'stock', case):.1f}x"]
+        + [f"{row['kilobytes'][case] / 1024:.0f}" if "kilobytes" in row else "", entry.get("repeats", 0)]
+        for row in result["any_model"]
+        for case, entry in row["runs"].items()
+    ]
+    head = ["model", "clips", "grid", "tokens kept", "tokens", "milliseconds", "faster than stock", "MiB", "runs"]
+    return {"speed": table(head, lines, "lllr" + "r" * 5)}
 
 
 def model_tables(result: dict) -> dict[str, str]:
