@@ -6,9 +6,8 @@ import torch
 from huggingface_hub.dataclasses import strict, validated_field
 from transformers import AutoConfig, PreTrainedConfig
 
-from .configuration_fluxvit import LARGEST_WIDTH, FluxViTConfig, _dtype, _raises_value_errors, _within
+from .configuration_fluxvit import LARGEST_WIDTH, CheckedConfig, FluxViTConfig, check_dtype, raises_value_errors, within
 
-TEXT_POOLINGS = ("cls", "mean", "pooler")
 LARGEST_LOGIT_SCALE = 1e4
 LOGIT_SCALE_INIT = {"softmax": 100.0, "sigmoid": 10.0}
 LOGIT_BIAS_INIT = {"softmax": 0.0, "sigmoid": -10.0}
@@ -20,9 +19,9 @@ def default_text_pooling(model_type: str) -> str:
     return "pooler" if model_type.endswith("_text_model") else "mean"
 
 
-@_raises_value_errors
+@raises_value_errors
 @strict
-class FluxViTClipConfig(PreTrainedConfig):
+class FluxViTClipConfig(CheckedConfig, PreTrainedConfig):
     r"""
     Configuration of a dual encoder: FluxViT for videos, any text encoder of transformers for words.
 
@@ -51,17 +50,17 @@ class FluxViTClipConfig(PreTrainedConfig):
 
     vision_config: dict | PreTrainedConfig | None = None
     text_config: dict | PreTrainedConfig | None = None
-    projection_dim: int = _within(1, LARGEST_WIDTH, default=512)
+    projection_dim: int = within(1, LARGEST_WIDTH, default=512)
     text_pooling: Literal["cls", "mean", "pooler"] | None = None
     freeze_text: bool = True
     loss: Literal["softmax", "sigmoid"] = "softmax"
-    logit_scale_init: float | int | None = _within(1e-4, LARGEST_LOGIT_SCALE, default=None)
-    logit_scale_max: float | int = _within(1e-4, LARGEST_LOGIT_SCALE, default=100.0)
-    logit_bias_init: float | int | None = _within(-LARGEST_LOGIT_SCALE, LARGEST_LOGIT_SCALE, default=None)
+    logit_scale_init: float | int | None = within(1e-4, LARGEST_LOGIT_SCALE, default=None)
+    logit_scale_max: float | int = within(1e-4, LARGEST_LOGIT_SCALE, default=100.0)
+    logit_bias_init: float | int | None = within(-LARGEST_LOGIT_SCALE, LARGEST_LOGIT_SCALE, default=None)
 
     # Fields of every configuration, whose types the base class only writes down.
     architectures: list[str] | None = None
-    dtype: str | torch.dtype | None = validated_field(_dtype, default=None)
+    dtype: str | torch.dtype | None = validated_field(check_dtype, default=None)
     output_hidden_states: bool | None = False
     return_dict: bool | None = True
     transformers_version: str | None = None

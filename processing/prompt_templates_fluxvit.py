@@ -26,8 +26,8 @@ PROMPT_TEMPLATES = {
         "what happens here is {}",
     ),
 }
-"""Named sets of templates. "kinetics": for names of actions, as "playing cello". It has as many as ActionCLIP's set (arXiv
-2109.08472), with which published zero-shot figures on Kinetics are made, but the sentences are others."""
+"""Named sets. "kinetics": for names of actions, as "playing cello". Published zero-shot figures on Kinetics
+use the set of ActionCLIP (arXiv 2109.08472); this one has as many sentences, but others."""
 
 
 def prompt_templates(given: str | Sequence[str]) -> tuple[str, ...]:
