@@ -16,6 +16,7 @@ COMMANDS = {
     "classify": "classify",
     "finetune": "finetune",
     "pretrain": "pretrain",
+    "align": "align",
     "evaluate": "evaluate_checkpoint",
     "evaluate-retrieval": "evaluate_retrieval",
     "optimize-tokens": "optimize_tokens",

@@ -57,7 +57,11 @@ class FluxVideoMAEModel(FluxVideoModel, VideoMAEModel):
         return cubes.permute(0, 2, 3, 4, 1)
 
     def encode_tokens(self, tokens, positions, grid, **kwargs):
-        stored = self.embeddings.position_embeddings[0].detach().to(tokens.device)
+        embeddings = self.embeddings
+        if tokens.is_cuda and not torch.compiler.is_compiling():
+            # No buffer, so it did not follow the model to the GPU: copied at every call, it would be waited for.
+            embeddings.position_embeddings = embeddings.position_embeddings.to(tokens.device)
+        stored = embeddings.position_embeddings[0].detach().to(tokens.device)
         table = interpolate_positions(stored, tokens_of_native_grid(self), grid).to(tokens.dtype)
         return VideoMAEModel.forward(self, tokens + on_grid(table, positions), return_dict=True, **kwargs)
 

@@ -15,6 +15,7 @@ from transformers import (
     AutoModelForVideoClassification,
     AutoVideoProcessor,
     TimesformerModel,
+    VideoMAEConfig,
     VideoMAEForPreTraining,
     VideoMAEForVideoClassification,
     VideoMAEModel,
@@ -571,3 +572,16 @@ def test_adapters_that_cannot_work_are_refused():
 def test_clips_that_do_not_divide(pixels, message):
     with pytest.raises(ValueError, match=message):
         enable_flux(classifier("videomae"))(pixels)
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_videomae_base_at_full_size():
+    stock = VideoMAEForVideoClassification(VideoMAEConfig(use_mean_pooling=True)).eval()
+    pixels = clips(1, 16, 224, 224)
+    expected = stock(pixels).logits
+    model = enable_flux(copy.deepcopy(stock), token_budget=392)
+    same(model(pixels, token_budget=1568).logits, expected)
+    few = model(pixels)
+    assert few.keep_mask.sum() == 392
+    same(few.logits, stock(pixels, bool_masked_pos=~few.keep_mask).logits)

@@ -148,6 +148,19 @@ def test_what_training_asks(make):
     assert len(trained) == 2 and "budget_heads.0" in trained
 
 
+@pytest.mark.parametrize("kind", ["mean", "attention"])
+@torch.no_grad()
+def test_every_module_of_a_head_is_the_budgets_own(kind):
+    model, pixels = enable_flux(vit(**KINDS[kind]), token_budgets=[20, BUDGET], heads_per_budget=True), clips(1)
+    first, second = (model(pixels, token_budget=budget).logits for budget in (20, BUDGET))
+    for name in ("attn_pool", "fc_norm", "head"):
+        for parameter in getattr(getattr(model.budget_heads[0], name), "parameters", list)():
+            parameter.mul_(2.0)
+            before, second = second, model(pixels, token_budget=BUDGET).logits
+            assert not second.equal(before)
+    same(model(pixels, token_budget=20).logits, first)
+
+
 @torch.no_grad()
 def test_saved_and_loaded(tmp_path):
     model, pixels = enable_flux(wrapper(), token_budget=BUDGET, token_budgets=[20, BUDGET]), clips()

@@ -9,11 +9,11 @@ import torch
 from safetensors import safe_open
 from transformers import AutoModelForVideoClassification, AutoVideoProcessor, pipeline
 
-from flux_hf import FluxVideoProcessor, FluxViTConfig, FluxViTForVideoClassification, default_checkpoint
+from flux_hf import FluxVideoProcessor, FluxViTConfig, FluxViTForVideoClassification, default_checkpoint, enable_flux
 from flux_hf.conversion import convert_official_state_dict
 from flux_hf.modeling.position_embedding_fluxvit import CACHED_GRIDS
 from flux_hf.training.objective import flux_loss_parts
-from tests import tiny_pretraining, tiny_training
+from tests import stock_models, tiny_pretraining, tiny_training
 from tests.test_conversion import FIXTURE, WEIGHTS
 from tests.test_modeling import SIZES, video
 
@@ -147,6 +147,20 @@ def test_a_forward_does_not_wait(no_waiting, dtype, frames):
             model(clip, token_budget=budget)
     with torch.inference_mode(), no_waiting():
         model(clip, token_budgets=[8, 5])
+
+
+@pytest.mark.parametrize("make", [stock_models.videomae, stock_models.vjepa2])
+@torch.no_grad()
+def test_a_model_with_selection_switched_on(no_waiting, make):
+    model, pixels = make().to(DEVICE).eval(), torch.randn(2, 4, 3, 32, 32, device=DEVICE)
+    expected = model(pixels).logits
+    enable_flux(model)
+    assert torch.equal(model(pixels).logits, expected)
+    with no_waiting():
+        found = model(pixels, token_budget=12)
+        several = model(pixels, token_budgets=[24, 12])
+    assert torch.equal(several.logits[1], found.logits)
+    check_close(found.logits, model.cpu()(pixels.cpu(), keep_mask=found.keep_mask.cpu()).logits)
 
 
 @pytest.mark.parametrize("several", [False, True])

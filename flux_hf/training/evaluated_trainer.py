@@ -49,7 +49,7 @@ class EvaluatedTrainer(ClipTrainer):
         return [random.Random(f"{self.args.seed} {self.state.global_step}").choice(self.token_budgets)]
 
     def at_budgets(self, model, inputs: dict, answer: Callable, width: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """What the model says of a batch of evaluation at every budget (batch, budgets, width), and the labels (batch,).
+        """What the model says of a batch of evaluation at every budget (batch, budgets, width); labels (batch,).
 
         Args:
             answer: takes (clips, width) out of the model's output.

@@ -28,7 +28,7 @@ from flux_hf.scripts.experiments.any_model.run import REGIMES, all_clips, decode
 from flux_hf.scripts.experiments.own_clips.baselines import fit_thumbnails, thumbnails
 
 COMMAND = "scripts/experiments/any_model/compare.py"
-OF_A_RUN = ("data", "steps", "held_out", "cache", "runs", "workers")
+OF_A_RUN = ("data", "steps", "learning_rate", "held_out", "cache", "runs", "workers")
 
 
 @dataclass
@@ -38,7 +38,10 @@ class CompareOptions:
     regimes: list[str] = field(default_factory=lambda: list(REGIMES), metadata={"help": "How."})
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2], metadata={"help": "Each draws its own clips."})
     jobs: int = field(default=1, metadata={"help": "Trainings at a time."})
-    steps: int = field(default=900, metadata={"help": "Steps of 16 clips."})
+    steps: int = field(default=1200, metadata={"help": "Steps of 16 clips."})
+    learning_rate: float | None = field(
+        default=None, metadata={"help": "Peak learning rate. Default: 1e-3 for VideoMAE, 2e-3 for V-JEPA 2."}
+    )
     splits: list[str] = field(
         default_factory=lambda: ["train", "validation"], metadata={"help": "Splits that all clips are drawn from."}
     )
@@ -88,7 +91,7 @@ def train(options: CompareOptions, model: str, regime: str, seed: int) -> int:
     """Exit status of a process that does one run; what it says is in a log beside its file."""
     command = [sys.executable, "-m", "flux_hf.scripts.experiments.any_model.run", "--splits", *options.splits]
     run = {"model": model, "regime": regime, "seed": seed} | {name: getattr(options, name) for name in OF_A_RUN}
-    command += [part for name, value in run.items() for part in (f"--{name}", str(value))]
+    command += [part for name, value in run.items() if value is not None for part in (f"--{name}", str(value))]
     log = result_file(options.runs, model, regime, seed).with_suffix(".log")
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "w") as file:

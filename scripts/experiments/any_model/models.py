@@ -17,7 +17,7 @@ WIDTH, HEADS, LAYERS = 144, 3, 6
 
 
 def videomae(label_names: list[str]) -> VideoMAEForVideoClassification:
-    """1.8 million parameters of random weights."""
+    """1.7 million parameters of random weights."""
     config = VideoMAEConfig(
         image_size=GRID.size,
         num_frames=GRID.frames,
@@ -33,7 +33,7 @@ def videomae(label_names: list[str]) -> VideoMAEForVideoClassification:
 
 
 def vjepa2(label_names: list[str]) -> VJEPA2ForVideoClassification:
-    """2.0 million parameters of random weights, without the predictor, which a classifier does not use."""
+    """2.2 million parameters of random weights, without the predictor, which a classifier does not use."""
     config = VJEPA2Config(
         crop_size=GRID.size,
         frames_per_clip=GRID.frames,

@@ -1,4 +1,4 @@
-"""What is said of a clip: four facts, the sentences for them, and a word-level tokenizer that knows all of their words."""
+"""What is said of a clip: four facts, the sentences for them, and a tokenizer that knows all of their words."""
 
 import itertools
 from typing import NamedTuple

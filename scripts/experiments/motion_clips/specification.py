@@ -28,8 +28,8 @@ _FORMATS = (
 
 @dataclasses.dataclass(frozen=True)
 class ClipSpec:
-    """One clip. Lengths named `_side`, `middle_`, `shake`, `blur` are in short sides of the frame. `object_colour` is the
-    object's mean, red, green, blue of 0 to 255; None: drawn, apart from the background."""
+    """One clip. Lengths named `_side`, `middle_`, `shake`, `blur` are in short sides of the frame. `object_colour` is
+    the object's mean, red, green, blue of 0 to 255; None: drawn, apart from the background."""
 
     label: str
     entropy: tuple
