@@ -31,6 +31,7 @@ def evaluate(
     batch_size: int = 32,
     num_workers: int = 0,
     token_selection: str | SelectionRule | Callable | None = None,
+    of_classes: bool = True,
     records_dir: str | Path | None = None,
 ) -> dict:
     """Classify every video at every budget: softmax for each view, mean over clips x crops, highest class.
@@ -48,6 +49,7 @@ def evaluate(
         num_workers: decoding processes beside each main one.
         token_selection: rule that selects tokens, by name or as it is, see `SelectionRule`; default the model's. A
             random one draws for each clip from a seed that its pixels give.
+        of_classes: False leaves out `mean_class`, `per_class` and `confusion`, for thousands of classes.
         records_dir: folder for per-video results, shared by all processes. A run that was interrupted goes on from
             there. Default: nothing is kept.
 
@@ -102,7 +104,7 @@ def evaluate(
         "decoding": processor.decoding,
         "speed": speed,
         "budgets": {
-            budget: _figures(scored, place, budget, model, processor, views)
+            budget: _figures(scored, place, budget, model, processor, views, of_classes)
             for place, budget in enumerate(token_budgets)
         },
     }
@@ -149,13 +151,14 @@ def grid_figures(answers: list[dict], budget: int, model, processor: FluxVideoPr
     }
 
 
-def _figures(scored: list[dict], place: int, budget: int, model, processor, views: Views) -> dict:
+def _figures(scored: list[dict], place: int, budget: int, model, processor, views: Views, of_classes: bool) -> dict:
     answers = [record["arms"][place] for record in scored]
     labels = [record["label"] for record in scored]
     figures = classification_figures(
         labels,
         [answer["top"] for answer in answers],
         [model.config.id2label[index] for index in range(model.config.num_labels)],
+        of_classes=of_classes,
     )
     right = sum(label == answer["top"][0] for label, answer in zip(labels, answers, strict=True))
     return {

@@ -14,7 +14,6 @@ from flux_hf.modeling.modeling_fluxvit_clip import FluxViTClipModel
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
 from flux_hf.processing.views_fluxvit import Views
 
-
 NOT_CUT = {"truncation": False, "verbose": False}
 
 

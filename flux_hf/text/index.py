@@ -152,5 +152,5 @@ def _parts(path: str | Path, token_budget: int) -> Iterator[tuple[pa.Table, np.n
                 if len(table):
                     column = table["embedding"].combine_chunks()
                     yield table, column.flatten().to_numpy().reshape(len(table), -1)
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{path} is damaged: {error}") from None

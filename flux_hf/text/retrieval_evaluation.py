@@ -50,8 +50,9 @@ def evaluate_retrieval(
     Returns:
         `num_videos`, `num_texts`, `repeated_texts` (how many say the same as an earlier one), `truncated_texts` (how
         many lost words), `unreadable`, `damaged` (as of `evaluate`; an unreadable video and its captions are on neither
-        side), `files` (`file_list_hash`), `model` (sha256 of the weights), `match`, `max_text_tokens`, `views`, `decoding`, `speed` and `budgets`: for each budget `grid`,
-        `grids_used`, `gmacs`, `gmacs_x_views` and what `retrieval_figures` gives.
+        side), `files` (`file_list_hash`), `model` (sha256 of the weights), `match`, `max_text_tokens`, `views`,
+        `decoding`, `speed` and `budgets`: for each budget `grid`, `grids_used`, `gmacs`, `gmacs_x_views` and what
+        `retrieval_figures` gives.
 
     Raises:
         ValueError: a setting is not accepted, or `records_dir` holds results of other settings.
