@@ -4,6 +4,8 @@ Symmetric cross-entropy (CLIP) with soft targets where two rows show the same th
 contrastive loss has them, and the pairwise sigmoid loss of SigLIP (arXiv 2303.15343).
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.distributed as dist
 from torch import nn
@@ -44,21 +46,23 @@ class GatherRows(torch.autograd.Function):
         return gradient.chunk(dist.get_world_size())[dist.get_rank()]
 
 
-def contrastive_loss(
-    video_embeds: torch.Tensor,
+def contrastive_losses(
+    video_embeds: Sequence[torch.Tensor],
     text_embeds: torch.Tensor,
     logit_scale: torch.Tensor,
     logit_bias: torch.Tensor | None = None,
     labels: torch.Tensor | None = None,
     *,
     gather: bool = False,
-) -> torch.Tensor:
-    """Loss of pairs, row i of the one beside row i of the other; float32, a scalar, mean over the pairs.
+) -> list[torch.Tensor]:
+    """Losses of pairs, row i of videos beside row i of texts, one for each of `video_embeds`; float32 scalars, means
+    over the pairs.
 
     With a bias it is the sigmoid loss, without the symmetric cross-entropy.
 
     Args:
-        video_embeds, text_embeds: unit vectors (pairs, projection_dim).
+        video_embeds: the same videos at several budgets, each unit vectors (pairs, projection_dim).
+        text_embeds: unit vectors (pairs, projection_dim).
         logit_scale, logit_bias: one number each, the factor itself and not its logarithm.
         labels: integers (pairs,). Rows of the same number show the same thing: with softmax they share the probability,
             with sigmoid all their pairs are positive. Default: no two rows do.
@@ -69,23 +73,31 @@ def contrastive_loss(
     Raises:
         ValueError: the numbers of videos, texts and labels differ, here or between processes.
     """
-    _check_pairs(video_embeds, text_embeds, labels)
-    videos, texts, pairs = video_embeds.float(), text_embeds.float(), len(video_embeds)
-    all_videos, all_texts = videos, texts
+    for videos in video_embeds:
+        _check_pairs(videos, text_embeds, labels)
+    pairs = len(text_embeds)
+    rows = torch.stack([text_embeds.float(), *(videos.float() for videos in video_embeds)])
     if labels is None:
-        labels = torch.arange(pairs, device=videos.device)
+        labels = torch.arange(pairs, device=rows.device)
         if gather:
             labels = labels + pairs * dist.get_rank()
-    all_labels = labels
+    all_rows, all_labels = rows, labels
     if gather:
-        _check_processes(pairs, videos.device)
-        all_videos, all_texts = GatherRows.apply(videos), GatherRows.apply(texts)
+        _check_processes(pairs, rows.device)
+        all_rows = GatherRows.apply(rows.transpose(0, 1)).transpose(0, 1)
         all_labels = GatherRows.apply(labels)
     same = labels[:, None] == all_labels[None, :]
+    return [
+        _loss_of_one(rows[0], videos, all_rows[0], all_videos, same, logit_scale, logit_bias)
+        for videos, all_videos in zip(rows[1:], all_rows[1:], strict=True)
+    ]
+
+
+def _loss_of_one(texts, videos, all_texts, all_videos, same, logit_scale, logit_bias) -> torch.Tensor:
     per_video = similarity(videos, all_texts, logit_scale, logit_bias)
     if logit_bias is not None:
         signs = same.to(per_video.dtype) * 2 - 1
-        return -nn.functional.logsigmoid(signs * per_video).sum() / pairs
+        return -nn.functional.logsigmoid(signs * per_video).sum() / len(videos)
     per_text = similarity(texts, all_videos, logit_scale)
     targets = same / same.sum(1, keepdim=True)
     return (nn.functional.cross_entropy(per_video, targets) + nn.functional.cross_entropy(per_text, targets)) / 2
@@ -120,4 +132,4 @@ def _check_processes(pairs: int, device: torch.device) -> None:
         raise ValueError(f"every process must have the same number of pairs, they have {-most[1]} to {most[0]}")
 
 
-__all__ = ["ClampWithReturn", "alignment_loss_of", "contrastive_loss", "similarity"]
+__all__ = ["ClampWithReturn", "alignment_loss_of", "contrastive_losses", "similarity"]

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
+from os import PathLike
 
 import torch
 import torch.distributed as dist
@@ -16,7 +17,7 @@ from transformers.utils import ModelOutput, TransformersKwargs
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_fluxvit_clip import FluxViTClipConfig
-from .contrastive_loss_fluxvit import ClampWithReturn, alignment_loss_of, contrastive_loss, similarity
+from .contrastive_loss_fluxvit import ClampWithReturn, alignment_loss_of, contrastive_losses, similarity
 from .flux_model_fluxvit import FluxModel, check_token_budgets
 from .layers_fluxvit import FeatureDecoder
 from .modeling_fluxvit import FluxViTModel, FluxViTModelOutput
@@ -94,7 +95,7 @@ class FluxViTClipModel(FluxModel, PreTrainedModel):
 
     @classmethod
     def from_towers(
-        cls, video: PreTrainedModel | str, text: PreTrainedModel | str, **config_options
+        cls, video: PreTrainedModel | str | PathLike, text: PreTrainedModel | str | PathLike, **config_options
     ) -> "FluxViTClipModel":
         """A dual encoder with the weights of two trained towers; what lies behind them starts at random. The towers
         are copied and stay as they are.
@@ -108,8 +109,8 @@ class FluxViTClipModel(FluxModel, PreTrainedModel):
         Raises:
             ValueError: the video tower is no FluxViT, or the text tower no encoder.
         """
-        video = FluxViTModel.from_pretrained(video) if isinstance(video, str) else video
-        text = AutoModel.from_pretrained(text) if isinstance(text, str) else text
+        video = video if isinstance(video, nn.Module) else FluxViTModel.from_pretrained(video)
+        text = text if isinstance(text, nn.Module) else AutoModel.from_pretrained(text)
         config = cls.config_class(
             vision_config=video.config.to_dict(), text_config=text.base_model.config.to_dict(), **config_options
         )
@@ -247,7 +248,7 @@ class FluxViTClipModel(FluxModel, PreTrainedModel):
             token_budgets: descending budgets to answer at in one call; patches are embedded and scored once. Excludes
                 `token_budget`, `keep_mask` and `head_index`.
             text_features: what the method `text_features` gave, instead of `input_ids`.
-            labels: integers (pairs,), which pairs show the same thing, see [`contrastive_loss`]; gives a loss.
+            labels: integers (pairs,), which pairs show the same thing, see [`contrastive_losses`]; gives a loss.
             return_loss: give a loss, row i of the videos belonging to row i of the texts. With `token_budgets` it is
                 the sum over the budgets and, for all but the largest, of the distance to the largest
                 ([`alignment_loss_of`]). In training mode the rows of all processes are compared with each other.
@@ -334,12 +335,10 @@ class FluxViTClipModel(FluxModel, PreTrainedModel):
         embeds = output.video_embeds if several else (output.video_embeds,)
         names = token_budgets or range(len(embeds))
         gather = self.training and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
-        parts = {
-            f"loss_{name}": contrastive_loss(
-                videos, output.text_embeds, output.logit_scale, output.logit_bias, labels, gather=gather
-            )
-            for name, videos in zip(names, embeds, strict=True)
-        }
+        losses = contrastive_losses(
+            embeds, output.text_embeds, output.logit_scale, output.logit_bias, labels, gather=gather
+        )
+        parts = {f"loss_{name}": loss for name, loss in zip(names, losses, strict=True)}
         if output.aligned and alignment_weight:
             for name, aligned in zip(names[1:], output.aligned, strict=True):
                 parts[f"alignment_{name}"] = alignment_weight * alignment_loss_of(aligned, output.pooler_output[0])

@@ -9,7 +9,7 @@ from flux_hf.text.embedding import embed_texts
 from flux_hf.text.loading import load_clip
 from flux_hf.text.pairs import load_pairs
 from flux_hf.text.retrieval_evaluation import evaluate_retrieval
-from tests.tiny_clip import captioned_videos, save_tiny_clip, tiny_clip_model, tiny_clip_processor
+from tests.tiny_search import captioned_videos, save_searching, searching_model, searching_processor
 
 CAPTIONS = [
     ["a dark square moves left"],
@@ -30,7 +30,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    return save_tiny_clip(tmp_path_factory.mktemp("checkpoint"))
+    return save_searching(tmp_path_factory.mktemp("checkpoint"))
 
 
 def test_figures_equal_asking_the_model_one_by_one(folder, checkpoint, tmp_path, capsys):
@@ -82,7 +82,7 @@ def test_an_interrupted_run_goes_on(folder, checkpoint, tmp_path, capsys):
 
 
 def test_captions_count_in_the_hash(folder, tmp_path):
-    model, processor = tiny_clip_model(), tiny_clip_processor()
+    model, processor = searching_model(), searching_processor()
     dataset = load_pairs(folder, "test")
     changed = captioned_videos(tmp_path, [*CAPTIONS[:4], ["a large square moves down"]])
     (changed / "clips" / "2.mp4").write_bytes(b"nothing to see")
@@ -121,7 +121,7 @@ def test_equal_sentences(tmp_path, checkpoint):
 
 
 def test_sentences_are_embedded_once_and_in_their_order():
-    model, processor = tiny_clip_model(), tiny_clip_processor()
+    model, processor = searching_model(), searching_processor()
     seen = []
     forward = model.text_model.forward
     model.text_model.forward = lambda **inputs: seen.append(len(inputs["input_ids"])) or forward(**inputs)

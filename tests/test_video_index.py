@@ -17,12 +17,12 @@ from flux_hf.text.loading import load_clip, load_text_tower
 from flux_hf.text.searching import search
 from flux_hf.text.videos import load_videos, videos_at
 from tests import video_datasets
-from tests.tiny_clip import captioned_videos, save_tiny_clip, write_noise
+from tests.tiny_search import captioned_videos, save_searching, write_noise
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    return save_tiny_clip(tmp_path_factory.mktemp("checkpoint"))
+    return save_searching(tmp_path_factory.mktemp("checkpoint"))
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ def test_a_sentence_needs_the_text_tower_alone(checkpoint):
 
 
 def test_another_checkpoint_is_refused(checkpoint, made, tmp_path):
-    other = save_tiny_clip(tmp_path / "other", seed=1)
+    other = save_searching(tmp_path / "other", seed=1)
     with pytest.raises(ValueError, match=r"--checkpoint .*other: its weights are not those of .* that made .*parquet"):
         search_command(["a square", "--index", str(made), "--checkpoint", str(other)])
     moved = shutil.copytree(checkpoint, tmp_path / "moved")

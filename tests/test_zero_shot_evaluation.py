@@ -10,14 +10,14 @@ from flux_hf.text.pairs import load_pairs
 from flux_hf.text.retrieval_evaluation import evaluate_retrieval
 from flux_hf.text.zero_shot import labelled_by_captions, retrieval_classifier
 from flux_hf.token_optimization import search_grids
-from tests.tiny_clip import captioned_videos, save_tiny_clip, write_noise
+from tests.tiny_search import captioned_videos, save_searching, write_noise
 
 LABELS = ["dark_noise", "bright square", "large video"]
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    return save_tiny_clip(tmp_path_factory.mktemp("checkpoint"))
+    return save_searching(tmp_path_factory.mktemp("checkpoint"))
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +118,7 @@ def test_grids_are_searched_by_what_is_retrieved(checkpoint, tmp_path):
 @pytest.mark.parametrize("score", ["zero_shot", "retrieval"])
 def test_token_optimization_with_words(checkpoint, labelled, tmp_path, capsys, score):
     folder = captioned_videos(tmp_path / "pairs", [[f"{word} noise"] for word in "dark bright grey small".split()])
-    own = save_tiny_clip(tmp_path / "own")
+    own = save_searching(tmp_path / "own")
     dataset, split = (labelled, "test") if score == "zero_shot" else (folder, "test")
     command = ["--dataset", str(dataset), "--checkpoint", str(own), "--output_dir", str(tmp_path / "grids")]
     command += ["--calibration_split", split, "--score", score, "--token_budgets", "16", "--rounds", "2"]

@@ -1,77 +1,49 @@
-"""A dual encoder that computes in milliseconds, its word-level tokenizer, and videos with captions for it."""
+"""A tiny video tower, text tower and tokenizer, whose weights mean nothing."""
 
-import json
-from pathlib import Path
-
-import numpy as np
 import torch
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import Whitespace
-from transformers import BertConfig, PreTrainedTokenizerFast
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-from flux_hf import FluxVideoProcessor, FluxViTConfig
-from flux_hf.modeling.configuration_fluxvit_clip import FluxViTClipConfig
-from flux_hf.modeling.modeling_fluxvit_clip import FluxViTClipModel
-from flux_hf.processing.processing_fluxvit_clip import FluxViTClipProcessor
-from tests.tiny_models import PATCHES_OF_8
-from tests.video_files import encode_video
+from flux_hf import FluxVideoProcessor, FluxViTClipModel, FluxViTClipProcessor, FluxViTConfig, FluxViTModel
+from tests.tiny_models import PATCHES_OF_14
 
-WORDS = "a the dark bright grey small large square noise moves turns up down left right slowly video of and".split()
+WORDS = "[PAD] [UNK] a the red blue green ball box moves left right up down slowly fast video clip of to".split()
+BUDGETS = [48, 24]
 
 
-def tiny_tokenizer(words=WORDS) -> PreTrainedTokenizerFast:
-    """A word is a token."""
-    vocabulary = {word: number for number, word in enumerate(["[PAD]", "[UNK]", *words])}
-    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = Whitespace()
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]")
+def tiny_tokenizer(words: list[str] = WORDS) -> PreTrainedTokenizerFast:
+    """A word is a token; the first two words pad and stand for what is not known."""
+    pad, unknown = words[:2]
+    tokenizer = Tokenizer(models.WordLevel({word: place for place, word in enumerate(words)}, unk_token=unknown))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=pad, unk_token=unknown)
 
 
-def tiny_clip_model(seed: int = 0, **options) -> FluxViTClipModel:
-    """Random weights, wide enough spread that videos and sentences differ; budgets 64 and 32."""
+def tiny_text_config(**options) -> BertConfig:
+    sizes = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    return BertConfig(**{"vocab_size": len(WORDS), "max_position_embeddings": 40} | sizes | options)
+
+
+def tiny_clip(seed: int = 0, **options) -> FluxViTClipModel:
+    """In evaluation mode; `options` are those of the configuration."""
     torch.manual_seed(seed)
-    vision = FluxViTConfig(**PATCHES_OF_8, head_token_budgets=[64, 32], initializer_range=0.5)
-    text = BertConfig(
-        vocab_size=len(WORDS) + 2,
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        initializer_range=0.5,
-    )
-    config = FluxViTClipConfig(
-        vision_config=vision, text_config=text, **{"projection_dim": 24, "logit_scale_init": 10.0} | options
-    )
-    return FluxViTClipModel(config).eval()
+    video = FluxViTModel(FluxViTConfig(**PATCHES_OF_14, head_token_budgets=BUDGETS))
+    return FluxViTClipModel.from_towers(video, BertModel(tiny_text_config()), **{"projection_dim": 20} | options)
 
 
 def tiny_clip_processor() -> FluxViTClipProcessor:
-    """Grids with more tokens than the budgets keep."""
-    grids = {64: (4, 48), 32: (4, 48), 16: (2, 32)}
-    return FluxViTClipProcessor(FluxVideoProcessor(patch_size=8, grids=grids), tiny_tokenizer())
+    """Two budgets, each with a grid that has more tokens than it keeps."""
+    video_processor = FluxVideoProcessor(token_budget=24, grids={24: (4, 42), 48: (4, 56)})
+    return FluxViTClipProcessor(video_processor, tiny_tokenizer())
 
 
-def save_tiny_clip(folder: Path, seed: int = 0, **options) -> Path:
-    """The model and its processor as a checkpoint."""
-    tiny_clip_model(seed, **options).save_pretrained(folder)
-    tiny_clip_processor().save_pretrained(folder)
-    return folder
-
-
-def write_noise(path: Path, number: int, num_frames: int = 10) -> Path:
-    """A video of noise of its own that moves."""
-    noise = np.random.default_rng(number).integers(0, 255, (96, 128, 3), dtype=np.uint8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(encode_video(num_frames, picture=lambda frame, *size: np.roll(noise, 3 * frame, 1)))
-    return path
-
-
-def captioned_videos(folder: Path, captions: list[list[str]]) -> Path:
-    """`test.json` with the captions of each video; the videos are `clips/0.mp4`, ..."""
-    rows = []
-    for number, texts in enumerate(captions):
-        path = write_noise(folder / "clips" / f"{number}.mp4", number)
-        rows.append({"video": str(path.relative_to(folder)), "caption": texts})
-    (folder / "test.json").write_text(json.dumps(rows))
-    return folder
+def tiny_pairs(pairs: int, seed: int = 0) -> dict[str, torch.Tensor]:
+    """Random clips of (4, 3, 56, 56) with random sentences of 3 to 6 words."""
+    generator = torch.Generator().manual_seed(seed)
+    lengths = torch.randint(3, 7, (pairs, 1), generator=generator)
+    mask = (torch.arange(6) < lengths).long()
+    return {
+        "pixel_values_videos": torch.randn(pairs, 4, 3, 56, 56, generator=generator),
+        "input_ids": torch.randint(2, len(WORDS), (pairs, 6), generator=generator) * mask,
+        "attention_mask": mask,
+    }
