@@ -10,7 +10,7 @@ from datasets import Dataset, Features, IterableDataset, Value
 from datasets import List as ListOf
 from pyarrow import compute
 
-from flux_hf.data import VideoRows, load_video_dataset
+from flux_hf.data import MissingSplitError, VideoRows, load_video_dataset
 from flux_hf.data.list_files import VIDEO_SUFFIXES
 from flux_hf.data.video_column import VIDEO, video_at
 from flux_hf.files import read_text, short_json
@@ -20,6 +20,7 @@ VIDEO_COLUMNS = ("video", "file_name", "path", "video_path", "file", "video_id")
 CAPTION_COLUMNS = ("caption", "captions", "text", "texts", "sentence", "sentences", "description", "txt")
 TIME_COLUMNS = {"start": ("start", "start_time"), "end": ("end", "end_time")}
 LIST_SUFFIXES = (".csv", ".tsv", ".jsonl", ".json")
+SPLITS = ("train", "val", "validation", "test")
 METADATA = ("metadata.csv", "metadata.jsonl")
 CAPTIONS = ListOf(Value("string"))
 
@@ -135,7 +136,11 @@ def _list_of(path: Path, split: str) -> tuple[Path, str | None] | None:
     if there := [path / name for name in METADATA if (path / name).is_file()]:
         if (path / split).is_dir():
             return _only(there), split
-        return (_only(there), None) if split == "train" else None
+        if split == "train":
+            return _only(there), None
+        raise MissingSplitError(str(path), split, ["train"])
+    if there := [name for name in SPLITS if any((path / (name + suffix)).is_file() for suffix in LIST_SUFFIXES)]:
+        raise MissingSplitError(str(path), split, there)
     return None
 
 
