@@ -12,7 +12,8 @@ from tests.tiny_clip import tiny_tokenizer
 from tests.tiny_models import PATCHES_OF_8
 from tests.video_files import encode_video
 
-WORDS = "[PAD] [UNK] a the dark bright grey small large square noise moves turns up down left right slowly video of and".split()
+WORDS = "[PAD] [UNK] a the of and dark bright grey small large square noise video".split()
+WORDS += "moves turns up down left right slowly".split()
 
 
 def searching_model(seed: int = 0, **options) -> FluxViTClipModel:
