@@ -10,6 +10,7 @@ from flux_hf.evaluation.metrics import UNREADABLE
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
 from flux_hf.text.captioned_clips import CachedPairs, CaptionedViews, NumberedClips, PairCollator
 from flux_hf.text.embedding import embed_texts
+from flux_hf.text.gradient_cache import cached_backward
 from flux_hf.text.pairs import PairRows, is_pairs
 from flux_hf.text.retrieval import retrieval_figures
 from flux_hf.training.augmentation import ClipAugmentation
@@ -42,6 +43,10 @@ class FluxAligningTrainer(EvaluatedTrainer):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
+        if self.args.pairs_per_chunk is not None and (self.is_fsdp_enabled or self.is_deepspeed_enabled):
+            raise ValueError(
+                "pairs_per_chunk does not work with FSDP or DeepSpeed, which run backward passes themselves"
+            )
         self._kept_texts, self._evaluated = {}, None
         self.compute_metrics = self.compute_metrics or self._recalls
         if isinstance(self.train_dataset, IterableDataset) and is_pairs(self.train_dataset):
@@ -87,21 +92,43 @@ class FluxAligningTrainer(EvaluatedTrainer):
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         self._note_unreadable(inputs.get("unreadable", ()))
-        budgets = self._budgets_of_step()
-        output = model(
-            pixel_values_videos=inputs["pixel_values_videos"], token_budgets=budgets, **self._texts_of(inputs)
-        )
-        parts = self.flux_model.loss_parts(
-            output, inputs.get("labels"), budgets, alignment_weight=self.args.alignment_weight
-        )
+        batch = self._model_inputs(inputs)
+        output = model(**batch)
+        parts = self._loss_parts(output, inputs, batch["token_budgets"])
         loss = self.finite(sum(parts.values()), parts, inputs)
         return (loss, output) if return_outputs else loss
 
-    def _texts_of(self, inputs: dict) -> dict[str, torch.Tensor]:
-        """What the model is given of the texts of a batch: tokens, or the features of a frozen tower."""
-        if not self._keeps_texts or "texts" not in inputs:
-            return {name: inputs[name] for name in self.processing_class.tokenizer.model_input_names if name in inputs}
-        return {"text_features": self.kept_text_features(inputs["texts"])}
+    def forward_backward(self, model, inputs, num_items_in_batch=None):
+        """As in `Trainer`; with `pairs_per_chunk` in chunks, see [`cached_backward`]."""
+        if self.args.pairs_per_chunk is None:
+            return super().forward_backward(model, inputs, num_items_in_batch)
+        model.train()
+        inputs = self._prepare_inputs(inputs)
+        self._note_unreadable(inputs.get("unreadable", ()))
+        batches = self.current_gradient_accumulation_steps
+
+        def mean_parts(output) -> dict[str, torch.Tensor]:
+            parts = self._loss_parts(output, inputs, batch["token_budgets"])
+            return {name: part / batches for name, part in parts.items()}
+
+        with self.compute_loss_context_manager():
+            batch = self._model_inputs(inputs)
+            means = cached_backward(model, batch, self.args.pairs_per_chunk, mean_parts, self.accelerator.backward)
+        parts = {name: part * batches for name, part in means.items()}
+        return self.finite(sum(parts.values()), parts, inputs) / batches
+
+    def _model_inputs(self, inputs: dict) -> dict:
+        """What the model is given of a batch: of its texts the tokens, or the features of a frozen tower."""
+        wanted = {"pixel_values_videos": inputs["pixel_values_videos"], "token_budgets": self._budgets_of_step()}
+        if self._keeps_texts and "texts" in inputs:
+            return wanted | {"text_features": self.kept_text_features(inputs["texts"])}
+        names = self.processing_class.tokenizer.model_input_names
+        return wanted | {name: inputs[name] for name in names if name in inputs}
+
+    def _loss_parts(self, output, inputs: dict, token_budgets: list[int]) -> dict[str, torch.Tensor]:
+        return self.flux_model.loss_parts(
+            output, inputs.get("labels"), token_budgets, alignment_weight=self.args.alignment_weight
+        )
 
     @torch.no_grad()
     def kept_text_features(self, texts: list[str]) -> torch.Tensor:

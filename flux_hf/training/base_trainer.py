@@ -180,9 +180,13 @@ class ClipTrainer(CheckpointedTrainer):
     def training_step(self, *args, **kwargs):
         """As in `Trainer`, with its time taken."""
         started = time.perf_counter()
-        loss = super().training_step(*args, **kwargs)
+        loss = self.forward_backward(*args, **kwargs)
         self._seconds["step_seconds"] += time.perf_counter() - started
         return loss
+
+    def forward_backward(self, *args, **kwargs):
+        """What `Trainer` does in `training_step`."""
+        return super().training_step(*args, **kwargs)
 
     def _loader_options(self, persistent: bool = True) -> dict:
         args = self.args
