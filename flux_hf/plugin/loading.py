@@ -6,7 +6,7 @@ from transformers import AutoConfig, AutoModelForImageClassification, AutoModelF
 from transformers.utils import logging
 
 from flux_hf.modeling.flux_model_fluxvit import FluxModel
-from flux_hf.modeling.flux_video_model import FluxSettings
+from flux_hf.modeling.flux_video_model import FluxSettings, UnsupportedModelError
 from flux_hf.plugin.enabling import enable_flux
 from flux_hf.processing.grid_fluxvit import as_grid
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
@@ -26,10 +26,15 @@ def load_video_classifier(checkpoint: str | Path, **settings) -> FluxModel:
         settings: of `from_pretrained`.
 
     Raises:
-        UnsupportedModelError: tokens cannot be left out in this model; a ValueError.
+        UnsupportedModelError: it has no classes, or tokens cannot be left out in this model; a ValueError.
     """
     of_configuration = {name: settings[name] for name in CONFIGURATION_SETTINGS if name in settings}
     config = AutoConfig.from_pretrained(checkpoint, **of_configuration)
+    if config.model_type == "fluxvit_clip":
+        raise UnsupportedModelError(
+            f"{checkpoint}: it compares videos with sentences and has no classes of its own; what can be done with it: "
+            "flux-hf evaluate --zero_shot, evaluate-retrieval, optimize-tokens --score, embed and search"
+        )
     auto = AutoModelForImageClassification if config.model_type == "timm_wrapper" else AutoModelForVideoClassification
     model = auto.from_pretrained(checkpoint, **settings)
     if not isinstance(model, FluxModel):

@@ -14,30 +14,47 @@ from flux_hf.modeling.modeling_fluxvit_clip import FluxViTClipModel
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
 from flux_hf.processing.views_fluxvit import Views
 
+NOT_CUT = {"truncation": False, "verbose": False}
+
 
 def video_features(model: FluxViTClipModel, pixels: torch.Tensor, token_budget: int) -> torch.Tensor:
-    """Features (clips, width) of pixels (clips, frames, channels, height, width); their length means nothing."""
+    """Unit vectors (clips, width) of pixels (clips, frames, channels, height, width)."""
     return model.get_video_features(pixels, token_budget=token_budget).pooler_output
 
 
 @torch.inference_mode()
-def embed_texts(model: FluxViTClipModel, processor, texts: Sequence[str], batch_size: int = 256) -> np.ndarray:
+def embed_texts(
+    model: FluxViTClipModel, processor, texts: Sequence[str], *, max_tokens: int | None = None, batch_size: int = 256
+) -> np.ndarray:
     """Embeddings of sentences, each different one computed once, those of like length together.
 
     Args:
-        processor: the model's; its tokenizer truncates as it was saved to.
+        processor: the model's.
+        max_tokens: tokens after which a sentence is cut, default the processor's own.
 
     Returns:
         float32 (texts, width), unit length.
     """
     different = sorted(set(texts), key=len)
+    cut = {} if max_tokens is None else {"max_length": max_tokens}
     found = []
     for first in range(0, len(different), batch_size):
-        tokens = processor(text=different[first : first + batch_size], return_tensors="pt").to(model.device)
-        found.append(normalize(model.get_text_features(**tokens).pooler_output.double(), dim=-1).float().cpu())
+        tokens = processor(text=different[first : first + batch_size], return_tensors="pt", **cut).to(model.device)
+        found.append(model.get_text_features(**tokens).pooler_output.float().cpu())
     places = {text: place for place, text in enumerate(different)}
     embeddings = torch.cat(found).numpy() if found else np.zeros((0, model.config.projection_dim), np.float32)
     return embeddings[[places[text] for text in texts]]
+
+
+def truncated_texts(processor, texts: Sequence[str], max_tokens: int | None = None) -> int:
+    """How many of the sentences lose words in [`embed_texts`]."""
+    if not texts:
+        return 0
+    cut = {} if max_tokens is None else {"max_length": max_tokens}
+    kept, all_of_it = (
+        processor(text=list(texts), padding=False, **cut, **options)["input_ids"] for options in ({}, NOT_CUT)
+    )
+    return sum(len(some) < len(whole) for some, whole in zip(kept, all_of_it, strict=True))
 
 
 @torch.inference_mode()

@@ -15,6 +15,7 @@ from flux_hf.data.list_files import VIDEO_SUFFIXES
 from flux_hf.data.video_column import VIDEO, video_at
 from flux_hf.files import read_text, short_json
 from flux_hf.processing.video_storage_fluxvit import is_address
+from flux_hf.text.protocol_lists import is_protocol_list, protocol_rows
 
 VIDEO_COLUMNS = ("video", "file_name", "path", "video_path", "file", "video_id")
 CAPTION_COLUMNS = ("caption", "captions", "text", "texts", "sentence", "sentences", "description", "txt")
@@ -40,7 +41,8 @@ def load_pairs(
             - a list file, `.csv` or `.tsv` with a header, `.jsonl` or `.json` with an object a row, which names a video
               (column `video`, `file_name`, `path`, `video_path`, `file` or `video_id`; a path or an address; a name
               without a suffix is looked for with those of videos), its caption or captions, and optionally `start` and
-              `end` in seconds. It is the whole split, whatever `split` says;
+              `end` in seconds; also the lists of MSRVTT-1kA, DiDeMo, MSVD, LSMDC and ActivityNet as they are shared
+              (`flux_hf.text.protocol_lists`). It is the whole split, whatever `split` says;
             - a folder with such a list for each split (`{split}.csv`, ...), or with `metadata.csv` or `metadata.jsonl`
               beside the videos or in `{split}/`, as `datasets` has it;
             - what `load_video_dataset` takes: other folders (webdataset, parquet) and data sets on the Hub.
@@ -125,7 +127,7 @@ def draw_caption(captions: Sequence[str], key: tuple) -> str:
 def _list_of(path: Path, split: str) -> tuple[Path, str | None] | None:
     """The list file that `path` means, and the folder in it that a row must be in; None where there is no list."""
     if path.is_file():
-        if path.suffix.lower() not in LIST_SUFFIXES:
+        if path.suffix.lower() not in LIST_SUFFIXES and not is_protocol_list(path):
             raise ValueError(f"{path} is no list of pairs; accepted are {', '.join(LIST_SUFFIXES)}, or a folder")
         return path, None
     if not path.is_dir():
@@ -180,6 +182,9 @@ def _from_list(file: Path, below: str | None, caption_column: str | None, video_
 def _rows(file: Path) -> Iterator[tuple[str, dict]]:
     """Every row of a list and what messages call it."""
     text, suffix = read_text(file), file.suffix.lower()
+    if (rows := protocol_rows(file, text)) is not None:
+        yield from rows
+        return
     if suffix in (".csv", ".tsv"):
         # The module reads numbers, "NA" and "null" as what they are in a caption: text.
         reader = csv.DictReader(text.splitlines(keepends=True), delimiter="\t" if suffix == ".tsv" else ",")
