@@ -210,7 +210,7 @@ def test_from_pairs_to_the_next_commands(command, dataset, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "to train on: 6 videos with 6 captions; to evaluate on: 3 videos with 3 captions" in printed
     assert "captions that find their clip first:" in printed and "(chance 33 %)" in printed
-    assert f"flux-hf search 'a sentence' --index {tmp_path / 'run' / 'clips.parquet'}" in printed
+    assert f"flux-hf search 'a sentence' --index {tmp_path / 'run.parquet'}" in printed
     model, processor = (auto.from_pretrained(tmp_path / "run") for auto in (AutoModel, AutoProcessor))
     assert model.config.freeze_text and model.config.projection_dim == 8
     inputs = processor(videos=[str(dataset / "train" / "0.mp4")], text=["a clip"], return_tensors="pt")
