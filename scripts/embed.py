@@ -25,7 +25,7 @@ from flux_hf.tables import printable
 
 @dataclass
 class EmbedOptions:
-    videos: str = field(
+    dataset: str = field(
         metadata={
             "help": "Folder, of which every video below it is meant; list file (.txt with a path or address a line, or "
             "one of pairs); with --split a data set: folder or id on the Hub."
@@ -51,7 +51,7 @@ class EmbedOptions:
 
 
 def main(argv: list[str] | None = None) -> None:
-    (options,) = parse_options(EmbedOptions, argv, __doc__, {"videos": "VIDEOS"})
+    (options,) = parse_options(EmbedOptions, argv, __doc__, {"dataset": "VIDEOS"})
     check_at_least(1, options, "token_budgets", "batch_size")
     check_at_least(0, options, "num_workers")
     check_each_once(options, "token_budgets")
@@ -70,8 +70,8 @@ def main(argv: list[str] | None = None) -> None:
 
     check_checkpoints(checkpoint=options.checkpoint)
     state = process_state()
-    with no_bars_for_folders(options.videos), naming_split(options, "split"):
-        dataset = load_videos(options.videos, options.split, video_root=options.video_root)
+    with no_bars_for_folders(options.dataset), naming_split(options, "split"):
+        dataset = load_videos(options.dataset, options.split, video_root=options.video_root)
     with no_bars_for_folders(options.checkpoint), naming_option("checkpoint", options.checkpoint):
         model, processor = load_clip(options.checkpoint, **decoding_setting(options))
         weights = weights_hash(options.checkpoint)

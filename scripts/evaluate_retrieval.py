@@ -111,7 +111,8 @@ def main(argv: list[str] | None = None) -> None:
         records_dir=output.with_suffix(".videos") if output else None,
     )
     if state.is_main_process:
-        result |= {"dataset": options.dataset, "split": options.split, "checkpoint": options.checkpoint}
+        split = {} if Path(options.dataset).is_file() else {"split": options.split}
+        result |= {"dataset": options.dataset, **split, "checkpoint": options.checkpoint}
         result |= {"paragraphs": options.paragraphs}
         print(markdown_table(result))
         for entry in result["unreadable"]:
