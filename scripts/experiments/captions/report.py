@@ -21,11 +21,9 @@ def tables(path: Path = RESULTS) -> dict[str, str]:
     ways = [(regime, optimized) for regime in ("flux", "fixed") for optimized in (False, True)]
     seeds = {regime: sorted({row["seed"] for row in rows if row["regime"] == regime}) for regime, _ in ways}
     steps = found["settings"]["recipes"]["flux"]["max_steps"]
-    minutes = {
-        regime: mean(row["cpu_seconds"] for row in rows if row["regime"] == regime) / 60 for regime in seeds
-    }
+    minutes = {regime: mean(row["cpu_seconds"] for row in rows if row["regime"] == regime) / 60 for regime in seeds}
     origin = (
-        f"{result_origin(found)}\n\n{found['settings']['clips']} training clips, {steps} steps; CPU minutes of a training: "
+        f"{result_origin(found)}\n\n{found['settings']['clips']} training clips, {steps} steps; CPU minutes: "
         + ", ".join(f"{regime} {minutes[regime]:.1f} (seeds {', '.join(map(str, seeds[regime]))})" for regime in seeds)
         + ". All figures in %, mean ± standard deviation over the seeds.\n\n"
     )
@@ -35,10 +33,7 @@ def tables(path: Path = RESULTS) -> dict[str, str]:
             ["regime", "grid", *(f"{name} of the tokens" for name in SHARES.values()), "chance"],
             [
                 [regime, "optimised" if optimized else "fixed"]
-                + [
-                    _spread([value(row) for row in rows if _key(row) == (regime, optimized, share)])
-                    for share in SHARES
-                ]
+                + [_spread([value(row) for row in rows if _key(row) == (regime, optimized, share)]) for share in SHARES]
                 + [percent(chance)]
                 for regime, optimized in ways
             ],
