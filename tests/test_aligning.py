@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from transformers import AutoModel, AutoProcessor, set_seed
 
 from flux_hf.options.aligning import AlignOptions
@@ -168,6 +169,17 @@ def test_chunks_teach_what_the_whole_batch_does(tmp_path, freeze):
 def test_equal_texts_have_equal_numbers():
     assert text_number("A dog  runs") == text_number("a dog runs ") != text_number("a dog run")
     assert 0 <= text_number("x") < 2**63
+
+
+def test_the_card_says_what_it_is_for(tmp_path):
+    trainer = tiny_aligning.trainer(tmp_path)
+    trainer.train()
+    trainer.create_model_card(dataset="them/pairs")
+    card = ModelCard.load(tmp_path / "README.md")
+    assert card.data.datasets == ["them/pairs"] and card.data.license is None
+    assert "text encoder (bert)" in card.text and "pairs_per_chunk" not in card.text
+    parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
+    assert f"| parameters | {parameters:,} |" in card.text and "| token budgets of the heads | 16, 12, 8 |" in card.text
 
 
 # The command
