@@ -82,7 +82,7 @@ def write_index(path: str | Path, dataset: Dataset, records: list[dict], origin:
             ("start", pa.float64()),
             ("end", pa.float64()),
             ("token_budget", pa.int32()),
-            ("embedding", pa.list_(pa.float32(), origin.width)),
+            ("embedding", pa.list_(pa.float32())),  # of a fixed size pyarrow before 26 cannot read where one is None
             ("error", pa.string()),
         ],
         metadata={KEY: json.dumps(asdict(origin)).encode()},
