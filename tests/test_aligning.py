@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from transformers import AutoModel, AutoProcessor, set_seed
 
 from flux_hf.options.aligning import AlignOptions
@@ -170,6 +171,17 @@ def test_equal_texts_have_equal_numbers():
     assert 0 <= text_number("x") < 2**63
 
 
+def test_the_card_says_what_it_is_for(tmp_path):
+    trainer = tiny_aligning.trainer(tmp_path)
+    trainer.train()
+    trainer.create_model_card(dataset="them/pairs")
+    card = ModelCard.load(tmp_path / "README.md")
+    assert card.data.datasets == ["them/pairs"] and card.data.license is None
+    assert "text encoder (bert)" in card.text and "pairs_per_chunk" not in card.text
+    parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
+    assert f"| parameters | {parameters:,} |" in card.text and "| token budgets of the heads | 16, 12, 8 |" in card.text
+
+
 # The command
 
 
@@ -210,7 +222,7 @@ def test_from_pairs_to_the_next_commands(command, dataset, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "to train on: 6 videos with 6 captions; to evaluate on: 3 videos with 3 captions" in printed
     assert "captions that find their clip first:" in printed and "(chance 33 %)" in printed
-    assert f"flux-hf search 'a sentence' --index {tmp_path / 'run' / 'clips.parquet'}" in printed
+    assert f"flux-hf search 'a sentence' --index {tmp_path / 'run.parquet'}" in printed
     model, processor = (auto.from_pretrained(tmp_path / "run") for auto in (AutoModel, AutoProcessor))
     assert model.config.freeze_text and model.config.projection_dim == 8
     inputs = processor(videos=[str(dataset / "train" / "0.mp4")], text=["a clip"], return_tensors="pt")

@@ -161,6 +161,28 @@ def test_a_killed_pretraining_goes_on_bit_for_bit(run, tmp_path):
     assert resumed["hash"] == whole["hash"]
 
 
+@pytest.mark.parametrize("chunk", [None, 1])
+def test_aligning_on_two_ranks_equals_one_with_twice_the_batch(run, chunk):
+    """Every video is told apart from those of both ranks."""
+    settings = {"align": True, "num_train_epochs": 1, "optim": "sgd", "learning_rate": 0.05, "pairs_per_chunk": chunk}
+    (alone,) = run("alone", per_device_train_batch_size=4, **settings)
+    ranks = run("ranks", processes=2, per_device_train_batch_size=2, **settings)
+    assert_equal_weights(run.weights("alone"), run.weights("ranks"))
+    for (_, one), (_, both) in zip(alone["losses"], ranks[0]["losses"], strict=True):
+        assert one == pytest.approx(both, rel=1e-4)
+    assert len(alone["losses"]) == 3
+
+
+def test_a_killed_aligning_goes_on_bit_for_bit(run, tmp_path):
+    settings = {"align": True, "drop_path_rate": 0.5, "num_train_epochs": 4}
+    (whole,) = run("whole", **settings)
+    saving = settings | {"save_strategy": "steps", "save_steps": 2}
+    run("killed", kill_at=8, expect=-signal.SIGKILL, **saving)
+    (resumed,) = run("killed", resume=str(tmp_path / "killed" / "checkpoint-8"), **saving)
+    assert resumed["losses"] == whole["losses"]
+    assert resumed["hash"] == whole["hash"]
+
+
 def test_a_sharded_step_equals_one_process(tmp_path):
     found = []
     for processes in (1, 2):

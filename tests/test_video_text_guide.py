@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from flux_hf import cli
+from flux_hf.options.recipes import recipe_names
 from tests import tiny_aligning, tiny_training
 from tests.video_files import encode_video
 
@@ -122,3 +123,22 @@ def test_token_optimization(number, capsys):
     command = lines("Token Optimization")[number]
     cli.main([*command, "--frames", "2", "4", "--sizes", "28", "42", "--rounds", "1"])
     assert "What the videos can tell" in capsys.readouterr().out
+
+
+def test_training(place, capsys):
+    """The first command trains the text encoder, too; the second goes on from what the page's first one made."""
+    with open("my/pairs.csv", "w", newline="") as file:
+        csv.writer(file).writerows([["video", "caption"], *([f"clips/{w}.mp4", f"a {w} clip"] for w in LEVELS)])
+    towers, on = lines("Training")
+    small = _small(place)
+    cli.main([*(word.replace("ENCODER", "text") for word in towers), *small, "--max_steps", "1"])
+    start = [*small[: small.index("--token_budgets")], "--token_budgets", "24", "12"]
+    start = [word for word in start if not word.startswith("--model=")]
+    cli.main([*on, *start, "--max_steps", "1"])
+    assert "In evaluation, captions that find their clip first:" in capsys.readouterr().out
+    assert Path("runs/small/model.safetensors").is_file() and Path("runs/more/model.safetensors").is_file()
+
+
+def test_the_recipes_of_the_paper_are_there():
+    assert [words[1] for words in lines("Recipes of the paper")] == ["align_small_25m", "align_small_2_5m"]
+    assert {"align_small_25m", "align_small_2_5m"} <= set(recipe_names())

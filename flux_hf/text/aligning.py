@@ -151,9 +151,10 @@ def _cut_captions(pairs, processor: FluxViTClipProcessor) -> str | None:
 
 def _end(options: AlignOptions, folder: str, metrics: dict) -> str:
     lines = [f"In evaluation, {recall}." for recall in [recall_text(metrics)] if recall]
-    index = str(Path(folder) / "clips.parquet")
+    split = [] if Path(options.dataset).exists() else ["--split", options.train_split]
+    index = f"{folder.rstrip('/')}.parquet"
     commands = [
-        ["flux-hf", "embed", "--checkpoint", folder, "--dataset", options.dataset, "--output", index],
+        ["flux-hf", "embed", options.dataset, *split, "--checkpoint", folder, "--output", index],
         ["flux-hf", "search", "a sentence", "--index", index],
     ]
     return "\n".join([*lines, f"Saved in {folder}. Next:", *(f"  {shlex.join(command)}" for command in commands)])

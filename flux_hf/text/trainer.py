@@ -61,9 +61,6 @@ class FluxAligningTrainer(EvaluatedTrainer):
             raise ValueError("processing_class must be a FluxViTClipProcessor: aligning needs its tokenizer")
         self.processing_class.video_processor = fit_processor(self.video_processor, before, self.token_budgets)
 
-    def model_of_card(self) -> torch.nn.Module:
-        return self.flux_model
-
     def clip_source(self, dataset) -> PairRows | CachedPairs | None:
         if isinstance(dataset, CachedPairs):
             return dataset
