@@ -46,6 +46,7 @@ TEST = [
     "scikit-learn>=1.3.2",
     "scikit-video>=1.1.11",
     "scipy>=1.11.4",
+    "sentence-transformers>=6.2.0",
     "setuptools>=77.0.3",
 ]
 

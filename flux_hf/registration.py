@@ -4,6 +4,8 @@ import sys
 from collections.abc import Callable
 from importlib.abc import MetaPathFinder
 
+ZERO_SHOT_TASK = "zero-shot-video-classification"
+
 
 def register() -> None:
     """Register configuration, models and video processor; calling it again changes nothing.
@@ -63,12 +65,27 @@ def register_pipeline() -> None:
     from transformers import AutoModel
     from transformers.pipelines import PIPELINE_REGISTRY
 
-    from flux_hf.processing.zero_shot_pipeline_fluxvit import TASK, FluxZeroShotVideoClassificationPipeline
-
-    if TASK not in PIPELINE_REGISTRY.supported_tasks:
+    if ZERO_SHOT_TASK not in PIPELINE_REGISTRY.supported_tasks:
         PIPELINE_REGISTRY.register_pipeline(
-            TASK, FluxZeroShotVideoClassificationPipeline, pt_model=AutoModel, type="multimodal"
+            ZERO_SHOT_TASK, _ZeroShotPipelineWhenAsked(), pt_model=AutoModel, type="multimodal"
         )
+
+
+class _ZeroShotPipelineWhenAsked:
+    """Stands for the pipeline's class, which is imported when it is asked for something: its file needs the module
+    whose import ends with the registration."""
+
+    @property
+    def pipeline_class(self) -> type:
+        from flux_hf.processing.zero_shot_pipeline_fluxvit import FluxZeroShotVideoClassificationPipeline
+
+        return FluxZeroShotVideoClassificationPipeline
+
+    def __call__(self, *args, **kwargs):
+        return self.pipeline_class(*args, **kwargs)
+
+    def __getattr__(self, name: str):
+        return getattr(self.pipeline_class, name)
 
 
 def register_with_transformers() -> None:

@@ -108,6 +108,8 @@ def _text_config(given) -> PreTrainedConfig:
         given = AutoConfig.for_model(model_type, **values)
     if getattr(given, "is_encoder_decoder", False):
         raise ValueError(f"text_config must be that of an encoder, {given.model_type} has a decoder, too")
+    if not isinstance(getattr(given, "hidden_size", None), int):
+        raise ValueError(f"text_config must be that of a text encoder, {given.model_type} has no hidden_size")
     return given
 
 

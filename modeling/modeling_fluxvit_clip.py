@@ -1,15 +1,18 @@
 """FluxViT beside a text encoder: videos and sentences as unit vectors of one space, at any token budget."""
 
+import json
 import math
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 from os import PathLike
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
+import transformers
 from torch import nn
-from transformers import AutoModel, PreTrainedModel
+from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.processing_utils import Unpack
@@ -22,6 +25,8 @@ from .flux_model_fluxvit import FluxModel, check_token_budgets
 from .layers_fluxvit import FeatureDecoder
 from .modeling_fluxvit import FluxViTModel, FluxViTModelOutput
 from .token_selection_fluxvit import SelectionRule
+
+_POOLINGS_OF_SENTENCE_TRANSFORMERS = {"cls": "cls", "cls_token": "cls", "mean": "mean", "mean_tokens": "mean"}
 
 
 @dataclass
@@ -54,6 +59,34 @@ class FluxViTClipOutput(ModelOutput):
     logit_bias: torch.FloatTensor | None = None
 
 
+def _text_tower(config: PreTrainedConfig) -> PreTrainedModel:
+    """With random weights. Some encoders have a class that `AutoModel` does not give for their configuration."""
+    named = getattr(transformers, (config.architectures or [""])[0], None)
+    if isinstance(named, type) and issubclass(named, PreTrainedModel):
+        return named._from_config(config).base_model
+    return AutoModel.from_config(config)
+
+
+def sentence_transformers_pooling(name_or_path: str | PathLike) -> str | None:
+    """How a checkpoint of sentence-transformers pools, as `FluxViTClipConfig.text_pooling` says it; None for others.
+
+    Raises:
+        ValueError: in a way that `text_pooling` has no name for.
+    """
+    file = Path(name_or_path) / "1_Pooling" / "config.json"
+    if not file.is_file():
+        return None
+    settings = json.loads(file.read_text(encoding="utf-8"))
+    chosen = [name for name in settings if name.startswith("pooling_mode_") and settings[name]]
+    mode = settings.get("pooling_mode") or "+".join(name.removeprefix("pooling_mode_") for name in chosen)
+    if mode not in _POOLINGS_OF_SENTENCE_TRANSFORMERS:
+        raise ValueError(
+            f"{file}: pooling {mode!r} is not supported, give text_pooling to take another; known are "
+            f"{', '.join(_POOLINGS_OF_SENTENCE_TRANSFORMERS)}"
+        )
+    return _POOLINGS_OF_SENTENCE_TRANSFORMERS[mode]
+
+
 class FluxViTClipModel(FluxModel, PreTrainedModel):
     """Compares videos with sentences: a FluxViT (`vision_model`), whose pooled feature of the budget in use goes
     through LayerNorm and Linear, and a text encoder (`text_model`), whose pooled output goes through a Linear.
@@ -79,7 +112,7 @@ class FluxViTClipModel(FluxModel, PreTrainedModel):
         super().__init__(config)
         vision = config.vision_config
         self.vision_model = FluxViTModel(vision)
-        self.text_model = AutoModel.from_config(config.text_config)
+        self.text_model = _text_tower(config.text_config)
         if config.text_pooling != "pooler" and getattr(self.text_model, "pooler", None) is not None:
             self.text_model.pooler = None  # weights that nothing would train
         self.video_norm = nn.LayerNorm(vision.projection_dim)
@@ -103,26 +136,34 @@ class FluxViTClipModel(FluxModel, PreTrainedModel):
         Args:
             video: a FluxViT of any kind, or its checkpoint. Of a classifier the decoders that align smaller budgets
                 come along.
-            text: a text encoder of transformers, or its checkpoint.
-            **config_options: see [`FluxViTClipConfig`].
+            text: a text encoder of transformers, or its checkpoint. One that has a `text_projection`, as
+                `CLIPTextModelWithProjection` and `CLIPModel`, brings it and its width along; one of
+                sentence-transformers is pooled as its checkpoint says.
+            **config_options: see [`FluxViTClipConfig`]; they win.
 
         Raises:
             ValueError: the video tower is no FluxViT, or the text tower no encoder.
         """
         video = video if isinstance(video, nn.Module) else FluxViTModel.from_pretrained(video)
         text = text if isinstance(text, nn.Module) else AutoModel.from_pretrained(text)
-        config = cls.config_class(
-            vision_config=video.config.to_dict(), text_config=text.base_model.config.to_dict(), **config_options
-        )
-        model = cls(config)
+        tower, projection = text.base_model, getattr(text, "text_projection", None)
+        if isinstance(projection, nn.Linear):
+            tower = text.text_model
+            config_options = {"projection_dim": projection.out_features} | config_options
+        if "text_pooling" not in config_options:
+            config_options["text_pooling"] = sentence_transformers_pooling(text.name_or_path)
+        text_config = tower.config.to_dict() | {"architectures": [type(tower).__name__]}
+        model = cls(cls.config_class(vision_config=video.config.to_dict(), text_config=text_config, **config_options))
         model.vision_model.load_state_dict(video.base_model.state_dict())
-        found = model.text_model.load_state_dict(text.base_model.state_dict(), strict=False)
+        found = model.text_model.load_state_dict(tower.state_dict(), strict=False)
         left = [name for name in found.unexpected_keys if not name.startswith("pooler.")]
         if found.missing_keys or left:
             raise ValueError(
                 f"{type(text).__name__} is no text tower for {type(model.text_model).__name__}: it lacks "
                 f"{found.missing_keys[:3]} and has {left[:3]}"
             )
+        if isinstance(projection, nn.Linear) and projection.weight.shape == model.text_projection.weight.shape:
+            model.text_projection.load_state_dict({"weight": projection.weight})
         if hasattr(video, "alignment_decoders"):
             model.alignment_decoders.load_state_dict(video.alignment_decoders.state_dict())
         return model.eval()

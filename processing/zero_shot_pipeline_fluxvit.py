@@ -5,8 +5,6 @@ import torch
 from .pipeline_fluxvit import FluxVideoClassificationPipeline, mean_of_views
 from .prompt_templates_fluxvit import DEFAULT_TEMPLATE, embed_labels
 
-TASK = "zero-shot-video-classification"
-"""What `pipeline` knows it by where flux_hf is imported."""
 SENTENCES_AT_ONCE = 256
 
 
@@ -34,7 +32,7 @@ class FluxZeroShotVideoClassificationPipeline(FluxVideoClassificationPipeline):
     _load_video_processor = False
     _load_image_processor = False
     _load_tokenizer = False
-    saved_task = f"flux-{TASK}"
+    saved_task = "flux-zero-shot-video-classification"
     saved_model_class = "AutoModel"
 
     def __init__(self, *args, processor=None, video_processor=None, tokenizer=None, **kwargs):
@@ -47,10 +45,14 @@ class FluxZeroShotVideoClassificationPipeline(FluxVideoClassificationPipeline):
 
     def check_model_type(self, supported_models):
         if not hasattr(self.model, "get_video_features"):
-            raise ValueError(f"{TASK} needs a model that compares videos with texts, got {type(self.model).__name__}")
+            raise ValueError(
+                f"{type(self).__name__} needs a model that compares videos with texts, got {type(self.model).__name__}"
+            )
 
     def _sanitize_parameters(self, candidate_labels=None, hypothesis_template=None, label_embeds=None, **kwargs):
         preprocess, forward, postprocess = super()._sanitize_parameters(**kwargs)
+        if kwargs.get("function_to_apply") is None:  # before 5.19 transformers' own default comes instead
+            postprocess.pop("function_to_apply", None)
         if label_embeds is not None:
             forward["label_embeds"] = label_embeds
         if hypothesis_template is not None:

@@ -94,7 +94,7 @@ def main(argv: list[str] | None = None) -> None:
         "embedding",
     )
     if state.is_main_process:
-        origin = IndexOrigin(options.checkpoint, weights, model.config.projection_dim, budgets)
+        origin = IndexOrigin(options.checkpoint, weights, model.config.projection_dim, budgets, processor.decoding)
         write_index(output, dataset, records, origin)
         shutil.rmtree(folder.folder)
         unreadable = [record["reason"] for record in records if "reason" in record]

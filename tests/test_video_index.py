@@ -144,7 +144,7 @@ def test_times_and_parts_of_the_index(tmp_path, monkeypatch):
     dataset = dataset.add_column("start", [float(row) for row in range(9)]).add_column("end", [None] * 8 + [20.0])
     records = [{"row": row, "arms": [{"embedding": _text(vector)}]} for row, vector in enumerate(draw)]
     path = tmp_path / "i.parquet"
-    write_index(path, dataset, records, IndexOrigin("x", "hash", 3, [8]))
+    write_index(path, dataset, records, IndexOrigin("x", "hash", 3, [8], "fast"))
     query = draw[2] / np.linalg.norm(draw[2])
     found = search_index(path, query, 8, 5)
     order = np.argsort(-(draw @ query), kind="stable")[:5]

@@ -96,8 +96,10 @@ def test_an_index(capsys):
     assert capsys.readouterr().out.splitlines()[0] == " 1.000  my/clips/dark.mp4"
 
 
-@pytest.mark.parametrize(("number", "printed"), [(0, "grey.mp4"), (1, "dark"), (2, "tensor")])
+@pytest.mark.parametrize(("number", "printed"), [(0, "grey.mp4"), (1, "dark"), (2, "tensor"), (3, "tensor")])
 def test_python(number, printed, capsys):
+    if number == 3:
+        pytest.importorskip("sentence_transformers")
     examples = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     exec(compile(examples[number], "video_text.md", "exec"), {"__name__": "example"})
     assert printed in capsys.readouterr().out.splitlines()[0]

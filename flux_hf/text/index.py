@@ -28,13 +28,14 @@ ROWS = 4096
 
 @dataclass(frozen=True)
 class IndexOrigin:
-    """What made an index: the checkpoint as it was named, the sha256 of its weight files, the width of an embedding and
-    the token budgets, in the order they were asked for."""
+    """What made an index: the checkpoint as it was named, the sha256 of its weight files, the width of an embedding,
+    the token budgets, in the order they were asked for, and which frames were taken ("fast" or "exact")."""
 
     checkpoint: str
     weights: str
     width: int
     token_budgets: list[int]
+    decoding: str
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def write_index(path: str | Path, dataset: Dataset, records: list[dict], origin:
             ("start", pa.float64()),
             ("end", pa.float64()),
             ("token_budget", pa.int32()),
-            ("embedding", pa.list_(pa.float32(), origin.width)),
+            ("embedding", pa.list_(pa.float32())),  # of a fixed size pyarrow before 26 cannot read where one is None
             ("error", pa.string()),
         ],
         metadata={KEY: json.dumps(asdict(origin)).encode()},

@@ -27,7 +27,7 @@ def search(
         sentence, video: what to look for, one of them; a video is a path or an address. For a sentence only the text
             tower is loaded.
         token_budget: embeddings to look at, default the first budget of the index. A video that is looked for is
-            embedded at the same one.
+            embedded at the same one, from such frames as the index.
         checkpoint: where the checkpoint is now, default as the index names it.
 
     Raises:
@@ -49,7 +49,7 @@ def search(
     if sentence is not None:
         (query,) = embed_texts(load_text_tower(checkpoint), load_clip_processor(checkpoint), [sentence])
     else:
-        query = _video_query(video, *load_clip(checkpoint), budget)
+        query = _video_query(video, *load_clip(checkpoint, decoding=origin.decoding), budget)
     return search_index(index, query, budget, top_k)
 
 
