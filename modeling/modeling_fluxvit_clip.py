@@ -412,6 +412,10 @@ class FluxViTClipModel(FluxModel, PreTrainedModel):
         return self.vision_model.patch_shape
 
     @property
+    def native_grid(self) -> tuple[int, int, int]:
+        return self.vision_model.native_grid
+
+    @property
     def num_channels(self) -> int:
         return self.vision_model.num_channels
 
