@@ -48,6 +48,7 @@ TEST = [
     "scipy>=1.11.4",
     "sentence-transformers>=6.2.0",
     "setuptools>=77.0.3",
+    "tokenizers",
 ]
 
 setup(

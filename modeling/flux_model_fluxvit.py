@@ -141,6 +141,17 @@ class FluxModel(SelectsTokens):
         """Budget of the head that answers for `num_tokens` kept tokens; None: one head for every budget."""
         raise NotImplementedError
 
+    @property
+    def label_names(self) -> list[str]:
+        """Names of the classes, in the order of the logits."""
+        names = self.flux_settings.id2label
+        return [names[index] for index in range(len(names))]
+
+    def rename_labels(self, label_names: list[str]) -> None:
+        """Give the classes, which stay as they are, other names; as many."""
+        self.flux_settings.id2label = dict(enumerate(label_names))
+        self.flux_settings.label2id = {name: index for index, name in enumerate(label_names)}
+
     def set_labels(self, label_names: list[str], rows: list[int] | None = None) -> None:
         """Name the classes, in place. The classifiers' rows become those numbered `rows`, one for each name; None: new
         ones, drawn as at the start."""

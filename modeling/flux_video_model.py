@@ -294,6 +294,13 @@ class FluxVideoClassifier(_FluxVideoModule, FluxModel):
             return None
         return min(self.token_budgets, key=lambda budget: abs(budget - num_tokens))
 
+    @property
+    def label_names(self) -> list[str]:
+        if hasattr(self.flux_settings, "id2label"):
+            return super().label_names
+        classes = getattr(self.head_owner, self.head_modules[-1]).out_features
+        return [f"LABEL_{index}" for index in range(classes)]  # as Transformers names them
+
     def set_labels(self, label_names: list[str], rows: list[int] | None = None) -> None:
         for head in self._heads():
             old = getattr(head, self.head_modules[-1])
@@ -312,8 +319,7 @@ class FluxVideoClassifier(_FluxVideoModule, FluxModel):
                     if new.bias is not None:
                         new.bias.copy_(old.bias[rows])
             setattr(head, self.head_modules[-1], new)
-        self.flux_settings.id2label = dict(enumerate(label_names))
-        self.flux_settings.label2id = {name: index for index, name in enumerate(label_names)}
+        self.rename_labels(label_names)
         self.num_labels = len(label_names)
 
     @property

@@ -23,7 +23,7 @@ from .configuration_fluxvit_clip import FluxViTClipConfig
 from .contrastive_loss_fluxvit import ClampWithReturn, alignment_loss_of, contrastive_losses, similarity
 from .flux_model_fluxvit import FluxModel, check_token_budgets
 from .layers_fluxvit import FeatureDecoder
-from .modeling_fluxvit import FluxViTModel, FluxViTModelOutput
+from .modeling_fluxvit import FluxViTModel, FluxViTModelOutput, with_idle_heads_copied
 from .token_selection_fluxvit import SelectionRule
 
 _POOLINGS_OF_SENTENCE_TRANSFORMERS = {"cls": "cls", "cls_token": "cls", "mean": "mean", "mean_tokens": "mean"}
@@ -167,6 +167,17 @@ class FluxViTClipModel(FluxModel, PreTrainedModel):
         if hasattr(video, "alignment_decoders"):
             model.alignment_decoders.load_state_dict(video.alignment_decoders.state_dict())
         return model.eval()
+
+    def save_pretrained(self, save_directory, is_main_process=True, state_dict=None, *args, **kwargs):
+        """As in transformers. A pooling head that was never trained, though another one was, is saved as a copy of the
+        trained one with the nearest budget (ties: the larger), and the log says so."""
+        state_dict = with_idle_heads_copied(
+            self.state_dict() if state_dict is None else state_dict,
+            self.token_budgets,
+            "vision_model.poolers.{}.output.bias",
+            ("vision_model.poolers.{}.",),
+        )
+        super().save_pretrained(save_directory, is_main_process, state_dict, *args, **kwargs)
 
     def get_input_embeddings(self) -> nn.Module:
         return self.text_model.get_input_embeddings()

@@ -13,11 +13,12 @@ from transformers import (
     AutoModelForVideoClassification,
     AutoVideoProcessor,
     VideoMAEImageProcessor,
+    ViTConfig,
     VJEPA2VideoProcessor,
     pipeline,
 )
 
-from flux_hf import FluxVideoClassificationPipeline, FluxVideoProcessor
+from flux_hf import FluxVideoClassificationPipeline, FluxVideoProcessor, UnsupportedModelError
 from flux_hf.classification import classify
 from flux_hf.costs import view_gmacs
 from flux_hf.drawing import dimmed_frames
@@ -32,6 +33,7 @@ from flux_hf.scripts.evaluate_checkpoint import main as evaluate_command
 from flux_hf.scripts.export import main as export_command
 from flux_hf.scripts.optimize_tokens import main as optimize_command
 from flux_hf.token_optimization.candidates import default_axes
+from tests import tiny_video_models
 from tests.stock_models import videomae, vjepa2
 from tests.video_files import encode_video
 
@@ -111,6 +113,15 @@ def test_classify_a_stock_checkpoint(stock_checkpoint, clip, tmp_path, capsys):
     first, second = (line for line in capsys.readouterr().out.splitlines() if "budget" in line)
     assert "grid 8 x 32 x 32, kept 64 of 64 tokens, " in first and "kept 16 of 64 tokens, " in second
     assert picture.is_file()
+
+
+def test_models_that_cannot_are_refused_by_the_name_of_the_checkpoint(tmp_path, clip):
+    ViTConfig(hidden_size=8).save_pretrained(tmp_path / "image")
+    with pytest.raises(ValueError, match=r"^--checkpoint .*image: a model of the type vit: .*images, one at a time"):
+        classify_command([str(clip), "--checkpoint", str(tmp_path / "image")])
+    tiny_video_models.classifier("timesformer", attention_type="divided_space_time").save_pretrained(tmp_path / "apart")
+    with pytest.raises(UnsupportedModelError, match=r"apart: Timesformer.*divided_space_time"):
+        load_video_classifier(tmp_path / "apart")
 
 
 @pytest.mark.parametrize("family", ["videomae"], indirect=True)

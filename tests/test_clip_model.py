@@ -354,6 +354,20 @@ def test_what_is_saved_comes_back(tmp_path):
     assert config.to_diff_dict() == model.config.to_diff_dict()
 
 
+def test_a_checkpoint_answers_at_every_budget_that_it_names(tmp_path):
+    """A pooling head that no step trained is saved as a copy of the one that was."""
+    model, batch = tiny_clip(), tiny_pairs(3)
+    untrained = model.vision_model.poolers[0].output.weight.clone()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    model(**batch, token_budget=24, return_loss=True).loss.backward()
+    optimizer.step()
+    model.save_pretrained(tmp_path)
+    first, second = FluxViTClipModel.from_pretrained(tmp_path).vision_model.poolers
+    assert torch.equal(first.output.weight, second.output.weight)
+    assert torch.equal(second.output.weight, model.vision_model.poolers[1].output.weight)
+    assert torch.equal(model.vision_model.poolers[0].output.weight, untrained)
+
+
 def test_other_budgets_in_place():
     """Heads and decoders of the new budgets begin as those that answered there."""
     model, batch = tiny_clip(), tiny_pairs(2)

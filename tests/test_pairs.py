@@ -59,6 +59,11 @@ def test_a_list_with_times_and_another_root(videos, tmp_path):
     assert totals[0] < totals[1] == 30
 
 
+def test_captions_of_several_lines_and_odd_characters(folder):
+    (folder / "pairs.csv").write_bytes('\ufeffvideo,caption\r\n0.mp4,"one\r\ntwo"\r\n1.mp4,a\u2028b \r\n'.encode())
+    assert captions(load_pairs(folder / "pairs.csv")) == [["one\r\ntwo"], ["a\u2028b"]]
+
+
 @pytest.mark.parametrize("streaming", [False, True])
 @pytest.mark.parametrize("layout", ["split", "top", "list"])
 def test_folders(folder, layout, streaming):
@@ -100,6 +105,7 @@ def test_embedded_videos_with_a_text_each(folder, tmp_path, streaming):
         ("video,caption\n,x\n", r"pairs.csv, line 2: video must name a video"),
         ("video,caption,start\n0.mp4,x,soon\n", r"pairs.csv, line 2: start must be seconds, got .soon"),
         ("video,caption\n", r"pairs.csv lists no video"),
+        ("video,caption\n0.mp4," + "x" * 200_000 + "\n", r"pairs.csv, line \d: field larger than field limit"),
     ],
 )  # fmt: skip
 def test_lists_that_are_none(folder, content, message):

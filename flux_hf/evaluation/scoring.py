@@ -148,7 +148,7 @@ def mean_over_views(
     for (budget, forward, framing), group in wanted.items():
         pixels = torch.cat([item["pixels"][framing] for item in group])
         chunks = [
-            answer(forward(model, chunk.to(model.device, model.dtype), budget).float()).double().cpu()
+            answer(forward(model, chunk.to(next(model.parameters())), budget).float()).double().cpu()
             for chunk in pixels.split(batch_size)
         ]
         means = torch.cat(chunks).unflatten(0, (len(group), -1)).mean(1)

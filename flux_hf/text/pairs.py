@@ -1,6 +1,7 @@
 """Pairs of a video and what is said of it, from list files, folders with metadata, and data sets of the Hub."""
 
 import csv
+import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -187,11 +188,15 @@ def _rows(file: Path) -> Iterator[tuple[str, dict]]:
         return
     if suffix in (".csv", ".tsv"):
         # The module reads numbers, "NA" and "null" as what they are in a caption: text.
-        reader = csv.DictReader(text.splitlines(keepends=True), delimiter="\t" if suffix == ".tsv" else ",")
-        for row in reader:
-            if None in row:
-                raise ValueError(f"{file}, line {reader.line_num}: more values than the header has columns; quote them")
-            yield f"{file}, line {reader.line_num}", row
+        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter="\t" if suffix == ".tsv" else ",")
+        try:
+            for row in reader:
+                where = f"{file}, line {reader.line_num}"
+                if None in row:
+                    raise ValueError(f"{where}: more values than the header has columns; quote them")
+                yield where, row
+        except csv.Error as error:
+            raise ValueError(f"{file}, line {reader.line_num + 1}: {error}") from None
         return
     entries: Iterable = enumerate(text.split("\n"), 1)
     if suffix == ".json":

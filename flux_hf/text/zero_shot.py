@@ -31,6 +31,7 @@ class TextClassifier(nn.Module):
         self.config = copy.deepcopy(model.config)
         self.config.id2label = dict(enumerate(names))
         self.config.label2id = {name: number for number, name in enumerate(names)}
+        self.label_names = list(names)
         self.register_buffer("text_embeds", text_embeds.to(model.device))
         self.register_buffer("owners", torch.tensor(list(owners), device=model.device))
 

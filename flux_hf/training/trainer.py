@@ -81,13 +81,12 @@ class FluxTrainer(EvaluatedTrainer):
         return TrainingCollator(self.args, len(label_names))
 
     def _name_labels(self, names: list[str]) -> None:
-        config = self.model.config
-        if len(names) != config.num_labels:
-            raise ValueError(f"the data set has {len(names)} labels, the model has {config.num_labels}")
-        if [config.id2label[index] for index in range(len(names))] != names:
+        known = self.flux_model.label_names
+        if len(names) != len(known):
+            raise ValueError(f"the data set has {len(names)} labels, the model has {len(known)}")
+        if known != names:
             logger.info("the model takes the label names of the data set")
-            config.id2label = dict(enumerate(names))
-            config.label2id = {name: index for index, name in enumerate(names)}
+            self.flux_model.rename_labels(names)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         self._note_unreadable(inputs.get("unreadable", ()))
@@ -106,7 +105,7 @@ class FluxTrainer(EvaluatedTrainer):
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
         """Loss (mean over the budgets), logits (batch, budgets, classes) and labels."""
-        logits, labels = self.at_budgets(model, inputs, lambda output: output.logits, self.model.config.num_labels)
+        logits, labels = self.at_budgets(model, inputs, lambda output: output.logits, len(self.flux_model.label_names))
         targets = labels[:, None].expand(-1, logits.shape[1])
         loss = nn.functional.cross_entropy(logits.transpose(1, 2), targets, ignore_index=UNREADABLE)
         return (loss, None, None) if prediction_loss_only else (loss, logits, labels)
