@@ -20,6 +20,7 @@ from transformers import (
 
 from flux_hf import FluxVideoClassificationPipeline, FluxVideoProcessor, UnsupportedModelError
 from flux_hf.classification import classify
+from flux_hf.cli import main as command
 from flux_hf.costs import view_gmacs
 from flux_hf.drawing import dimmed_frames
 from flux_hf.export import load_onnx
@@ -315,3 +316,15 @@ def test_a_model_that_cannot_be_exported_is_refused(depends_on_pixels, stock_che
     with pytest.raises(ValueError, match="^Flux.*ForVideoClassification cannot be exported: torch.export says: "):
         export_command([str(stock_checkpoint), str(tmp_path / "out")])
     assert not (tmp_path / "out").exists()
+
+
+def test_checkpoints_that_do_not_fit_give_one_line(tmp_path, clip, flux_checkpoint):
+    folders = {name: tmp_path / name for name in ("empty", "image", "types")}
+    folders["empty"].mkdir()
+    ViTConfig().save_pretrained(folders["image"])
+    shutil.copytree(flux_checkpoint, folders["types"])
+    config = json.loads((folders["types"] / "config.json").read_text())
+    (folders["types"] / "config.json").write_text(json.dumps(config | {"token_budgets": "many"}))
+    for name, reason in (("empty", "config.json"), ("image", "images, one at a time"), ("types", "token_budgets")):
+        with pytest.raises(SystemExit, match=f"error: --checkpoint {folders[name]}: .*{reason}"):
+            command(["classify", str(clip), "--checkpoint", str(folders[name])])
