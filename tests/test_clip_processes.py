@@ -17,7 +17,7 @@ import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 from flux_hf.text.gradient_cache import cached_backward
-from tests.test_clip_processes import BUDGETS, LABELS, case, tiny_pairs
+from tests.test_clip_processes import LABELS, case, share_of, tiny_pairs
 
 def step(rank, file):
     dist.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
@@ -25,9 +25,7 @@ def step(rank, file):
     for loss in ("softmax", "sigmoid"):
         for cached in (False, True):
             model, batch = case(loss)
-            share = slice(3 * rank, 3 * rank + 3)
-            batch = {name: value[share] if torch.is_tensor(value) else value for name, value in batch.items()}
-            labels = torch.tensor(LABELS[share])
+            batch, labels = share_of(rank, batch), torch.tensor(LABELS[3 * rank : 3 * rank + 3])
             wrapped = DistributedDataParallel(model, find_unused_parameters=True)
             if cached:
                 parts = cached_backward(wrapped, batch, 2, lambda output: model.loss_parts(output, labels))
@@ -40,7 +38,9 @@ def step(rank, file):
     model, batch = case("softmax")
     model.eval()
     found["alone"] = model(**batch, return_loss=True).loss.detach() if rank == 0 else None
-    model.train()
+    model.train().text_model.eval()
+    with torch.no_grad():
+        found["no labels"] = model(**share_of(rank, batch), return_loss=True).loss
     try:
         model(**tiny_pairs(2 + rank), return_loss=True)
     except ValueError as error:
@@ -64,6 +64,10 @@ def case(loss: str):
     model = tiny_clip(loss=loss, freeze_text=False, logit_scale_init=5).train()
     model.text_model.eval()
     return model, tiny_pairs(6) | {"token_budgets": BUDGETS}
+
+
+def share_of(rank: int, batch: dict) -> dict:
+    return {name: value[3 * rank : 3 * rank + 3] if torch.is_tensor(value) else value for name, value in batch.items()}
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +94,13 @@ def test_loss_and_gradients_are_those_of_one_process(two_processes, loss, cached
         if name in names:
             torch.testing.assert_close(gradients[name], parameter.grad, atol=2e-6, rtol=1e-4)
             assert torch.equal(gradients[name], others[name]), name
+
+
+def test_without_labels_no_two_rows_of_the_processes_belong_together(two_processes):
+    model, batch = case("softmax")
+    with torch.no_grad():
+        expected = model(**batch, return_loss=True).loss.item()
+    assert sum(found["no labels"].item() for found in two_processes) / 2 == pytest.approx(expected, rel=1e-5)
 
 
 def test_in_evaluation_a_process_may_be_alone(two_processes):
