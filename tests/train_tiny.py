@@ -16,6 +16,7 @@ import torch
 from transformers import TrainerCallback, set_seed
 
 from flux_hf.data import load_video_dataset
+from flux_hf.text.pairs import load_pairs
 from tests import tiny_aligning, tiny_pretraining, tiny_training
 
 
@@ -37,8 +38,8 @@ def main(options: Path) -> None:
     train = tiny_training.clips(settings.pop("num_clips", 12))
     changes = {"drop_path_rate": drop_path} if drop_path else None
     folder, teacher = settings.pop("output_dir"), settings.pop("teacher", None)
-    evaluate = settings.pop("evaluate", None)
-    if settings.pop("align", False):
+    evaluate, align = settings.pop("evaluate", None), settings.pop("align", False)
+    if align:
         trainer = tiny_aligning.trainer(folder, changes={"video": changes or {}}, **settings)
     elif teacher is None:
         trainer = tiny_training.trainer(folder, train=train, changes=changes, **settings)
@@ -64,8 +65,9 @@ def main(options: Path) -> None:
     }
     if evaluate is not None:
         forwards = []
-        trainer.model.fluxvit.register_forward_pre_hook(lambda *_: forwards.append(1))
-        report["evaluation"] = trainer.evaluate(load_video_dataset(evaluate, "val"))
+        tower = trainer.model.vision_model if align else trainer.model.fluxvit
+        tower.register_forward_pre_hook(lambda *_: forwards.append(1))
+        report["evaluation"] = trainer.evaluate((load_pairs if align else load_video_dataset)(evaluate, "val"))
         report["forwards"] = len(forwards)
     if rank == 0:
         weights = {name: value.detach().clone() for name, value in state.items()}
