@@ -61,7 +61,8 @@ def view_gmacs(model: FluxModel, token_budget: int, grid: Grid) -> float:
     if isinstance(config, FluxViTConfig):
         return forward_macs(config, kept, tokens) / 1e9
     made_by = config.to_json_string() if isinstance(config, PreTrainedConfig) else repr(model)
-    key = (made_by, sum(parameter.numel() for parameter in model.parameters()), grid, kept)
+    numbers = sum(tensor.numel() for tensor in (*model.parameters(), *model.buffers()))
+    key = (made_by, numbers, grid, kept)
     if key not in _COUNTED:
         _COUNTED[key] = _counted_macs(model, kept, grid)
     return _COUNTED[key] / 1e9

@@ -1,4 +1,7 @@
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -150,3 +153,17 @@ def test_bad_options(folder, checkpoint, option, message):
 def test_a_model_without_words(folder, tiny_checkpoint):
     with pytest.raises(ValueError, match=r"--checkpoint .*: it is a fluxvit, which knows no words"):
         main(["--dataset", str(folder), "--checkpoint", str(tiny_checkpoint)])
+
+
+@pytest.mark.slow
+def test_processes_share_the_videos(folder, checkpoint, tmp_path):
+    output = tmp_path / "retrieval.json"
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone"]
+    command += ["-m", "flux_hf.scripts.evaluate_retrieval", "--dataset", str(folder), "--checkpoint", str(checkpoint)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    subprocess.run([*command, "--output", str(output)], env=environment, check=True, capture_output=True, timeout=600)
+    result = json.loads(output.read_text())
+    alone = evaluate_retrieval(load_pairs(folder, "test"), *load_clip(checkpoint), [64, 32])
+    for budget, figures in alone["budgets"].items():
+        assert result["budgets"][str(budget)] == json.loads(json.dumps(figures))
+    assert result["speed"]["processes"] == 2 and result["unreadable"] == alone["unreadable"]

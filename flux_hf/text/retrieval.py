@@ -57,20 +57,15 @@ def retrieval_figures(
     _check(text_embeds, video_embeds, owners, texts)
     numbers: dict = {}
     sentences = np.array([numbers.setdefault(text, len(numbers)) for text in texts or range(len(owners))], np.int64)
-    right_videos = _right_videos(owners, sentences)
-    right_texts = _right_texts(owners, sentences, len(video_embeds))
-    text_logits = _Logits(text_embeds, video_embeds, logit_scale)
-    video_logits = _Logits(video_embeds, text_embeds, logit_scale)
-    figures = {
-        "text_to_video": _figures(text_logits.ranks(right_videos), right_videos, len(video_embeds)),
-        "video_to_text": _figures(video_logits.ranks(right_texts), right_texts, len(text_embeds)),
+    searches = {
+        "text_to_video": (text_embeds, video_embeds, _right_videos(owners, sentences)),
+        "video_to_text": (video_embeds, text_embeds, _right_texts(owners, sentences, len(video_embeds))),
     }
-    return figures | {
-        "dual_softmax": {
-            "text_to_video": _figures(text_logits.dual_ranks(right_videos), right_videos, len(video_embeds)),
-            "video_to_text": _figures(video_logits.dual_ranks(right_texts), right_texts, len(text_embeds)),
-        }
-    }
+    plain, dual = {}, {}
+    for direction, (queries, targets, right) in searches.items():
+        for figures, ranks in zip((plain, dual), _Logits(queries, targets, logit_scale).ranks(right), strict=True):
+            figures[direction] = _figures(ranks, right, len(targets))
+    return plain | {"dual_softmax": dual}
 
 
 class _Logits:
@@ -86,18 +81,16 @@ class _Logits:
         for first in range(0, len(self.queries), rows):
             yield first, self.logit_scale * self.queries[first : first + rows] @ self.targets.T
 
-    def ranks(self, right: list[np.ndarray]) -> list[int]:
-        return [rank for first, logits in self.chunks() for rank in _ranks(logits, right[first:])]
-
-    def dual_ranks(self, right: list[np.ndarray]) -> list[int]:
+    def ranks(self, right: list[np.ndarray]) -> tuple[list[int], list[int]]:
+        """The rank of the best right target of each query, without and with dual softmax."""
+        plain, dual = [], []
         over_queries = torch.full((len(self.targets),), -torch.inf, dtype=torch.float64)
-        for _, logits in self.chunks():
+        for first, logits in self.chunks():
+            plain += _ranks(logits, right[first:])
             over_queries = torch.logaddexp(over_queries, logits.logsumexp(0))
-        return [
-            rank
-            for first, logits in self.chunks()
-            for rank in _ranks(logits * (logits - over_queries).exp(), right[first:])
-        ]
+        for first, logits in self.chunks():
+            dual += _ranks(logits * (logits - over_queries).exp(), right[first:])
+        return plain, dual
 
 
 def _ranks(scores: torch.Tensor, right: list[np.ndarray]) -> Iterator[int]:

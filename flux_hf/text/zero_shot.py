@@ -1,6 +1,5 @@
 """A dual encoder as a classifier whose classes are sentences: for zero-shot accuracy, and for Token Optimization."""
 
-import copy
 from collections.abc import Callable, Sequence
 
 import torch
@@ -28,9 +27,7 @@ class TextClassifier(nn.Module):
     def __init__(self, model: FluxViTClipModel, names: Sequence[str], text_embeds: torch.Tensor, owners: Sequence[int]):
         super().__init__()
         self.model = model
-        self.config = copy.deepcopy(model.config)
-        self.config.id2label = dict(enumerate(names))
-        self.config.label2id = {name: number for number, name in enumerate(names)}
+        self.label_names = list(names)
         self.label_names = list(names)
         self.register_buffer("text_embeds", text_embeds.to(model.device))
         self.register_buffer("owners", torch.tensor(list(owners), device=model.device))
@@ -46,7 +43,7 @@ class TextClassifier(nn.Module):
             pixel_values_videos, token_budget=token_budget, token_selection=token_selection
         ).pooler_output
         similar = self.model.compare(videos.float(), self.text_embeds)
-        classes = similar.new_full((len(similar), self.config.num_labels), -torch.inf)
+        classes = similar.new_full((len(similar), len(self.label_names)), -torch.inf)
         nearest = classes.scatter_reduce(1, self.owners.expand_as(similar), similar, "amax")
         return FluxViTClassifierOutput(logits=nearest)
 
