@@ -15,7 +15,11 @@ PLOT = Path(__file__).parent / "accuracy.png"
 NAMES = {"videomae": "VideoMAE", "vjepa2": "V-JEPA 2"}
 REGIMES = {"stock": "stock", "flux": "Flux"}
 RULES = {"group_dynamic": "the selector", "random": "random tokens", "uniform": "an even pattern"}
-MARKS = {"group_dynamic": {"marker": "o", "ms": 4}, "random": {"fmt": "x"}, "uniform": {"fmt": "s", "ms": 4, "mfc": "white"}}
+MARKS = {
+    "group_dynamic": {"marker": "o", "ms": 4},
+    "random": {"fmt": "x"},
+    "uniform": {"fmt": "s", "ms": 4, "mfc": "white"},
+}
 COLOURS = {"stock": "#7a7d84", "flux": "#1b6ca8"}
 
 
