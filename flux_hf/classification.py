@@ -63,11 +63,12 @@ def classify(
     grid = as_grid((frames, (height, width)))
     tokens = clip_tokens(model, grid)
     kept = tokens if output.keep_mask is None else int(output.keep_mask.sum())
-    scores, classes = output.logits[0].float().softmax(-1).topk(min(top_k, model.config.num_labels))
+    names = model.label_names
+    scores, classes = output.logits[0].float().softmax(-1).topk(min(top_k, len(names)))
     return Classification(
         token_budget=token_budget,
         head_budget=model.head_budget(kept),
-        labels=[(model.config.id2label[int(c)], float(s)) for s, c in zip(scores, classes, strict=True)],
+        labels=[(names[int(c)], float(s)) for s, c in zip(scores, classes, strict=True)],
         grid=grid,
         tokens_kept=kept,
         grid_tokens=tokens,

@@ -5,6 +5,7 @@ import copy
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from flux_hf.modeling.configuration_fluxvit import FluxViTConfig
 from flux_hf.modeling.flux_model_fluxvit import FluxModel
@@ -56,9 +57,11 @@ def view_gmacs(model: FluxModel, token_budget: int, grid: Grid) -> float:
     """
     tokens = clip_tokens(model, grid)
     kept = min(token_budget, tokens)
-    if isinstance(model.config, FluxViTConfig):
-        return forward_macs(model.config, kept, tokens) / 1e9
-    key = (model.config.to_json_string(), model.num_parameters(), grid, kept)
+    config = getattr(model, "config", None)
+    if isinstance(config, FluxViTConfig):
+        return forward_macs(config, kept, tokens) / 1e9
+    made_by = config.to_json_string() if isinstance(config, PreTrainedConfig) else repr(model)
+    key = (made_by, sum(parameter.numel() for parameter in model.parameters()), grid, kept)
     if key not in _COUNTED:
         _COUNTED[key] = _counted_macs(model, kept, grid)
     return _COUNTED[key] / 1e9
@@ -68,10 +71,11 @@ def _counted_macs(model: FluxModel, token_budget: int, grid: Grid) -> int:
     # Only what is no weight is copied.
     weightless = {id(p): nn.Parameter(p.detach().to("meta"), requires_grad=False) for p in model.parameters()}
     weightless |= {id(buffer): buffer.detach().to("meta") for buffer in model.buffers()}
-    clip = torch.empty(1, grid.frames, model.num_channels, *grid.pixels(), dtype=model.dtype, device="meta")
+    clip = torch.empty(1, grid.frames, model.num_channels, *grid.pixels(), device="meta")
     try:
         skeleton = copy.deepcopy(model, weightless).eval()
-        skeleton.set_attn_implementation("eager")
+        if isinstance(skeleton, PreTrainedModel):
+            skeleton.set_attn_implementation("eager")
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             skeleton(clip, token_budget=token_budget)
     except (RuntimeError, NotImplementedError, TypeError) as error:

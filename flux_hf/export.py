@@ -102,7 +102,7 @@ def _write(folder: Path, model, processor, budget: int | None, shape: tuple[int,
     report = {
         "input_shape": list(shape),
         "token_budget": budget,
-        "labels": [model.config.id2label[index] for index in range(model.config.num_labels)],
+        "labels": model.label_names,
         "machine": machine(),
         "runs": measured,
     }

@@ -6,6 +6,7 @@ FluxViT's classifier and its model for pre-training answer it themselves, other 
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import nn
 from transformers.utils import ModelOutput
@@ -141,6 +142,17 @@ class FluxModel(SelectsTokens):
         """Budget of the head that answers for `num_tokens` kept tokens; None: one head for every budget."""
         raise NotImplementedError
 
+    @property
+    def label_names(self) -> list[str]:
+        """Names of the classes, in the order of the logits."""
+        names = self.flux_settings.id2label
+        return [names[index] for index in range(len(names))]
+
+    def rename_labels(self, label_names: list[str]) -> None:
+        """Give the classes, which stay as they are, other names; as many."""
+        self.flux_settings.id2label = dict(enumerate(label_names))
+        self.flux_settings.label2id = {name: index for index, name in enumerate(label_names)}
+
     def set_labels(self, label_names: list[str], rows: list[int] | None = None) -> None:
         """Name the classes, in place. The classifiers' rows become those numbered `rows`, one for each name; None: new
         ones, drawn as at the start."""
@@ -161,11 +173,12 @@ class FluxModel(SelectsTokens):
         raise NotImplementedError
 
 
-def check_token_budgets(token_budgets) -> list[int]:
+def check_token_budgets(token_budgets: list[int] | tuple[int, ...]) -> list[int]:
     """The budgets as a list of ints; raises ValueError unless they are at least one, different and descending."""
-    budgets = [as_token_budget(budget, None) for budget in token_budgets]
-    if not budgets or sorted(set(budgets), reverse=True) != budgets:
-        raise ValueError(f"token_budgets must be at least one, different and descending, got {list(token_budgets)}")
+    budgets = list(token_budgets) if isinstance(token_budgets, (list, tuple)) else []
+    budgets = [as_token_budget(budget, 0) for budget in budgets]
+    if not budgets or 0 in budgets or sorted(set(budgets), reverse=True) != budgets:
+        raise ValueError(f"token_budgets must be at least one, different and descending, got {token_budgets!r}")
     return budgets
 
 
@@ -180,6 +193,8 @@ def as_token_budget(token_budget: int | torch.Tensor | None, default: int | None
         if (entries != entries[0]).any():
             raise ValueError(f"token_budget must have equal entries, got {token_budget.tolist()}")
         token_budget = int(entries[0])
+    if isinstance(token_budget, bool) or not isinstance(token_budget, (int, np.integer, torch.SymInt)):
+        raise ValueError(f"token_budget must be an integer or an integer tensor, got {token_budget!r}")
     if token_budget < 1:
         raise ValueError(f"token_budget must be at least 1, got {token_budget}")
     return token_budget

@@ -13,6 +13,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
+from huggingface_hub.dataclasses import validated_field
 from torch import nn
 from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
@@ -27,11 +28,20 @@ from .flux_model_fluxvit import (
     check_token_budgets,
     tokens_per_row,
 )
-from .token_selection_fluxvit import GROUP_DYNAMIC, keep_masks_at, kept_positions, take_tokens
+from .token_selection_fluxvit import GROUP_DYNAMIC, check_selection_name, keep_masks_at, kept_positions, take_tokens
 
 
 class UnsupportedModelError(ValueError):
     """A model in whose encoder tokens cannot be left out; the message says why."""
+
+
+def _budget(token_budget: int | None) -> None:
+    as_token_budget(token_budget, None)
+
+
+def _budgets(token_budgets: list[int] | None) -> None:
+    if token_budgets is not None:
+        check_token_budgets(token_budgets)
 
 
 @dataclass(kw_only=True, repr=False, eq=False)
@@ -45,10 +55,10 @@ class FluxSettings:
         token_selection: name of the rule that selects tokens, see `selection_rules`.
     """
 
-    token_budget: int | None = None
-    token_budgets: list[int] | None = None
+    token_budget: int | None = validated_field(_budget, default=None)
+    token_budgets: list[int] | None = validated_field(_budgets, default=None)
     heads_per_budget: bool = False
-    token_selection: str = GROUP_DYNAMIC
+    token_selection: str = validated_field(check_selection_name, default=GROUP_DYNAMIC)
 
     # The Trainer's predictions are the logits.
     keys_to_ignore_at_inference = ["pooler_output", "keep_mask"]
@@ -294,6 +304,13 @@ class FluxVideoClassifier(_FluxVideoModule, FluxModel):
             return None
         return min(self.token_budgets, key=lambda budget: abs(budget - num_tokens))
 
+    @property
+    def label_names(self) -> list[str]:
+        if hasattr(self.flux_settings, "id2label"):
+            return super().label_names
+        classes = getattr(self.head_owner, self.head_modules[-1]).out_features
+        return [f"LABEL_{index}" for index in range(classes)]  # as Transformers names them
+
     def set_labels(self, label_names: list[str], rows: list[int] | None = None) -> None:
         for head in self._heads():
             old = getattr(head, self.head_modules[-1])
@@ -312,8 +329,7 @@ class FluxVideoClassifier(_FluxVideoModule, FluxModel):
                     if new.bias is not None:
                         new.bias.copy_(old.bias[rows])
             setattr(head, self.head_modules[-1], new)
-        self.flux_settings.id2label = dict(enumerate(label_names))
-        self.flux_settings.label2id = {name: index for index, name in enumerate(label_names)}
+        self.rename_labels(label_names)
         self.num_labels = len(label_names)
 
     @property

@@ -7,6 +7,7 @@ import pickle
 
 import pytest
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors.torch import load_file
 from torch import nn
 from transformers import (
@@ -26,9 +27,18 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from flux_hf import FluxVideoProcessor, UnsupportedModelError, disable_flux, enable_flux, register_flux_adapter
+from flux_hf import (
+    FluxVideoProcessor,
+    FluxViTConfig,
+    FluxViTModel,
+    UnsupportedModelError,
+    disable_flux,
+    enable_flux,
+    register_flux_adapter,
+)
 from flux_hf.modeling.flux_videomae import FluxVideoMAEForVideoClassification
 from flux_hf.modeling.position_embedding_fluxvit import interpolate_positions
+from tests.tiny_models import PATCHES_OF_14
 from tests.tiny_video_models import CLASSIFIERS, classifier, clips, drawn
 
 # peft asks the model for what transformers has renamed.
@@ -548,6 +558,42 @@ def test_other_models_are_refused_with_the_reason():
         enable_flux(nn.DataParallel(classifier("videomae")))
     with pytest.raises(UnsupportedModelError, match="no adapter for Linear.*VJEPA2Model.*register_flux_adapter"):
         enable_flux(nn.Linear(1, 1))
+
+
+@pytest.mark.parametrize("budget", [0, 2.5, "8", True, [8], None])
+def test_budgets_that_make_no_sense(budget, tmp_path):
+    model, pixels = enable_flux(classifier("videomae")), clips(1)
+    if budget is not None:
+        with pytest.raises(ValueError, match="token_budget must be"):
+            model(pixels, token_budget=budget)
+    with pytest.raises(ValueError, match="token_budgets? must be"):
+        model(pixels, token_budgets=[20, budget])
+    with pytest.raises(ValueError, match="token_budgets? must be"):
+        enable_flux(model, token_budgets=[20, budget])
+    assert model.token_budgets == [TOKENS["videomae"]]
+
+
+@pytest.mark.parametrize("settings", [{"token_budgets": [8, 16]}, {"token_budget": 0}, {"token_selection": ""}])
+def test_a_damaged_configuration_is_refused(settings, tmp_path):
+    enable_flux(classifier("videomae"), token_budgets=[16, 8], heads_per_budget=True).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | settings))
+    with pytest.raises(StrictDataclassError, match=next(iter(settings))):
+        load(tmp_path)
+
+
+@torch.no_grad()
+def test_a_call_that_is_refused_leaves_selection_on():
+    model = enable_flux(VideoMAEModel(classifier("videomae").config), token_budget=BUDGET)
+    with pytest.raises(ValueError, match="no head"):
+        enable_flux(model, heads_per_budget=True)
+    assert model(clips(1)).keep_mask.sum() == BUDGET
+
+
+def test_fluxvit_needs_no_adapter():
+    model = FluxViTModel(FluxViTConfig(**PATCHES_OF_14))
+    with pytest.raises(UnsupportedModelError, match="by itself"):
+        enable_flux(model)
 
 
 def test_adapters_that_cannot_work_are_refused():

@@ -13,12 +13,14 @@ from transformers import (
     AutoModelForVideoClassification,
     AutoVideoProcessor,
     VideoMAEImageProcessor,
+    ViTConfig,
     VJEPA2VideoProcessor,
     pipeline,
 )
 
-from flux_hf import FluxVideoClassificationPipeline, FluxVideoProcessor
+from flux_hf import FluxVideoClassificationPipeline, FluxVideoProcessor, UnsupportedModelError
 from flux_hf.classification import classify
+from flux_hf.cli import main as command
 from flux_hf.costs import view_gmacs
 from flux_hf.drawing import dimmed_frames
 from flux_hf.export import load_onnx
@@ -32,6 +34,7 @@ from flux_hf.scripts.evaluate_checkpoint import main as evaluate_command
 from flux_hf.scripts.export import main as export_command
 from flux_hf.scripts.optimize_tokens import main as optimize_command
 from flux_hf.token_optimization.candidates import default_axes
+from tests import tiny_video_models
 from tests.stock_models import videomae, vjepa2
 from tests.video_files import encode_video
 
@@ -111,6 +114,15 @@ def test_classify_a_stock_checkpoint(stock_checkpoint, clip, tmp_path, capsys):
     first, second = (line for line in capsys.readouterr().out.splitlines() if "budget" in line)
     assert "grid 8 x 32 x 32, kept 64 of 64 tokens, " in first and "kept 16 of 64 tokens, " in second
     assert picture.is_file()
+
+
+def test_models_that_cannot_are_refused_by_the_name_of_the_checkpoint(tmp_path, clip):
+    ViTConfig(hidden_size=8).save_pretrained(tmp_path / "image")
+    with pytest.raises(ValueError, match=r"^--checkpoint .*image: a model of the type vit: .*images, one at a time"):
+        classify_command([str(clip), "--checkpoint", str(tmp_path / "image")])
+    tiny_video_models.classifier("timesformer", attention_type="divided_space_time").save_pretrained(tmp_path / "apart")
+    with pytest.raises(UnsupportedModelError, match=r"apart: Timesformer.*divided_space_time"):
+        load_video_classifier(tmp_path / "apart")
 
 
 @pytest.mark.parametrize("family", ["videomae"], indirect=True)
@@ -304,3 +316,15 @@ def test_a_model_that_cannot_be_exported_is_refused(depends_on_pixels, stock_che
     with pytest.raises(ValueError, match="^Flux.*ForVideoClassification cannot be exported: torch.export says: "):
         export_command([str(stock_checkpoint), str(tmp_path / "out")])
     assert not (tmp_path / "out").exists()
+
+
+def test_checkpoints_that_do_not_fit_give_one_line(tmp_path, clip, flux_checkpoint):
+    folders = {name: tmp_path / name for name in ("empty", "image", "types")}
+    folders["empty"].mkdir()
+    ViTConfig().save_pretrained(folders["image"])
+    shutil.copytree(flux_checkpoint, folders["types"])
+    config = json.loads((folders["types"] / "config.json").read_text())
+    (folders["types"] / "config.json").write_text(json.dumps(config | {"token_budgets": "many"}))
+    for name, reason in (("empty", "config.json"), ("image", "images, one at a time"), ("types", "token_budgets")):
+        with pytest.raises(SystemExit, match=f"error: --checkpoint {folders[name]}: .*{reason}"):
+            command(["classify", str(clip), "--checkpoint", str(folders[name])])

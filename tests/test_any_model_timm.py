@@ -19,6 +19,7 @@ from transformers import (
 
 from flux_hf import UnsupportedModelError, disable_flux, enable_flux
 from flux_hf.plugin import load_video_classifier
+from flux_hf.training import FluxTrainer, FluxTrainingArguments
 from tests.tiny_video_models import clips, drawn
 
 SIZES = {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 2}
@@ -247,3 +248,21 @@ def test_models_that_cannot_are_refused():
     other = TimmWrapperConfig(architecture="resnet18", num_labels=5)
     with pytest.raises(UnsupportedModelError, match="ResNet.*VisionTransformer"):
         enable_flux(TimmWrapperForImageClassification(other))
+
+
+def test_a_model_without_a_configuration_is_trained_and_evaluated(tmp_path):
+    model = enable_flux(vit(), token_budgets=[12, 8], heads_per_budget=True)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    rows = [{"pixel_values_videos": clip, "labels": label} for label, clip in enumerate(clips(2))]
+    settings = {
+        "max_steps": 1,
+        "lr_scheduler_type": "constant",
+        "use_cpu": True,
+        "report_to": "none",
+        "save_strategy": "no",
+    }
+    args = FluxTrainingArguments(str(tmp_path), **settings)
+    run = FluxTrainer(model=model, args=args, train_dataset=rows, eval_dataset=rows)
+    run.train()
+    assert not model.budget_heads[0].head.weight.equal(before["budget_heads.0.head.weight"])
+    assert {"eval_top1_12", "eval_top1_8"} <= run.evaluate().keys()

@@ -1,6 +1,7 @@
 """Training of other families than FluxViT: through the same trainer, from the same command."""
 
 import json
+import logging
 import shutil
 
 import pytest
@@ -246,6 +247,18 @@ def test_from_a_stock_checkpoint_to_a_tuned_one(command, dataset, tmp_path, caps
     inputs = processor(str(next((dataset / "validation").glob("*/*.mp4"))), return_tensors="pt")
     assert inputs["pixel_values_videos"].shape == (1, 4, 3, 32, 32)  # the grid that the model knows
     assert int(model(**inputs).keep_mask.sum()) == 16
+
+
+@pytest.mark.slow
+def test_a_training_at_all_tokens_alone_is_told(command, tmp_path, caplog):
+    with caplog.at_level(logging.WARNING, "flux_hf"):
+        command(output_dir=tmp_path)
+    assert "the model is trained at 32 tokens alone, all of its own grid" in caplog.text
+    assert AutoModelForVideoClassification.from_pretrained(tmp_path).token_budgets == [32]
+    caplog.clear()
+    with caplog.at_level(logging.WARNING, "flux_hf"):
+        command(model=tmp_path, output_dir=tmp_path / "next")
+    assert "tokens alone" not in caplog.text
 
 
 @pytest.mark.slow

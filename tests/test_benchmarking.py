@@ -10,13 +10,14 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from flux_hf import FluxViTConfig, FluxViTForVideoClassification
+from flux_hf import FluxViTConfig, FluxViTForVideoClassification, enable_flux
 from flux_hf.costs import forward_macs
 from flux_hf.modeling.layers_fluxvit import ChannelAffine
+from flux_hf.modeling.token_selection_fluxvit import kept_positions, take_tokens
 from flux_hf.processing.frame_sampling_fluxvit import segment_middles
 from flux_hf.processing.video_decoding_fluxvit import read_video
 from flux_hf.scripts.benchmarks.measuring.alternatives import count_packets, full_and_scaled, pixel_difference
-from flux_hf.scripts.benchmarks.measuring.any_model import SELECTION, STOCK, cpu_kilobytes, runs_of
+from flux_hf.scripts.benchmarks.measuring.any_model import SELECTION, STOCK, cpu_kilobytes, runs_of, without_encoder
 from flux_hf.scripts.benchmarks.measuring.budgets import (
     forward_kilobytes,
     grids_of_budget,
@@ -37,6 +38,7 @@ from flux_hf.scripts.benchmarks.report import (
     gpu_tables,
     model_tables,
 )
+from tests import stock_models
 from tests.test_modeling import SIZES
 
 KINDS = [FileKind(3, 128, 96, 12), FileKind(2, 128, 96, 250), FileKind(3, 128, 96, 20, "libvpx-vp9")]
@@ -328,6 +330,15 @@ def test_runs_of_a_foreign_model(name):
     assert chosen.last_hidden_state.shape == (2, 16, 24)
     assert torch.equal(chosen.keep_mask, runs["1/4"]().keep_mask)
     assert not torch.equal(runs["1/4"]().logits, runs[STOCK]().logits)
+
+
+@torch.inference_mode()
+def test_the_selection_of_a_foreign_model_is_timed_without_layers():
+    model, pixels = enable_flux(stock_models.videomae().eval()), torch.randn(2, 4, 3, 32, 32)
+    chosen = without_encoder(model)(pixels, token_budget=12)
+    tokens = model.flux_encoder.embed_patches(pixels).flatten(1, 3)
+    assert torch.equal(chosen.last_hidden_state, take_tokens(tokens, kept_positions(chosen.keep_mask, 12)))
+    assert not torch.equal(model.flux_encoder(pixels, token_budget=12).last_hidden_state, chosen.last_hidden_state)
 
 
 @pytest.mark.slow

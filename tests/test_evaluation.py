@@ -131,7 +131,7 @@ def test_the_command_selects_by_name(dataset_dir, checkpoint, tmp_path, capsys):
 
 def test_labels_unknown_to_the_model_are_refused(dataset_dir, checkpoint):
     model = FluxViTForVideoClassification.from_pretrained(checkpoint)
-    model.config.label2id = {"dark": 0, "bright": 1}
+    model.rename_labels(["dark", "bright", "black"])
     with pytest.raises(ValueError, match=r"the model has no label \['grey'\]"):
         evaluate(load_video_dataset(dataset_dir, "test"), model, FluxVideoProcessor(), [64])
 

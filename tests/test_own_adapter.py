@@ -8,9 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from flux_hf import disable_flux, enable_flux
-from tests import intern_video
+from flux_hf import FluxVideoProcessor, disable_flux, enable_flux
+from flux_hf.classification import classify
+from flux_hf.data import load_video_dataset
+from flux_hf.evaluation import evaluate
+from flux_hf.training import FluxTrainer
+from tests import intern_video, tiny_training, video_datasets
 from tests.tiny_video_models import clips, drawn
 
 PAGE = Path(__file__).parent.parent / "docs" / "any_model.md"
@@ -74,6 +79,34 @@ def test_it_is_a_model_like_the_others():
     flux = disable_flux(flux)
     assert type(flux) is intern_video.InternVideo
     assert flux.state_dict().keys() == stock.state_dict().keys() and "_flux_settings" not in vars(flux)
+
+
+def test_it_is_trained_evaluated_and_asked(tmp_path):
+    """Its labels are numbered until a data set names them."""
+    model = enable_flux(intern_video.InternVideo(num_classes=3), token_budgets=[40, BUDGET])
+    assert model.label_names == ["LABEL_0", "LABEL_1", "LABEL_2"]
+    processor = FluxVideoProcessor.for_model(model)
+    settings = tiny_training.arguments(tmp_path)
+    clips = tiny_training.clips()
+    run = FluxTrainer(model, settings, train_dataset=clips, eval_dataset=clips, processing_class=processor)
+    run.train()
+    assert {"eval_top1_40", f"eval_top1_{BUDGET}"} <= run.evaluate().keys()
+    assert model.label_names == tiny_training.NAMES
+    run.save_model()
+    again = intern_video.InternVideo(num_classes=3)
+    again.load_state_dict(load_file(tmp_path / "model.safetensors"))
+    again = enable_flux(again.eval(), token_budgets=[40, BUDGET])
+    video = torch.zeros(6, 3, 56, 56, dtype=torch.uint8)
+    found = classify(video, model.eval(), processor, BUDGET)
+    assert {label for label, _ in found.labels} == set(tiny_training.NAMES)
+    expected = [score for _, score in found.labels]
+    assert [score for _, score in classify(video, again, processor, BUDGET).labels] == expected
+    assert 0 < found.gmacs < classify(video, model, processor, 40).gmacs
+
+    videos = load_video_dataset(video_datasets.videofolder(tmp_path / "videos", {"test": 3}), "test")
+    again.rename_labels(video_datasets.CLASSES)
+    result = evaluate(videos, again, processor, [40, BUDGET])
+    assert result["label_names"] == video_datasets.CLASSES and result["num_videos"] == 3
 
 
 def test_a_configuration_of_its_own_stays():

@@ -173,3 +173,10 @@ def test_a_sharded_step_equals_one_process(tmp_path):
 
 def test_the_clips_are_those_the_tests_count_on():
     assert tiny_training.clips().video_names == ALL
+
+
+def test_a_head_without_gradients_under_gradient_checkpointing(run):
+    settings = {"one_budget_per_step": True, "max_steps": 3, "save_strategy": "no"}
+    plain = run("plain", processes=2, per_device_train_batch_size=2, **settings)
+    checkpointed = run("saving", processes=2, per_device_train_batch_size=2, gradient_checkpointing=True, **settings)
+    assert checkpointed[0]["losses"] == pytest.approx(plain[0]["losses"], rel=1e-4)

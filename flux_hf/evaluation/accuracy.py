@@ -101,7 +101,7 @@ def evaluate(
         "num_videos": len(scored),
         "unreadable": sorted(unreadable, key=lambda entry: entry["video"]),
         "damaged": sorted(damaged, key=lambda entry: entry["video"]),
-        "label_names": [model.config.id2label[index] for index in range(model.config.num_labels)],
+        "label_names": model.label_names,
         "files": files,
         "model": settings["model"],
         "token_selection": settings["token_selection"],
@@ -118,9 +118,10 @@ def evaluate(
 def model_labels(dataset: Dataset, model: FluxModel) -> list[int]:
     """The model's class for each label of the data set. Raises ValueError naming labels the model does not know."""
     names = dataset.features["label"].names
-    if unknown := sorted(set(names) - set(model.config.label2id)):
-        raise ValueError(f"the model has no label {unknown}; it knows {sorted(model.config.label2id)}")
-    return [model.config.label2id[name] for name in names]
+    classes = {name: index for index, name in enumerate(model.label_names)}
+    if unknown := sorted(set(names) - set(classes)):
+        raise ValueError(f"the model has no label {unknown}; it knows {sorted(classes)}")
+    return [classes[name] for name in names]
 
 
 def _figures(scored: list[dict], place: int, budget: int, model, processor, views: Views) -> dict:
@@ -132,7 +133,7 @@ def _figures(scored: list[dict], place: int, budget: int, model, processor, view
     figures = classification_figures(
         labels,
         [answer["top"] for answer in answers],
-        [model.config.id2label[index] for index in range(model.config.num_labels)],
+        model.label_names,
     )
     right = sum(label == answer["top"][0] for label, answer in zip(labels, answers, strict=True))
     return {

@@ -128,7 +128,7 @@ def _probabilities(items: list[dict], arms: list[Arm], model, batch_size: int) -
     for (budget, forward, framing), group in wanted.items():
         pixels = torch.cat([item["pixels"][framing] for item in group])
         chunks = [
-            forward(model, chunk.to(model.device, model.dtype), budget).float().softmax(-1).double().cpu()
+            forward(model, chunk.to(next(model.parameters())), budget).float().softmax(-1).double().cpu()
             for chunk in pixels.split(batch_size)
         ]
         means = torch.cat(chunks).unflatten(0, (len(group), -1)).mean(1)

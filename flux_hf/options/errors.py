@@ -27,12 +27,14 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 @contextmanager
 def naming_option(option: str, value: str):
-    """Puts `--option value: ` before the messages of ValueErrors and OSErrors, which are ValueErrors then, and of what
-    `reading_weights` makes one of."""
+    """Puts `--option value: ` before the messages of ValueErrors, OSErrors and errors of strict configurations, which
+    are ValueErrors then, and of what `reading_weights` makes one of."""
+    from huggingface_hub.errors import StrictDataclassError
+
     try:
         with reading_weights(value):
             yield
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, StrictDataclassError) as error:
         said = str(error).removeprefix(f"{value}: ")
         raise ValueError(f"--{option} {value}: {said}") from error
 
@@ -89,6 +91,8 @@ def check_checkpoints(**checkpoints: str | None) -> None:
             with naming_option(option, checkpoint):
                 try:
                     found = cached_file(checkpoint_path(checkpoint), "config.json")
+                    if found is None:
+                        raise ValueError("there is no config.json in it")
                     beside = Path(found).with_name("video_preprocessor_config.json")
                     for file in (Path(found), *([beside] if beside.is_file() else [])):
                         if not isinstance(read_json(file), dict):

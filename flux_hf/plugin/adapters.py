@@ -23,6 +23,7 @@ from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
 
 _OF_IMAGES = "it is a model of images, one at a time; timm's VisionTransformer of such weights takes clips"
 UNSUPPORTED = {
+    **dict.fromkeys(("FluxViTModel", "FluxViTForVideoClassification"), "it selects tokens by itself"),
     "videoprism": "its layers see space and time apart, frames as entries of the batch",
     "xclip": "its layers see one frame at a time",
     "VideoMAEForPreTraining": "it masks tokens itself (`bool_masked_pos`) and its decoder needs their places; enable "

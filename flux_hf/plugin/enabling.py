@@ -47,13 +47,14 @@ def enable_flux(
         heads_per_budget=heads_per_budget,
         token_selection=selection_name(selection_rule(token_selection)),
     )
-    if isinstance(model, FluxVideoModel | FluxVideoClassifier):
-        disable_flux(model)
-    classes = classes_for(model)
-    flux_class = classes[type(model)]
+    enabled = isinstance(model, FluxVideoModel | FluxVideoClassifier)
+    classes = model.flux_classes if enabled else classes_for(model)
+    flux_class = type(model) if enabled else classes[type(model)]
     flux_class.check_model(model)
     if heads_per_budget and not issubclass(flux_class, FluxVideoClassifier):
         raise ValueError(f"heads_per_budget: {type(model).__name__} has no head")
+    if enabled:
+        disable_flux(model)
     config = getattr(model, "config", None)
     if isinstance(config, PreTrainedConfig):
         _set_config(model, _with_settings(config, settings, flux_class))

@@ -6,7 +6,8 @@ from transformers import AutoConfig, AutoModelForImageClassification, AutoModelF
 from transformers.utils import logging
 
 from flux_hf.modeling.flux_model_fluxvit import FluxModel
-from flux_hf.modeling.flux_video_model import FluxSettings
+from flux_hf.modeling.flux_video_model import FluxSettings, UnsupportedModelError
+from flux_hf.plugin.adapters import UNSUPPORTED
 from flux_hf.plugin.enabling import enable_flux
 from flux_hf.processing.grid_fluxvit import as_grid
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
@@ -30,11 +31,17 @@ def load_video_classifier(checkpoint: str | Path, **settings) -> FluxModel:
     """
     of_configuration = {name: settings[name] for name in CONFIGURATION_SETTINGS if name in settings}
     config = AutoConfig.from_pretrained(checkpoint, **of_configuration)
+    if config.model_type in UNSUPPORTED:
+        reason = UNSUPPORTED[config.model_type]
+        raise UnsupportedModelError(f"{checkpoint}: a model of the type {config.model_type}: {reason}")
     auto = AutoModelForImageClassification if config.model_type == "timm_wrapper" else AutoModelForVideoClassification
     model = auto.from_pretrained(checkpoint, **settings)
     if not isinstance(model, FluxModel):
         name = type(model).__name__
-        enable_flux(model)
+        try:
+            enable_flux(model)
+        except UnsupportedModelError as error:
+            raise UnsupportedModelError(f"{checkpoint}: {error}") from error
         logger.warning(f"{checkpoint} is a {name} without token selection: it is switched on")
     return model
 

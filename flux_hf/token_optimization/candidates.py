@@ -124,6 +124,6 @@ def clip_milliseconds(row: dict, model: FluxModel, processor: FluxVideoProcessor
     decoding = time.perf_counter() - started
 
     def forward():
-        return arm.forward(model, pixels[framing].to(model.device, model.dtype), arm.token_budget).cpu()
+        return arm.forward(model, pixels[framing].to(next(model.parameters())), arm.token_budget).cpu()
 
     return 1000 * decoding + median_ms(forward, MODEL_RUNS)

@@ -60,6 +60,15 @@ class ClipTrainer(CheckpointedTrainer):
         self._unreadable, self._unreadable_count = set(), 0
         self._restore_random_state = False
 
+    def _build_accelerator_args(self, **kwargs) -> dict:
+        """As in `Trainer`, which looks for parameters without gradients only where no layer is checkpointed: heads of
+        other budgets have none, nor has V-JEPA 2's predictor. Only re-entrant checkpoints forbid it."""
+        # Two names: of Transformers up to 5.23, and of later ones.
+        kinds = [getattr(self.args, f"{name}_checkpointing_kwargs", None) or {} for name in ("gradient", "activation")]
+        if self.args.ddp_find_unused_parameters is None and not any(kind.get("use_reentrant") for kind in kinds):
+            self.args.ddp_find_unused_parameters = True
+        return super()._build_accelerator_args(**kwargs)
+
     def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs):
         """As in [`CheckpointedTrainer`]. A streamed data set goes on at the batch where the checkpoint was written,
         without decoding what comes before it."""

@@ -53,6 +53,8 @@ def finetune(options: FinetuneOptions, training_args: FluxTrainingArguments) -> 
         )
         _fit_batch(training_args, train, say)
         before = model.token_budgets
+        if not training_args.token_budgets and model.config.token_budget is model.head_budget(before[0]) is None:
+            news(f"the model is trained at {before[0]} tokens alone, all of its own grid; --token_budgets names fewer")
         set_budgets(model, sorted(training_args.token_budgets or before, reverse=True), news)
         model.config.token_budget = options.token_budget or model.token_budgets[0]
         trainer = FluxTrainer(

@@ -80,7 +80,7 @@ def starting_model(
         classifier = FluxViTForVideoClassification(model.config)
         classifier.fluxvit = model.fluxvit
         return classifier
-    known = {name: int(index) for index, name in model.config.id2label.items()}
+    known = {name: index for index, name in enumerate(model.label_names)}
     taken = [known.get(name) for name in label_names]
     if None in taken:
         model.set_labels(label_names)

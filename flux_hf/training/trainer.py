@@ -89,13 +89,12 @@ class FluxTrainer(ClipTrainer):
         return TrainingCollator(self.args, len(label_names))
 
     def _name_labels(self, names: list[str]) -> None:
-        config = self.model.config
-        if len(names) != config.num_labels:
-            raise ValueError(f"the data set has {len(names)} labels, the model has {config.num_labels}")
-        if [config.id2label[index] for index in range(len(names))] != names:
+        known = self.flux_model.label_names
+        if len(names) != len(known):
+            raise ValueError(f"the data set has {len(names)} labels, the model has {len(known)}")
+        if known != names:
             logger.info("the model takes the label names of the data set")
-            config.id2label = dict(enumerate(names))
-            config.label2id = {name: index for index, name in enumerate(names)}
+            self.flux_model.rename_labels(names)
 
     def get_eval_dataloader(self, eval_dataset=None) -> DataLoader:
         dataset = self.eval_dataset if eval_dataset is None else eval_dataset
@@ -144,7 +143,7 @@ class FluxTrainer(ClipTrainer):
             forwards = [(pixels, list(range(len(pixels))), budget) for budget in self.eval_token_budgets]
         else:
             forwards = [(pixels[group], rows, budget) for group, rows, budget in inputs["forwards"]]
-        shape = len(labels), len(self.eval_token_budgets), self.model.config.num_labels
+        shape = len(labels), len(self.eval_token_budgets), len(self.flux_model.label_names)
         logits = torch.zeros(shape, device=labels.device)
         with torch.no_grad(), self.compute_loss_context_manager():
             for clips, rows, budget in forwards:

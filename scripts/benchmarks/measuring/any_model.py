@@ -75,7 +75,7 @@ def runs_of(
 def without_encoder(model: nn.Module) -> nn.Module:
     """The encoder of an enabled classifier up to the tokens that its layers are given; shares its weights."""
     chooser = copy(model.flux_encoder)
-    chooser.encode = lambda tokens, positions, grid, **kwargs: BaseModelOutput(last_hidden_state=tokens)
+    chooser.encode_tokens = lambda tokens, positions, grid, **kwargs: BaseModelOutput(last_hidden_state=tokens)
     return chooser
 
 
