@@ -46,7 +46,9 @@ TEST = [
     "scikit-learn>=1.3.2",
     "scikit-video>=1.1.11",
     "scipy>=1.11.4",
+    "sentence-transformers>=6.2.0",
     "setuptools>=77.0.3",
+    "tokenizers",
 ]
 
 setup(

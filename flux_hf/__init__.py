@@ -18,10 +18,14 @@ if not (_Path(__file__).parent / "modeling").is_dir():
 _HOME_OF = {
     "FluxVideoClassificationPipeline": "flux_hf.processing.pipeline_fluxvit",
     "FluxVideoProcessor": "flux_hf.processing.video_processing_fluxvit",
+    "FluxViTClipConfig": "flux_hf.modeling.configuration_fluxvit_clip",
+    "FluxViTClipModel": "flux_hf.modeling.modeling_fluxvit_clip",
+    "FluxViTClipProcessor": "flux_hf.processing.processing_fluxvit_clip",
     "FluxViTConfig": "flux_hf.modeling.configuration_fluxvit",
     "FluxViTForPreTraining": "flux_hf.modeling.modeling_fluxvit_pretraining",
     "FluxViTForVideoClassification": "flux_hf.modeling.modeling_fluxvit",
     "FluxViTModel": "flux_hf.modeling.modeling_fluxvit",
+    "FluxZeroShotVideoClassificationPipeline": "flux_hf.processing.zero_shot_pipeline_fluxvit",
     "SelectionRule": "flux_hf.modeling.token_selection_fluxvit",
     "UnsupportedModelError": "flux_hf.modeling.flux_video_model",
     "VideoDecodeError": "flux_hf.processing.video_source_fluxvit",
@@ -35,10 +39,14 @@ _HOME_OF = {
 __all__ = [
     "FluxVideoClassificationPipeline",
     "FluxVideoProcessor",
+    "FluxViTClipConfig",
+    "FluxViTClipModel",
+    "FluxViTClipProcessor",
     "FluxViTConfig",
     "FluxViTForPreTraining",
     "FluxViTForVideoClassification",
     "FluxViTModel",
+    "FluxZeroShotVideoClassificationPipeline",
     "SelectionRule",
     "UnsupportedModelError",
     "VideoDecodeError",
@@ -53,14 +61,18 @@ __all__ = [
 if TYPE_CHECKING:
     from flux_hf.checkpoints import default_checkpoint
     from flux_hf.modeling.configuration_fluxvit import FluxViTConfig
+    from flux_hf.modeling.configuration_fluxvit_clip import FluxViTClipConfig
     from flux_hf.modeling.flux_video_model import UnsupportedModelError
     from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification, FluxViTModel
+    from flux_hf.modeling.modeling_fluxvit_clip import FluxViTClipModel
     from flux_hf.modeling.modeling_fluxvit_pretraining import FluxViTForPreTraining
     from flux_hf.modeling.token_selection_fluxvit import SelectionRule, register_selection_rule
     from flux_hf.plugin import disable_flux, enable_flux, register_flux_adapter
     from flux_hf.processing.pipeline_fluxvit import FluxVideoClassificationPipeline
+    from flux_hf.processing.processing_fluxvit_clip import FluxViTClipProcessor
     from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
     from flux_hf.processing.video_source_fluxvit import VideoDecodeError
+    from flux_hf.processing.zero_shot_pipeline_fluxvit import FluxZeroShotVideoClassificationPipeline
 
 
 def __getattr__(name: str):

@@ -71,13 +71,15 @@ def video_names(dataset: Dataset) -> list[str]:
 
 
 def file_list_hash(dataset: Dataset) -> str:
-    """sha256 over name (see `video_names`), size in bytes (None for a missing file), label and, where there are any,
-    start and end time of every video, in order. The same for a copy of the data set in another folder."""
+    """sha256 over name (see `video_names`), size in bytes (None for a missing file), label or captions (None for a set
+    without) and, where there are any, start and end time of every video, in order. The same for a copy of the data set
+    in another folder."""
     digest = hashlib.sha256()
     times = [name for name in ("start", "end") if name in dataset.column_names]
-    rows = dataset.select_columns(["video", "label", *times])
+    said = next((name for name in ("label", "captions") if name in dataset.column_names), None)
+    rows = dataset.select_columns(["video", *([said] if said else []), *times])
     for name, row in zip(video_names(dataset), rows, strict=True):
-        entry = [name, _size(row["video"]), row["label"]]
+        entry = [name, _size(row["video"]), row[said] if said else None]
         cut = [row.get("start"), row.get("end")]
         digest.update((json.dumps(entry if cut == [None, None] else [*entry, *cut]) + "\n").encode())
     return digest.hexdigest()

@@ -68,13 +68,13 @@ def _in_one_line(error: StrictDataclassError) -> str:
     return message if len(message) <= LONGEST_MESSAGE else f"{message[:half]} ... {message[-half:]}"
 
 
-def _raises_value_errors(cls):
+def raises_value_errors(cls):
     for name in ("__init__", "__setattr__", "validate"):
         setattr(cls, name, _value_errors(getattr(cls, name)))
     return cls
 
 
-def _within(least: float, most: float, *, default, length: int = 1, descending: bool = False):
+def within(least: float, most: float, *, default, length: int = 1, descending: bool = False):
     """A field whose number lies in [least, most]. A list of numbers holds 1 to `length`, different and in order. None,
     where the type allows it, is not given."""
 
@@ -99,7 +99,7 @@ def _activation(name: str):
         raise ValueError(f"must be one of {', '.join(sorted(ACT2FN))}, got {name!r}")
 
 
-def _dtype(name: str | torch.dtype | None):
+def check_dtype(name: str | torch.dtype | None):
     if isinstance(name, str) and not isinstance(getattr(torch, name, None), torch.dtype):
         raise ValueError(f"must be the name of a type of torch, as float32, got {name!r}")
 
@@ -111,9 +111,30 @@ def _label_numbers(names: dict | None):
         raise ValueError(f"must have the numbers 0 to {len(names) - 1}, got {list(names)[:10]}")
 
 
-@_raises_value_errors
+class CheckedConfig:
+    """What a configuration with checked fields has beside them."""
+
+    @classmethod
+    def from_dict(cls, config_dict, **kwargs):
+        """As in transformers; what `kwargs` change is checked together with the rest, too. `dtype="auto"` means that of
+        the configuration."""
+        if kwargs.get("dtype") == "auto":
+            kwargs.pop("dtype")
+        made = super().from_dict(config_dict, **kwargs)
+        (made[0] if isinstance(made, tuple) else made).validate()
+        return made
+
+    def save_pretrained(self, save_directory, *args, **kwargs):
+        """As in transformers; `custom_pipelines` whose file is not in the folder are left out."""
+        shipped = {path.stem for path in Path(save_directory).glob("*.py")}
+        if pipelines := getattr(self, "custom_pipelines", None):
+            self.custom_pipelines = {k: v for k, v in pipelines.items() if v["impl"].partition(".")[0] in shipped}
+        super().save_pretrained(save_directory, *args, **kwargs)
+
+
+@raises_value_errors
 @strict
-class FluxViTConfig(PreTrainedConfig):
+class FluxViTConfig(CheckedConfig, PreTrainedConfig):
     r"""
     Configuration of a FluxViT. The defaults are FluxViT-S/14 with the position table of the released checkpoint
     (sizes: paper Table 6 and `models/fluxvit.py` of the official repository).
@@ -157,34 +178,34 @@ class FluxViTConfig(PreTrainedConfig):
     # The Trainer's predictions are the logits.
     keys_to_ignore_at_inference = ["pooler_output", "keep_mask"]
 
-    hidden_size: int = _within(1, LARGEST_WIDTH, default=384)
-    num_hidden_layers: int = _within(1, MOST_LAYERS, default=12)
-    num_attention_heads: int = _within(1, LARGEST_WIDTH, default=6)
-    mlp_ratio: float | int = _within(2**-10, 2**10, default=4.0)
+    hidden_size: int = within(1, LARGEST_WIDTH, default=384)
+    num_hidden_layers: int = within(1, MOST_LAYERS, default=12)
+    num_attention_heads: int = within(1, LARGEST_WIDTH, default=6)
+    mlp_ratio: float | int = within(2**-10, 2**10, default=4.0)
     hidden_act: str = validated_field(_activation, default="gelu")
-    patch_size: int = _within(1, LARGEST_PATCH, default=14)
-    num_channels: int = _within(1, MOST_CHANNELS, default=3)
-    position_frames: int = _within(1, MOST_FRAMES, default=24)
-    position_size: int = _within(1, LARGEST_SIDE, default=252)
-    layer_norm_eps: float = _within(0.0, 1.0, default=1e-6)
-    layer_scale_init: float = _within(-1e3, 1e3, default=1e-5)
-    initializer_range: float = _within(1e-10, 1e3, default=0.02)
-    drop_path_rate: float | int = _within(0.0, 1 - 2**-10, default=0.0)
-    projection_dim: int = _within(1, LARGEST_WIDTH, default=768)
-    pooler_num_attention_heads: int = _within(1, LARGEST_WIDTH, default=16)
-    head_token_budgets: list[int] | tuple[int, ...] = _within(
+    patch_size: int = within(1, LARGEST_PATCH, default=14)
+    num_channels: int = within(1, MOST_CHANNELS, default=3)
+    position_frames: int = within(1, MOST_FRAMES, default=24)
+    position_size: int = within(1, LARGEST_SIDE, default=252)
+    layer_norm_eps: float = within(0.0, 1.0, default=1e-6)
+    layer_scale_init: float = within(-1e3, 1e3, default=1e-5)
+    initializer_range: float = within(1e-10, 1e3, default=0.02)
+    drop_path_rate: float | int = within(0.0, 1 - 2**-10, default=0.0)
+    projection_dim: int = within(1, LARGEST_WIDTH, default=768)
+    pooler_num_attention_heads: int = within(1, LARGEST_WIDTH, default=16)
+    head_token_budgets: list[int] | tuple[int, ...] = within(
         1, MOST_TOKENS, default=(3072, 2048, 1024), length=MOST_HEADS, descending=True
     )
-    token_budget: int | None = _within(1, MOST_TOKENS, default=None)
+    token_budget: int | None = within(1, MOST_TOKENS, default=None)
     token_selection: str = validated_field(check_selection_name, default=GROUP_DYNAMIC)
-    aligned_layers: list[int] | tuple[int, ...] | None = _within(1, MOST_LAYERS, default=None, length=MOST_LAYERS)
-    teacher_hidden_size: int | None = _within(1, LARGEST_WIDTH, default=None)
-    teacher_projection_dim: int | None = _within(1, LARGEST_WIDTH, default=None)
-    num_frames: int | None = _within(1, MOST_FRAMES, default=None)
+    aligned_layers: list[int] | tuple[int, ...] | None = within(1, MOST_LAYERS, default=None, length=MOST_LAYERS)
+    teacher_hidden_size: int | None = within(1, LARGEST_WIDTH, default=None)
+    teacher_projection_dim: int | None = within(1, LARGEST_WIDTH, default=None)
+    num_frames: int | None = within(1, MOST_FRAMES, default=None)
 
     # Fields of every configuration, whose types the base class only writes down.
     architectures: list[str] | None = None
-    dtype: str | torch.dtype | None = validated_field(_dtype, default=None)
+    dtype: str | torch.dtype | None = validated_field(check_dtype, default=None)
     id2label: dict[int | str, str] | None = validated_field(_label_numbers, default=None)
     label2id: dict[str, int | str] | None = None
     output_hidden_states: bool | None = False
@@ -197,7 +218,7 @@ class FluxViTConfig(PreTrainedConfig):
         if self.aligned_layers is not None:
             self.aligned_layers = list(self.aligned_layers)
         if kwargs.get("torch_dtype") is not None:
-            _dtype(kwargs["torch_dtype"])
+            check_dtype(kwargs["torch_dtype"])
         super().__post_init__(**kwargs)
         if self.label2id is None and self.id2label is not None:
             self.label2id = {name: index for index, name in self.id2label.items()}
@@ -208,23 +229,14 @@ class FluxViTConfig(PreTrainedConfig):
             raise FluxViTConfigError(f"num_labels must be an integer from 1 to {MOST_LABELS}, got {value!r}")
         super().__setattr__(name, value)
 
-    @classmethod
-    def from_dict(cls, config_dict, **kwargs):
-        """As in transformers; what `kwargs` change is checked together with the rest, too."""
-        made = super().from_dict(config_dict, **kwargs)
-        (made[0] if isinstance(made, tuple) else made).validate()
-        return made
-
     def save_pretrained(self, save_directory, *args, **kwargs):
-        """As in transformers; a saved classifier also tells `AutoModel` where its base model is. `custom_pipelines` and
-        models for pre-training whose file is not in the folder are left out."""
+        """As in transformers; a saved classifier also tells `AutoModel` where its base model is. Pipelines and models
+        for pre-training whose file is not in the folder are left out."""
         shipped = {path.stem for path in Path(save_directory).glob("*.py")}
         if self._auto_class is not None:
             self.auto_map = {"AutoModel": "modeling_fluxvit.FluxViTModel", **(getattr(self, "auto_map", None) or {})}
             if self.auto_map.get("AutoModelForPreTraining", "").partition(".")[0] not in shipped:
                 self.auto_map.pop("AutoModelForPreTraining", None)
-        if pipelines := getattr(self, "custom_pipelines", None):
-            self.custom_pipelines = {k: v for k, v in pipelines.items() if v["impl"].partition(".")[0] in shipped}
         super().save_pretrained(save_directory, *args, **kwargs)
 
     def validate_architecture(self):

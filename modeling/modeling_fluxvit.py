@@ -172,6 +172,33 @@ def _taken(modules: Sequence[nn.Module], sources: list[int]) -> nn.ModuleList:
     return nn.ModuleList(deepcopy(modules[source]) for source in sources)
 
 
+def with_idle_heads_copied(
+    state_dict: dict[str, torch.Tensor], budgets: list[int], bias_of_head: str, parts_of_head: tuple[str, ...]
+) -> dict[str, torch.Tensor]:
+    """The weights, with copies of the trained head of the nearest budget (ties: the larger) for heads that were never
+    trained though another one was; the log says so.
+
+    Args:
+        bias_of_head: name of the bias of head {}, which is zero until a step trains the head.
+        parts_of_head: what the names of all its weights begin with.
+    """
+    biases = [state_dict.get(bias_of_head.format(head)) for head in range(len(budgets))]
+    if any(bias is None or bias.is_meta for bias in biases):  # gathered by another process, or offloaded
+        return state_dict
+    copies, trained = {}, [head for head, bias in enumerate(biases) if bias.any()]
+    for head in set(range(len(budgets))) - set(trained) if trained else ():
+        nearest = min(trained, key=lambda other: abs(budgets[other] - budgets[head]))  # noqa: B023 (at once)
+        for part in parts_of_head:
+            old, new = part.format(nearest), part.format(head)
+            copies |= {
+                name.replace(old, new, 1): tensor.clone() for name, tensor in state_dict.items() if name.startswith(old)
+            }
+        logger.warning_once(
+            f"the head for {budgets[head]} tokens was not trained: it is saved as a copy of that for {budgets[nearest]}"
+        )
+    return state_dict | copies
+
+
 class FluxViTPreTrainedModel(FluxModel, PreTrainedModel):
     config: FluxViTConfig
     config_class = FluxViTConfig
@@ -249,30 +276,13 @@ class FluxViTPreTrainedModel(FluxModel, PreTrainedModel):
     def save_pretrained(self, save_directory, is_main_process=True, state_dict=None, *args, **kwargs):
         """As in transformers. A head that was never trained, though another one was, is saved as a copy of the trained
         one with the nearest budget (ties: the larger), and the log says so."""
-        if copies := self._copies_for_idle_heads(self.state_dict() if state_dict is None else state_dict):
-            state_dict = (self.state_dict() if state_dict is None else state_dict) | copies
+        state_dict = with_idle_heads_copied(
+            self.state_dict() if state_dict is None else state_dict,
+            self.token_budgets,
+            self._bias_of_head,
+            self._parts_of_head,
+        )
         super().save_pretrained(save_directory, is_main_process, state_dict, *args, **kwargs)
-
-    def _copies_for_idle_heads(self, state_dict: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        budgets, copies = self.config.head_token_budgets, {}
-        biases = [state_dict.get(self._bias_of_head.format(head)) for head in range(len(budgets))]
-        if any(bias is None or bias.is_meta for bias in biases):  # gathered by another process, or offloaded
-            return {}
-        trained = [head for head, bias in enumerate(biases) if bias.any()]
-        for head in set(range(len(budgets))) - set(trained) if trained else ():
-            nearest = min(trained, key=lambda other: abs(budgets[other] - budgets[head]))  # noqa: B023 (at once)
-            for part in self._parts_of_head:
-                old, new = part.format(nearest), part.format(head)
-                copies |= {
-                    name.replace(old, new, 1): tensor.clone()
-                    for name, tensor in state_dict.items()
-                    if name.startswith(old)
-                }
-            logger.warning_once(
-                f"the head for {budgets[head]} tokens was not trained: it is saved as a copy of that for "
-                f"{budgets[nearest]}"
-            )
-        return copies
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

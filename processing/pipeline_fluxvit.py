@@ -38,6 +38,9 @@ class FluxVideoClassificationPipeline(VideoClassificationPipeline):
     `function_to_apply` says). The paper uses 4 clips x 3 crops.
     """
 
+    saved_task = TASK
+    saved_model_class = "AutoModelForVideoClassification"
+
     def _sanitize_parameters(self, token_budget=None, num_clips=None, num_crops=None, **kwargs):
         preprocess, forward, postprocess = super()._sanitize_parameters(**kwargs)
         for name, value in (("token_budget", token_budget), ("num_clips", num_clips), ("num_crops", num_crops)):
@@ -74,9 +77,7 @@ class FluxVideoClassificationPipeline(VideoClassificationPipeline):
         """Logits (1, views, classes) -> [{"score", "label"}, ...]"""
         by_problem = {"regression": "none", "multi_label_classification": "sigmoid"}
         function = function_to_apply or by_problem.get(self.model.config.problem_type, "softmax")
-        views = model_outputs["logits"][0].float()
-        scores = {"softmax": views.softmax(-1), "sigmoid": views.sigmoid(), "none": views}[function]
-        mean = SimpleNamespace(logits=scores.mean(0, keepdim=True))
+        mean = SimpleNamespace(logits=mean_of_views(model_outputs["logits"][0], function)[None])
         return super().postprocess(mean, top_k=top_k, function_to_apply="none")
 
     def get_iterator(self, inputs, num_workers, batch_size, preprocess_params, forward_params, postprocess_params):
@@ -98,14 +99,20 @@ class FluxVideoClassificationPipeline(VideoClassificationPipeline):
         config = self.model.config
         before = getattr(config, "custom_pipelines", {})
         implementation = f"{type(self).__module__.rpartition('.')[2]}.{type(self).__name__}"
-        config.custom_pipelines = {TASK: {"impl": implementation, "pt": ["AutoModelForVideoClassification"]}}
+        config.custom_pipelines = {self.saved_task: {"impl": implementation, "pt": [self.saved_model_class]}}
         os.makedirs(save_directory, exist_ok=True)
         custom_object_save(self, save_directory)
         try:
-            super().save_pretrained(save_directory, **kwargs)
+            self.model.save_pretrained(save_directory, **kwargs)
         finally:
             config.custom_pipelines = before
-        self.video_processor.save_pretrained(save_directory, **kwargs)
+        (self.processor or self.video_processor).save_pretrained(save_directory, **kwargs)
+
+
+def mean_of_views(logits: torch.Tensor, function: str) -> torch.Tensor:
+    """Scores (classes,) of one video's logits (views, classes): "softmax", "sigmoid" or "none" of each view."""
+    views = logits.float()
+    return {"softmax": views.softmax(-1), "sigmoid": views.sigmoid(), "none": views}[function].mean(0)
 
 
 def _batch(items: list):

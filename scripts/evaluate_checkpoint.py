@@ -42,6 +42,20 @@ class EvaluateOptions:
     token_budgets: list[int] | None = field(
         default=None, metadata={"help": "Token budgets. Default: those of the model."}
     )
+    zero_shot: bool = field(
+        default=False,
+        metadata={
+            "help": "The checkpoint is a FluxViT with a text tower; the names of the labels are its classes, their "
+            "underscores read as spaces."
+        },
+    )
+    templates: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "With --zero_shot: sentences with {} in the name's place, or the name of a set: kinetics. "
+            "Default: a video of {}."
+        },
+    )
     token_selection: str | None = field(
         default=None,
         metadata={
@@ -76,9 +90,10 @@ def main(argv: list[str] | None = None) -> None:
     output = Path(options.output) if options.output else None
     if output and output.suffix != ".json":
         raise ValueError(f"--output must be a .json file, got {options.output}")
+    if options.templates and not options.zero_shot:
+        raise ValueError("--templates is for --zero_shot")
     from flux_hf.evaluation import evaluate
     from flux_hf.evaluation.processes import process_state
-    from flux_hf.plugin import load_video_classifier, load_video_processor
     from flux_hf.progress_bars import no_bars_for_folders
     from flux_hf.provenance import provenance
 
@@ -86,11 +101,8 @@ def main(argv: list[str] | None = None) -> None:
     state = process_state()
     with no_bars_for_folders(options.dataset):
         dataset, split = _load(options)
-    checkpoint = checkpoint_path(options.checkpoint)
-    with no_bars_for_folders(checkpoint), naming_option("checkpoint", options.checkpoint):
-        model = load_video_classifier(checkpoint).to(state.device)
-        check_weights(model, checkpoint)
-        processor = load_video_processor(checkpoint, model, **decoding_setting(options))
+    load = _load_zero_shot if options.zero_shot else _load_classifier
+    model, processor, templates = load(options, dataset, state.device)
     result = evaluate(
         dataset,
         model,
@@ -109,6 +121,7 @@ def main(argv: list[str] | None = None) -> None:
             "dataset": options.dataset,
             "split": split,
             "checkpoint": checkpoint_name(options.checkpoint),
+            **templates,
         }
         _write(result | provenance("flux-hf evaluate", argv), output)
     state.wait_for_everyone()
@@ -126,6 +139,34 @@ def _load(options: EvaluateOptions):
         if options.split or "validation" not in error.there:
             raise ValueError(f"--split: {error}") from error
     return load("validation"), "validation"
+
+
+def _load_classifier(options: EvaluateOptions, dataset, device) -> tuple:
+    """(model, its video processor, nothing to add to the result)"""
+    from flux_hf.plugin import load_video_classifier, load_video_processor
+    from flux_hf.progress_bars import no_bars_for_folders
+
+    checkpoint = checkpoint_path(options.checkpoint)
+    with no_bars_for_folders(checkpoint), naming_option("checkpoint", options.checkpoint):
+        model = load_video_classifier(checkpoint).to(device)
+        check_weights(model, checkpoint)
+        return model, load_video_processor(checkpoint, model, **decoding_setting(options)), {}
+
+
+def _load_zero_shot(options: EvaluateOptions, dataset, device) -> tuple:
+    """(classifier of the data set's names, its video processor, `templates` of the result)"""
+    from flux_hf.progress_bars import no_bars_for_folders
+    from flux_hf.text.loading import load_clip
+    from flux_hf.text.zero_shot import templates_of, zero_shot_classifier
+
+    with naming_option("templates", " ".join(options.templates or [])):
+        templates = templates_of(options.templates)
+    checkpoint = checkpoint_path(options.checkpoint)
+    with no_bars_for_folders(checkpoint), naming_option("checkpoint", options.checkpoint):
+        model, processor = load_clip(checkpoint, **decoding_setting(options))
+    names = dataset.features["label"].names
+    classifier = zero_shot_classifier(model.to(device), processor, names, templates)
+    return classifier, processor.video_processor, {"templates": list(templates)}
 
 
 def _write(result: dict, output: Path | None):

@@ -45,6 +45,22 @@ class OptimizeTokensOptions:
             "the calibration split, which the search then leaves out."
         },
     )
+    score: str = field(
+        default="accuracy",
+        metadata={
+            "help": "What a good grid is good for: accuracy of the model's own classes; of a FluxViT with a text tower "
+            "zero_shot (accuracy, the names of the labels are the classes) or retrieval (the data set has captions; "
+            "R@1 from video to text).",
+            "choices": ("accuracy", "zero_shot", "retrieval"),
+        },
+    )
+    templates: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "With --score zero_shot: sentences with {} in the name's place, or the name of a set: kinetics. "
+            "Default: a video of {}."
+        },
+    )
     video_root: str | None = field(
         default=None, metadata={"help": "Folder of the videos of a list file. Default: the folder of the list."}
     )
@@ -88,16 +104,21 @@ def main(argv: list[str] | None = None) -> None:
     check_at_least(0, options, "max_cost", "seed", "num_workers")
     check_each_once(options, "token_budgets")
     check_paths(options, "video_root", "labels_file")
-    from transformers.utils import VIDEO_PROCESSOR_NAME
-
     from flux_hf.evaluation import evaluate
     from flux_hf.evaluation.processes import process_state
     from flux_hf.evaluation.records import load_records
-    from flux_hf.plugin import load_video_classifier, load_video_processor
     from flux_hf.progress_bars import no_bars_for_folders
     from flux_hf.provenance import provenance
     from flux_hf.token_optimization import search_grids
-    from flux_hf.token_optimization.candidates import candidate_grids, default_axes, with_grid_in_table, with_grids
+    from flux_hf.token_optimization.candidates import (
+        candidate_grids,
+        default_axes,
+        settings_file,
+        video_part,
+        with_grid_in_table,
+        with_grids,
+        with_video_part,
+    )
     from flux_hf.token_optimization.report import (
         heat_map,
         markdown_table,
@@ -105,19 +126,21 @@ def main(argv: list[str] | None = None) -> None:
         paired_comparison,
         plot_front,
         plot_heat_maps,
+        score_name,
         what_is_worth_it,
         what_it_tells,
     )
 
+    if options.templates and options.score != "zero_shot":
+        raise ValueError("--templates is for --score zero_shot")
     if options.write and not Path(options.checkpoint).is_dir():
         raise ValueError(f"--write needs a checkpoint in a folder, got --checkpoint {options.checkpoint}")
     check_checkpoints(checkpoint=options.checkpoint)
     checkpoint = checkpoint_path(options.checkpoint)
     state = process_state()
     with no_bars_for_folders(checkpoint), naming_option("checkpoint", options.checkpoint):
-        model = load_video_classifier(checkpoint).to(state.device)
-        check_weights(model, checkpoint)
-        processor = load_video_processor(checkpoint, model)
+        model, processor = _load_model(options, checkpoint)
+    model = model.to(state.device)
     budgets = options.token_budgets or model.token_budgets
     frames, sizes = (
         given or usual for given, usual in zip((options.frames, options.sizes), default_axes(model), strict=True)
@@ -134,12 +157,13 @@ def main(argv: list[str] | None = None) -> None:
             f"{options.calibration_split} are searched on, the report is on the other {len(test)}."
         )
     shared = {"batch_size": options.batch_size, "num_workers": options.num_workers}
-    before = _processor_before(with_grid_in_table(processor, budgets), output, state)
-    reading = copy(before)
-    reading.decoding = options.decoding or before.decoding
+    start = with_grid_in_table(video_part(processor), budgets)
+    before = _processor_before(with_video_part(processor, start), output, state)
+    reading = copy(video_part(before))
+    reading.decoding = options.decoding or reading.decoding
     result = search_grids(
         calibration,
-        model,
+        _judge(options, model, processor, calibration),
         reading,
         budgets,
         frames,
@@ -152,8 +176,12 @@ def main(argv: list[str] | None = None) -> None:
         **shared,
     )
     best = {budget: tuple(found["grid"]) for budget, found in result["budgets"].items()}
+    judge, of_classes = _judge(options, model, processor, test), options.score != "retrieval"
+    result["score"] = options.score
     result["test"] = {
-        name: evaluate(test, model, chosen, budgets, records_dir=output / f"test_{name}", **shared)
+        name: evaluate(
+            test, judge, chosen, budgets, of_classes=of_classes, records_dir=output / f"test_{name}", **shared
+        )
         for name, chosen in (("before", reading), ("after", with_grids(reading, best)))
     }
     if state.is_main_process:
@@ -166,22 +194,49 @@ def main(argv: list[str] | None = None) -> None:
         write_text(output / "result.md", report)
         print(report)
         try:
-            plot_heat_maps(maps, output / "heat_maps.png")
+            plot_heat_maps(maps, output / "heat_maps.png", score_name(result))
             plot_front(result, output / "front.png")
         except ImportError as error:
             print(f"no plots: {error}", file=sys.stderr)
-        _save(with_grids(before, best), output / "processor_after")
+        _save(with_video_part(before, with_grids(video_part(before), best)), output / "processor_after")
         grids = new_grids(result)
         if options.write and grids:
-            kept = Path(options.checkpoint) / f"{Path(VIDEO_PROCESSOR_NAME).stem}.before.json"
-            write_text(kept, (output / "processor_before" / VIDEO_PROCESSOR_NAME).read_text(encoding="utf-8"))
-            _save(with_grids(before, grids), options.checkpoint)
+            name = settings_file(before)
+            kept = Path(options.checkpoint) / f"{Path(name).stem}.before.json"
+            write_text(kept, (output / "processor_before" / name).read_text(encoding="utf-8"))
+            _save(with_video_part(before, with_grids(video_part(before), grids)), options.checkpoint)
             print(f"The processor in {options.checkpoint} has these grids; {kept.name} beside it has the old ones.")
         else:
             hint = "; the same command with --write puts these grids into it" if grids else ""
             print(f"{options.checkpoint} is as it was{hint}.")
         print(f"All grids that were found are in {output / 'processor_after'}.")
     state.wait_for_everyone()
+
+
+def _load_model(options: OptimizeTokensOptions, checkpoint: str) -> tuple:
+    """The model and its processor: of videos, or of videos and sentences."""
+    if options.score != "accuracy":
+        from flux_hf.text.loading import load_clip
+
+        return load_clip(checkpoint)
+    from flux_hf.plugin import load_video_classifier, load_video_processor
+
+    model = load_video_classifier(checkpoint)
+    check_weights(model, checkpoint)
+    return model, load_video_processor(checkpoint, model)
+
+
+def _judge(options: OptimizeTokensOptions, model, processor, dataset):
+    """What classifies the videos of a split: the model itself, or with the sentences of the split as classes."""
+    if options.score == "accuracy":
+        return model
+    from flux_hf.text.zero_shot import retrieval_classifier, templates_of, zero_shot_classifier
+
+    if options.score == "retrieval":
+        return retrieval_classifier(model, processor, dataset)
+    with naming_option("templates", " ".join(options.templates or [])):
+        templates = templates_of(options.templates)
+    return zero_shot_classifier(model, processor, dataset.features["label"].names, templates)
 
 
 def _processor_before(processor, output: Path, state):
@@ -204,7 +259,14 @@ def _load(options: OptimizeTokensOptions):
     from flux_hf.data import MissingSplitError, load_video_dataset
     from flux_hf.token_optimization.search import halves
 
-    load = partial(load_video_dataset, options.dataset, video_root=options.video_root, label_names=options.labels_file)
+    if options.score == "retrieval":
+        from flux_hf.text.zero_shot import labelled_by_captions
+
+        load = partial(_load_captioned, options)
+    else:
+        load = partial(
+            load_video_dataset, options.dataset, video_root=options.video_root, label_names=options.labels_file
+        )
     with naming_split(options, "calibration_split", "test_split"):
         calibration, test = load(options.calibration_split), None
         try:
@@ -215,6 +277,8 @@ def _load(options: OptimizeTokensOptions):
     searched, reported = _contents(calibration), set() if test is None else _contents(test)
     if options.test_split is None and (test is None or searched == reported):
         calibration, test = halves(calibration, options.seed)
+        if options.score == "retrieval":
+            calibration, test = map(labelled_by_captions, (calibration, test))  # a half knows its own captions only
         names = {"calibration": options.calibration_split, "test": options.calibration_split, "halves": True}
         return calibration, test, names
     if both := searched & reported:
@@ -225,6 +289,14 @@ def _load(options: OptimizeTokensOptions):
         )
     names = {"calibration": options.calibration_split, "test": options.test_split or "test", "halves": False}
     return calibration, test, names
+
+
+def _load_captioned(options: OptimizeTokensOptions, split: str):
+    """A split whose captions are its labels."""
+    from flux_hf.text.pairs import load_pairs
+    from flux_hf.text.zero_shot import labelled_by_captions
+
+    return labelled_by_captions(load_pairs(options.dataset, split, video_root=options.video_root))
 
 
 def _contents(dataset) -> set:

@@ -19,7 +19,7 @@ import yaml
 
 from flux_hf import FluxVideoProcessor, FluxViTForVideoClassification
 from flux_hf.plugin import enable_flux
-from tests import tiny_pretraining
+from tests import tiny_aligning, tiny_pretraining
 from tests.hub_repository import File, Repository
 from tests.hub_server import HubServer
 from tests.stock_models import videomae
@@ -219,6 +219,45 @@ def test_push_what_pretraining_saved(hub, client, tmp_path, make_video):
         inputs = processor(clip, token_budget=8, return_tensors="pt")
         expected = student.fluxvit(**inputs).pooler_output[0].tolist()
     assert found == pytest.approx(expected, abs=1e-5)
+
+
+LOAD_DUAL_ENCODER = """
+import json, sys
+import torch
+sys.modules["flux_hf"] = None
+from transformers import AutoModel, AutoProcessor
+model = AutoModel.from_pretrained(sys.argv[1], trust_remote_code=True).eval()
+processor = AutoProcessor.from_pretrained(sys.argv[1], trust_remote_code=True)
+with torch.no_grad():
+    output = model(**processor(videos=[sys.argv[2]], text=["a dark clip"], token_budget=8, return_tensors="pt"))
+print(json.dumps(output.logits_per_video[0].tolist()))
+"""
+
+
+@pytest.mark.slow
+def test_push_a_dual_encoder(hub, client, tmp_path, make_video):
+    """With its tokenizer; it answers as it did, also without the package."""
+    folder, model, processor = tmp_path / "words", tiny_aligning.model().eval(), tiny_aligning.processor()
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    (folder / "tokenizer.json").rename(tmp_path / "tokenizer.json")
+    (folder / "tokenizer_config.json").rename(tmp_path / "tokenizer_config.json")
+    lacking = client(PUSH, folder, "me/words")
+    assert "lacks tokenizer" in last_line(lacking.stderr)
+    for path in tmp_path.glob("tokenizer*.json"):
+        path.rename(folder / path.name)
+    succeed(client(PUSH, folder, "me/words", "--measure_latency"))
+    _, metadata, text = hub.model("me/words").files()["README.md"].decode().split("---\n", 2)
+    data = yaml.safe_load(metadata)
+    assert "license" not in data and data["tags"][:3] == ["fluxvit_clip", "video", "zero-shot-video-classification"]
+    assert 'model="me/words"' in text and "text encoder (bert)" in text and "## How to fine-tune" not in text
+
+    clip = make_video("clip.mp4")
+    found = json.loads(succeed(client(LOAD_DUAL_ENCODER, "me/words", clip)).splitlines()[-1])
+    with torch.no_grad():
+        inputs = processor(videos=[clip], text=["a dark clip"], token_budget=8, return_tensors="pt")
+        expected = model(**inputs).logits_per_video[0].tolist()
+    assert found == pytest.approx(expected, abs=1e-4)
 
 
 @pytest.mark.slow

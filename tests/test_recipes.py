@@ -15,16 +15,19 @@ from transformers import get_scheduler
 from flux_hf import FluxVideoProcessor, FluxViTConfig, FluxViTForVideoClassification, default_checkpoint
 from flux_hf.options.recipes import model_config_path, read_recipe, recipe_names, recipe_path, recipe_purpose
 from flux_hf.pretraining import FluxPreTrainingArguments
-from flux_hf.scripts import list_recipes
+from flux_hf.scripts import align, list_recipes
 from flux_hf.scripts.experiments.motion_clips import LABELS, render_clip
 from flux_hf.scripts.finetune import main
+from flux_hf.text.arguments import FluxAligningArguments
 from flux_hf.training import FluxTrainingArguments
+from flux_hf.training.grids import training_grids
 from flux_hf.training.starting_model import starting_model
-from tests import video_datasets
+from tests import tiny_aligning, video_datasets
 
 CONFIGS = Path(__file__).parent.parent / "scripts" / "configs"
 EXPERIMENTS = CONFIGS.parent / "experiments" / "recipes"
-RECIPES = [name for name in recipe_names() if not name.startswith("pretrain")]
+ALIGNING = [name for name in recipe_names() if name.startswith("align") or name == "own_captions"]
+RECIPES = [name for name in recipe_names() if not name.startswith("pretrain") and name not in ALIGNING]
 RECIPES += sorted(str(path) for path in EXPERIMENTS.glob("motion_nano*.yaml"))
 # One of each format; the others are slow tests.
 QUICK = ("coin_small", "kinetics710_to_400_small", str(EXPERIMENTS / "motion_nano.yaml"), "own_clips", "ssv2_small")
@@ -171,6 +174,42 @@ def test_values_of_the_paper(recipe):
         assert (options["model"], options.get("model_config")) == (f"runs/kinetics710_{size}", None)
     else:
         assert (options["model_config"], options.get("model")) == (f"fluxvit_{size}", None)
+
+
+# Epochs, warm-up epochs, pairs of a batch on 8 processes, learning rate: Table 16.
+PAPER_ALIGNING = {
+    "align_small_25m": (3, 0.6, 4096, 4e-4),
+    "align_base_25m": (3, 0.6, 4096, 4e-4),
+    "align_small_2_5m": (1, 0, 4096, 2e-5),
+    "align_base_2_5m": (1, 0, 2048, 2e-5),
+}
+
+
+@pytest.mark.parametrize("recipe", PAPER_ALIGNING)
+def test_aligning_with_the_values_of_the_paper(recipe):
+    epochs, warmup, batch, rate = PAPER_ALIGNING[recipe]
+    args = FluxAligningArguments.from_recipe(recipe, bf16=False, use_cpu=True)
+    assert (args.num_train_epochs, args.learning_rate, args.weight_decay) == (epochs, rate, 0.02)
+    assert args.warmup_steps * epochs == pytest.approx(warmup)
+    assert 8 * args.per_device_train_batch_size * args.gradient_accumulation_steps == batch
+    assert (args.adam_beta1, args.adam_beta2, args.lr_scheduler_type) == (0.9, 0.98, "cosine")
+    assert (args.multi_scale_crop, args.flip, args.rand_augment_ops) == ([1.0, 0.5], False, 0)
+    assert len(training_grids(args, (1, 14))) == 18  # those of fine-tuning: the same frames, sizes and tokens
+
+
+@pytest.mark.parametrize(
+    "recipe", [name if name == "own_captions" else pytest.param(name, marks=pytest.mark.slow) for name in ALIGNING]
+)
+def test_two_steps_of_aligning(tmp_path, recipe):
+    dataset = tiny_aligning.captioned_folder(tmp_path / "data", {"train": 4, "validation": 2})
+    size = next((size for size in ("base", "small") if size in recipe), "nano")
+    config = FluxViTConfig.from_json_file(shrunk_config(tmp_path, f"fluxvit_{size}"))
+    FluxViTForVideoClassification(config).save_pretrained(tmp_path / "video")
+    FluxVideoProcessor(patch_size=config.patch_size).save_pretrained(tmp_path / "video")
+    options = OVERRIDES | {"dataset": dataset, "output_dir": tmp_path / "run", "bf16": False}
+    options |= {"model": tmp_path / "video", "text_model": tiny_aligning.text_folder(tmp_path / "text")}
+    align.main([recipe, *(f"--{name}={value}" for name, value in options.items())])
+    assert (tmp_path / "run" / "model.safetensors").is_file()
 
 
 # What the scripts call --lr, --min_lr and --warmup_lr: their shares of the rate are the same at every batch.

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests import tiny_pretraining, tiny_training, video_datasets
+from tests import tiny_aligning, tiny_pretraining, tiny_training, video_datasets
 
 pytestmark = pytest.mark.slow
 
@@ -153,6 +153,43 @@ def test_pretraining_on_two_ranks_equals_one_with_twice_the_batch(run, tmp_path)
 
 def test_a_killed_pretraining_goes_on_bit_for_bit(run, tmp_path):
     settings = {"teacher": str(tiny_pretraining.teacher_folder(tmp_path / "teacher")), "drop_path_rate": 0.5}
+    (whole,) = run("whole", **settings)
+    saving = settings | {"save_strategy": "steps", "save_steps": 2}
+    run("killed", kill_at=8, expect=-signal.SIGKILL, **saving)
+    (resumed,) = run("killed", resume=str(tmp_path / "killed" / "checkpoint-8"), **saving)
+    assert resumed["losses"] == whole["losses"]
+    assert resumed["hash"] == whole["hash"]
+
+
+@pytest.mark.parametrize("chunk", [None, 1])
+def test_aligning_on_two_ranks_equals_one_with_twice_the_batch(run, chunk):
+    """Every video is told apart from those of both ranks."""
+    settings = {"align": True, "num_train_epochs": 1, "optim": "sgd", "learning_rate": 0.05, "pairs_per_chunk": chunk}
+    (alone,) = run("alone", per_device_train_batch_size=4, **settings)
+    ranks = run("ranks", processes=2, per_device_train_batch_size=2, **settings)
+    assert_equal_weights(run.weights("alone"), run.weights("ranks"))
+    for (_, one), (_, both) in zip(alone["losses"], ranks[0]["losses"], strict=True):
+        assert one == pytest.approx(both, rel=1e-4)
+    assert len(alone["losses"]) == 3
+
+
+def test_retrieval_on_two_ranks_is_that_of_one(run, tmp_path):
+    """Also where a video cannot be read, and where the last batch is filled up with others."""
+    folder = tiny_aligning.captioned_folder(tmp_path / "set", {"val": 5})
+    (folder / "val" / "3.mp4").write_bytes(b"no video")
+    settings = {"align": True, "evaluate": str(folder), "per_device_eval_batch_size": 2, "num_train_epochs": 1}
+    settings |= {"max_steps": 1, "optim": "sgd", "learning_rate": 0.05}
+    (alone,) = run("alone", per_device_train_batch_size=4, **settings)
+    ranks = run("ranks", processes=2, per_device_train_batch_size=2, **settings)
+    for report in ranks:
+        for name, value in alone["evaluation"].items():
+            if "r1" in name or "unreadable" in name:
+                assert report["evaluation"][name] == pytest.approx(value), name
+    assert alone["evaluation"]["eval_unreadable"] == 1 and "eval_r1_16" in alone["evaluation"]
+
+
+def test_a_killed_aligning_goes_on_bit_for_bit(run, tmp_path):
+    settings = {"align": True, "drop_path_rate": 0.5, "num_train_epochs": 4}
     (whole,) = run("whole", **settings)
     saving = settings | {"save_strategy": "steps", "save_steps": 2}
     run("killed", kill_at=8, expect=-signal.SIGKILL, **saving)

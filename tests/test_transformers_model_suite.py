@@ -2,6 +2,7 @@
 
 import tempfile
 import unittest
+from contextlib import contextmanager
 from unittest.mock import patch
 
 import pytest
@@ -15,12 +16,41 @@ from transformers.models.auto.modeling_auto import (
 )
 from transformers.testing_utils import torch_device
 
-from flux_hf import FluxViTConfig, FluxViTForPreTraining, FluxViTForVideoClassification, FluxViTModel
+from flux_hf import (
+    FluxViTClipConfig,
+    FluxViTClipModel,
+    FluxViTConfig,
+    FluxViTForPreTraining,
+    FluxViTForVideoClassification,
+    FluxViTModel,
+)
 from flux_hf.modeling.modeling_fluxvit import FluxViTPreTrainedModel
 from tests import transformers_suite
+from tests.tiny_clip import tiny_text_config
 
 ModelTesterMixin = transformers_suite.load("test_modeling_common").ModelTesterMixin
 ConfigTester = transformers_suite.load("test_configuration_common").ConfigTester
+
+
+@contextmanager
+def masks_as_numbers():
+    """Models give their `keep_mask` as int64."""
+
+    def numbers(value):
+        if isinstance(value, tuple):
+            return tuple(map(numbers, value))
+        return value.long() if getattr(value, "dtype", None) == torch.bool else value
+
+    def count_instead(module, inputs, outputs):
+        if isinstance(outputs, ModelOutput):
+            for name in {"keep_mask", "keep_masks"} & outputs.keys():
+                outputs[name] = numbers(outputs[name])
+        elif isinstance(outputs, tuple) and isinstance(module, FluxViTPreTrainedModel | FluxViTClipModel):
+            outputs = numbers(outputs)
+        return outputs
+
+    with torch.nn.modules.module.register_module_forward_hook(count_instead):
+        yield
 
 
 class FluxViTModelTester:
@@ -124,20 +154,7 @@ class TestFluxViTModels(ModelTesterMixin, unittest.TestCase):
     def test_model_outputs_equivalence(self):
         """Overridden: the mixin subtracts outputs from each other, which torch refuses for the bool `keep_mask`."""
 
-        def numbers(value):
-            if isinstance(value, tuple):
-                return tuple(map(numbers, value))
-            return value.long() if getattr(value, "dtype", None) == torch.bool else value
-
-        def count_instead(module, inputs, outputs):
-            if isinstance(outputs, ModelOutput):
-                for name in {"keep_mask", "keep_masks"} & outputs.keys():
-                    outputs[name] = numbers(outputs[name])
-            elif isinstance(outputs, tuple) and isinstance(module, FluxViTPreTrainedModel):
-                outputs = numbers(outputs)
-            return outputs
-
-        with torch.nn.modules.module.register_module_forward_hook(count_instead):
+        with masks_as_numbers():
             super().test_model_outputs_equivalence()
 
     def test_can_load_ignoring_mismatched_shapes(self):
@@ -186,6 +203,72 @@ class TestFluxViTModels(ModelTesterMixin, unittest.TestCase):
             without = {name for name, parameter in model.named_parameters() if parameter.grad is None}
             idle = (f"fluxvit.poolers.{1 - head}.", f"classifier.heads.{1 - head}.", "alignment_decoders.")
             self.assertEqual(without, {name for name, _ in model.named_parameters() if name.startswith(idle)})
+
+
+class FluxViTClipModelTester(FluxViTModelTester):
+    """The same videos, each beside a sentence of a tiny BERT, which learns."""
+
+    vocabulary = 20
+
+    def get_config(self) -> FluxViTClipConfig:
+        text = tiny_text_config(vocab_size=self.vocabulary, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+        return FluxViTClipConfig(
+            vision_config=super().get_config().to_dict(),
+            text_config=text.to_dict(),
+            projection_dim=16,
+            freeze_text=False,
+            logit_scale_init=5.0,
+        )
+
+    def prepare_config_and_inputs_for_common(self) -> tuple[FluxViTClipConfig, dict[str, torch.Tensor]]:
+        config, inputs = super().prepare_config_and_inputs_for_common()
+        generator = torch.Generator().manual_seed(1)
+        tokens = torch.randint(2, self.vocabulary, (self.batch_size, 7), generator=generator)
+        inputs |= {"input_ids": tokens.to(torch_device), "attention_mask": torch.ones_like(tokens).to(torch_device)}
+        return config, inputs
+
+
+@pytest.mark.slow
+class TestFluxViTClipModel(ModelTesterMixin, unittest.TestCase):
+    all_model_classes = (FluxViTClipModel,)
+    additional_model_inputs = ["pixel_values_videos", "input_ids", "attention_mask"]
+    # As for CLIPModel: the towers' suites test what they have.
+    test_resize_embeddings = False
+    test_attention_outputs = False
+    has_attentions = False
+    # Poolers and decoders of other budgets.
+    test_all_params_have_gradient = False
+    _is_composite = True
+
+    def setUp(self):
+        self.model_tester = FluxViTClipModelTester(self)
+        self.config_tester = ConfigTester(
+            self,
+            config_class=FluxViTClipConfig,
+            has_text_modality=False,
+            common_properties=["projection_dim", "text_pooling", "freeze_text"],
+        )
+
+    def _prepare_for_class(self, inputs_dict, model_class, return_labels=False):
+        """Overridden: what belongs together is said by the order, not by labels."""
+        inputs = super()._prepare_for_class(inputs_dict, model_class, return_labels=False)
+        return inputs | {"return_loss": True} if return_labels else inputs
+
+    def test_config(self):
+        self.config_tester.run_common_tests()
+
+    def test_model_outputs_equivalence(self):
+        """Overridden as for the models of one tower."""
+        with masks_as_numbers():
+            super().test_model_outputs_equivalence()
+
+    @unittest.skip("The output has no hidden states; those of the towers are tested with the towers.")
+    def test_retain_grad_hidden_states_attentions(self):
+        pass
+
+    @unittest.skip("The output has no hidden states; those of the towers are tested with the towers.")
+    def test_hidden_states_output(self):
+        pass
 
 
 class VideoMAETester(FluxViTModelTester):

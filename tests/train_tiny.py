@@ -1,7 +1,8 @@
 """A training run in a process of its own: python -m tests.train_tiny OPTIONS.json [name=value ...]
 
-With a teacher it pre-trains. Writes what it saw of every batch and, at the end, its losses to files beside the options,
-one per process; with `evaluate`, the folder of a data set, also the accuracies there and the number of forwards.
+With a teacher it pre-trains, with `align` it aligns with text. Writes what it saw of every batch and, at the end, its
+losses to files beside the options, one per process; with `evaluate`, the folder of a data set, also the accuracies
+there and the number of forwards.
 """
 
 import hashlib
@@ -15,7 +16,8 @@ import torch
 from transformers import TrainerCallback, set_seed
 
 from flux_hf.data import load_video_dataset
-from tests import tiny_pretraining, tiny_training
+from flux_hf.text.pairs import load_pairs
+from tests import tiny_aligning, tiny_pretraining, tiny_training
 
 
 class KillItself(TrainerCallback):
@@ -36,8 +38,10 @@ def main(options: Path) -> None:
     train = tiny_training.clips(settings.pop("num_clips", 12))
     changes = {"drop_path_rate": drop_path} if drop_path else None
     folder, teacher = settings.pop("output_dir"), settings.pop("teacher", None)
-    evaluate = settings.pop("evaluate", None)
-    if teacher is None:
+    evaluate, align = settings.pop("evaluate", None), settings.pop("align", False)
+    if align:
+        trainer = tiny_aligning.trainer(folder, changes={"video": changes or {}}, **settings)
+    elif teacher is None:
         trainer = tiny_training.trainer(folder, train=train, changes=changes, **settings)
     else:
         trainer = tiny_pretraining.trainer(folder, teacher, train=train, changes=changes, **settings)
@@ -61,8 +65,9 @@ def main(options: Path) -> None:
     }
     if evaluate is not None:
         forwards = []
-        trainer.model.fluxvit.register_forward_pre_hook(lambda *_: forwards.append(1))
-        report["evaluation"] = trainer.evaluate(load_video_dataset(evaluate, "val"))
+        tower = trainer.model.vision_model if align else trainer.model.fluxvit
+        tower.register_forward_pre_hook(lambda *_: forwards.append(1))
+        report["evaluation"] = trainer.evaluate((load_pairs if align else load_video_dataset)(evaluate, "val"))
         report["forwards"] = len(forwards)
     if rank == 0:
         weights = {name: value.detach().clone() for name, value in state.items()}

@@ -74,17 +74,20 @@ def cache_clips(
         ValueError: the cache that is there is damaged; names it.
         OSError: the disk has no room for the cache, which is found before anything is decoded; names both.
     """
+    clips, names = decode_once(dataset, directory, num_frames=num_frames, size=size, num_workers=num_workers)
+    return CachedClips(clips, np.asarray(dataset["label"][:]), dataset.features["label"].names, names)
+
+
+def decode_once(
+    dataset: Dataset, directory: str | Path, *, num_frames: int, size: int, num_workers: int | None = None
+) -> tuple[np.ndarray, list[str]]:
+    """What [`CachedClips`] calls `clips` and `video_names`; see [`cache_clips`]. `dataset` needs no labels."""
     rows = [dict(row) for row in dataset.select_columns(_columns(dataset))]
     shape = (len(rows), num_frames, size, size, 3)
     path = Path(directory) / f"clips_{_fingerprint(rows, shape)}.npy"
     if not path.exists():
         _write(path, rows, shape, num_workers)
-    return CachedClips(
-        _open(path, shape),
-        np.asarray(dataset["label"][:]),
-        dataset.features["label"].names,
-        [row_name(row, index) for index, row in enumerate(rows)],
-    )
+    return _open(path, shape), [row_name(row, index) for index, row in enumerate(rows)]
 
 
 def _write(path: Path, rows: list[dict], shape: tuple[int, ...], num_workers: int | None) -> None:

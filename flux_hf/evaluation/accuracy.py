@@ -31,6 +31,7 @@ def evaluate(
     batch_size: int = 32,
     num_workers: int = 0,
     token_selection: str | SelectionRule | Callable | None = None,
+    of_classes: bool = True,
     records_dir: str | Path | None = None,
 ) -> dict:
     """Classify every video at every budget: softmax for each view, mean over clips x crops, highest class.
@@ -48,6 +49,7 @@ def evaluate(
         num_workers: decoding processes beside each main one.
         token_selection: rule that selects tokens, by name or as it is, see `SelectionRule`; default the model's. A
             random one draws for each clip from a seed that its pixels give.
+        of_classes: False leaves out `mean_class`, `per_class` and `confusion`, for thousands of classes.
         records_dir: folder for per-video results, shared by all processes. A run that was interrupted goes on from
             there. Default: nothing is kept.
 
@@ -91,16 +93,9 @@ def evaluate(
     speed["clips_per_second"] = (
         speed["videos"] * views.count * len(arms) / speed["seconds"] if speed["videos"] else None
     )
-    names = video_names(dataset)
-    scored = [record for record in records if "reason" not in record]
-    unreadable = [{"video": names[r["row"]], "reason": r["reason"]} for r in records if "reason" in r]
-    damaged = [
-        {"video": names[r["row"]], "replaced_frames": r["replaced_frames"]} for r in scored if "replaced_frames" in r
-    ]
+    scored, videos = scored_videos(records, dataset)
     return {
-        "num_videos": len(scored),
-        "unreadable": sorted(unreadable, key=lambda entry: entry["video"]),
-        "damaged": sorted(damaged, key=lambda entry: entry["video"]),
+        **videos,
         "label_names": model.label_names,
         "files": files,
         "model": settings["model"],
@@ -109,7 +104,7 @@ def evaluate(
         "decoding": processor.decoding,
         "speed": speed,
         "budgets": {
-            budget: _figures(scored, place, budget, model, processor, views)
+            budget: _figures(scored, place, budget, model, processor, views, of_classes)
             for place, budget in enumerate(token_budgets)
         },
     }
@@ -124,23 +119,51 @@ def model_labels(dataset: Dataset, model: FluxModel) -> list[int]:
     return [classes[name] for name in names]
 
 
-def _figures(scored: list[dict], place: int, budget: int, model, processor, views: Views) -> dict:
-    answers = [record["arms"][place] for record in scored]
+def scored_videos(records: list[dict], dataset: Dataset) -> tuple[list[dict], dict]:
+    """The records of readable videos, and `num_videos`, `unreadable` and `damaged` of a result, see [`evaluate`]."""
+    names = video_names(dataset)
+    scored = [record for record in records if "reason" not in record]
+    unreadable = [{"video": names[r["row"]], "reason": r["reason"]} for r in records if "reason" in r]
+    damaged = [
+        {"video": names[r["row"]], "replaced_frames": r["replaced_frames"]} for r in scored if "replaced_frames" in r
+    ]
+    return scored, {
+        "num_videos": len(scored),
+        "unreadable": sorted(unreadable, key=lambda entry: entry["video"]),
+        "damaged": sorted(damaged, key=lambda entry: entry["video"]),
+    }
+
+
+def grid_figures(answers: list[dict], budget: int, model, processor: FluxVideoProcessor, views: Views) -> dict:
+    """`grid`, `grids_used`, `gmacs` and `gmacs_x_views` of one budget of a result, see [`evaluate`].
+
+    Args:
+        answers: the entries of the budget in the records' `arms`.
+        model: what `view_gmacs` counts.
+    """
     nominal = processor.choose_grid(budget)
     used = Counter(as_grid(answer["grid"]) for answer in answers) or Counter({nominal: 1})
     gmacs = sum(n * view_gmacs(model, budget, grid) for grid, n in used.items()) / used.total()
-    labels = [record["label"] for record in scored]
-    figures = classification_figures(
-        labels,
-        [answer["top"] for answer in answers],
-        model.label_names,
-    )
-    right = sum(label == answer["top"][0] for label, answer in zip(labels, answers, strict=True))
     return {
         "grid": list(nominal),
         "grids_used": {_short(grid): used[grid] for grid in sorted(used, key=_order)} if answers else {},
         "gmacs": gmacs,
         "gmacs_x_views": gmacs * views.count,
+    }
+
+
+def _figures(scored: list[dict], place: int, budget: int, model, processor, views: Views, of_classes: bool) -> dict:
+    answers = [record["arms"][place] for record in scored]
+    labels = [record["label"] for record in scored]
+    figures = classification_figures(
+        labels,
+        [answer["top"] for answer in answers],
+        model.label_names,
+        of_classes=of_classes,
+    )
+    right = sum(label == answer["top"][0] for label, answer in zip(labels, answers, strict=True))
+    return {
+        **grid_figures(answers, budget, model, processor, views),
         "top1_interval": wilson_interval(right, len(labels)),
         **figures,
     }

@@ -13,6 +13,7 @@ TOP = 5
 def markdown_table(result: dict) -> str:
     """One row per budget; accuracies in percent, that of the first five only where there are more classes, GMACs times
     views. Above it the split, where the result names it, and the rule that selected tokens, unless it is the paper's.
+    Below it, of zero-shot recognition, what chance gives and what the classes were put into.
     """
     views = result["views"]
     count = views["num_clips"] * views["num_crops"]
@@ -25,10 +26,16 @@ def markdown_table(result: dict) -> str:
     rule = result.get("token_selection", GROUP_DYNAMIC)
     selection = "" if rule == GROUP_DYNAMIC else f", token_selection {markdown(rule)}"
     split = f"split {markdown(result['split'])}: " if "split" in result else ""
+    zero_shot = ""
+    if templates := result.get("templates"):
+        names = len(result["label_names"])
+        zero_shot = (
+            f"\nZero-shot: {names} names in {counted(len(templates), 'template')}; chance {_percent(1 / names)}.\n"
+        )
     return (
         f"{split}{counted(result['num_videos'], 'video')}, {len(result['unreadable'])} unreadable, "
         f"{damaged}{counted(views['num_clips'], 'clip')} x {counted(views['num_crops'], 'crop')}{selection}\n\n"
-        f"{table(head, rows, 'rlrr' + 'r' * (1 + has_top5))}\n"
+        f"{table(head, rows, 'rlrr' + 'r' * (1 + has_top5))}\n{zero_shot}"
     )
 
 

@@ -2,8 +2,9 @@
 
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from datasets import Dataset
@@ -80,17 +81,10 @@ def score_videos(
         first) and `scores` (theirs), `label_score` (that of the true class); or `{"row", "reason"}` for a video that
         cannot be read. A video with damaged frames also has `replaced_frames`: how many others stand in for.
     """
-    videos = _VideoViews(dataset, rows, processor, arms, views)
-    batches = DataLoader(
-        videos,
-        max(1, batch_size // views.count),
-        num_workers=num_workers,
-        collate_fn=list,
-        worker_init_fn=end_with_parent,
-    )
-    for items in batches:
+    softmax = partial(torch.softmax, dim=-1)
+    for items in decoded_batches(dataset, rows, processor, arms, views, batch_size, num_workers):
         readable = [item for item in items if "reason" not in item]
-        probabilities = _probabilities(readable, arms, model, batch_size)
+        probabilities = mean_over_views(readable, arms, model, batch_size, softmax)
         for item in items:
             if "reason" in item:
                 yield {"row": item["row"], "reason": item["reason"]}
@@ -107,6 +101,29 @@ def score_videos(
             }
 
 
+def decoded_batches(
+    dataset: Dataset,
+    rows: list[int],
+    processor: FluxVideoProcessor,
+    arms: list[Arm],
+    views: Views,
+    batch_size: int,
+    num_workers: int,
+) -> Iterable[list[dict]]:
+    """The rows in batches of at most `batch_size` views (of one video at least), each decoded once for all arms.
+
+    An item is `{"row", "label" (None without labels), "framings" (one an arm), "pixels" (framing -> views), "replaced"
+    (damaged frames that others stand in for)}`, or `{"row", "reason"}` for a video that cannot be read.
+    """
+    return DataLoader(
+        _VideoViews(dataset, rows, processor, arms, views),
+        max(1, batch_size // views.count),
+        num_workers=num_workers,
+        collate_fn=list,
+        worker_init_fn=end_with_parent,
+    )
+
+
 def _answer(probabilities: torch.Tensor, grid: Grid, label: int) -> dict:
     scores, classes = probabilities.topk(min(TOP, len(probabilities)))
     return {
@@ -117,8 +134,11 @@ def _answer(probabilities: torch.Tensor, grid: Grid, label: int) -> dict:
     }
 
 
-def _probabilities(items: list[dict], arms: list[Arm], model, batch_size: int) -> dict:
-    """(row, budget, forward, framing) -> probabilities (labels,) float64, the mean over the video's views."""
+def mean_over_views(
+    items: list[dict], arms: list[Arm], model, batch_size: int, answer: Callable[[torch.Tensor], torch.Tensor]
+) -> dict:
+    """(row, budget, forward, framing) -> float64 (width,), the mean over the video's views of what `answer` makes of
+    the forward's output (views, width), for the readable items of [`decoded_batches`]."""
     wanted = defaultdict(list)
     for item in items:
         looks = [(arm.token_budget, arm.forward, framing) for arm, framing in zip(arms, item["framings"], strict=True)]
@@ -128,7 +148,7 @@ def _probabilities(items: list[dict], arms: list[Arm], model, batch_size: int) -
     for (budget, forward, framing), group in wanted.items():
         pixels = torch.cat([item["pixels"][framing] for item in group])
         chunks = [
-            forward(model, chunk.to(next(model.parameters())), budget).float().softmax(-1).double().cpu()
+            answer(forward(model, chunk.to(next(model.parameters())), budget).float()).double().cpu()
             for chunk in pixels.split(batch_size)
         ]
         means = torch.cat(chunks).unflatten(0, (len(group), -1)).mean(1)
@@ -158,4 +178,4 @@ class _VideoViews(torch.utils.data.Dataset):
         except VideoDecodeError as error:
             return {"row": row, "reason": str(error)}
         replaced = getattr(metadata, "replaced_frames", 0)
-        return {"row": row, "label": entry["label"], "framings": framings, "pixels": pixels, "replaced": replaced}
+        return {"row": row, "label": entry.get("label"), "framings": framings, "pixels": pixels, "replaced": replaced}

@@ -42,8 +42,9 @@ def build_model_card(
     Args:
         folder: may hold `conversion.json` (`flux-hf convert`) and `trainer_state.json` (Trainer).
         repo_id: name on the Hub.
-        model, processor: what the folder holds, loaded: the classifier or, of a pre-training checkpoint, the encoder,
-            whose card tells how to fine-tune it and has no accuracy.
+        model, processor: what the folder holds, loaded: the classifier; of a pre-training checkpoint the encoder, whose
+            card tells how to fine-tune it and has no accuracy; or a dual encoder, whose costs are those of its video
+            tower.
         evaluations: contents of JSON files of `flux-hf evaluate`. To show what Token Optimization does give two files,
             or one with budgets of both kinds: some whose grids have more tokens than are kept, some with just as many.
         recipe: what the training was started with; its `dataset` and `model` become metadata when they are on the Hub.
@@ -55,6 +56,8 @@ def build_model_card(
     """
     folder, recipe = Path(folder), recipe or {}
     name, is_classifier = repo_id.rpartition("/")[2], type(model).__name__.endswith("ForVideoClassification")
+    words = model.config.model_type == "fluxvit_clip"
+    whole, model, processor = model, *((model.vision_model, processor.video_processor) if words else (model, processor))
     config, is_fluxvit = model.config, model.config.model_type == "fluxvit"
     base = (
         Base(recipe.get("model") if is_hub_id(recipe.get("model")) else None, "mit") if is_fluxvit else base or Base()
@@ -67,10 +70,10 @@ def build_model_card(
     ]
     data = ModelCardData(
         model_name=name,
-        license=base.licence,
+        license=None if words else base.licence,
         library_name="transformers",
         pipeline_tag="video-classification" if is_classifier else "feature-extraction",
-        tags=[config.model_type, "video", "arxiv:2503.14237"],
+        tags=[whole.config.model_type, "video", *["zero-shot-video-classification"] * words, "arxiv:2503.14237"],
         datasets=sorted({source for source in sources if is_hub_id(source)}) or None,
         base_model=base.name,
         metrics=["accuracy"] if results else None,
@@ -87,11 +90,13 @@ def build_model_card(
         family=None if is_fluxvit else family(config),
         base=base,
         config=config,
+        words=whole.config if words else None,
+        written_by=whole.config.transformers_version,
         layers=model.num_layers,
         patch_shape=model.patch_shape,
         token_budgets=model.token_budgets,
         has_code="auto_map" in (_json(folder / "config.json") or {}),
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        parameters=sum(parameter.numel() for parameter in whole.parameters()),
         classes=[model.config.id2label[index] for index in range(model.config.num_labels)] if is_classifier else None,
         markdown=markdown,
         code=code,

@@ -11,7 +11,7 @@ from pathlib import Path
 from huggingface_hub import CommitOperationAdd, HfApi, ModelCard
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
 from huggingface_hub.utils import get_session, httpx
-from transformers import AutoModel, AutoVideoProcessor
+from transformers import AutoModel, AutoProcessor, AutoVideoProcessor
 
 from flux_hf.checkpoints import check_weights, checkpoint_path, reading_weights
 from flux_hf.files import read_json
@@ -22,9 +22,10 @@ from flux_hf.options.recipes import read_recipe
 from flux_hf.plugin import load_video_classifier, load_video_processor
 from flux_hf.progress_bars import no_bars_for_folders
 
-REQUIRED = ("config.json", "video_preprocessor_config.json", "*.safetensors")
-UPLOADED = ("config.json", "video_preprocessor_config.json", "*.safetensors", "*.safetensors.index.json", "*.py")
-UPLOADED += ("conversion.json",)
+PROCESSORS = ("video_preprocessor_config.json", "processor_config.json")
+"""Where the processor is: of a video model, and of a dual encoder."""
+UPLOADED = ("config.json", *PROCESSORS, "*.safetensors", "*.safetensors.index.json", "*.py", "conversion.json")
+UPLOADED += ("tokenizer*", "special_tokens_map.json", "vocab.*", "merges.txt", "*.model", "sentence_bert_config.json")
 XET_TIMEOUT = "HF_XET_CLIENT_READ_TIMEOUT"
 """Variable that hf_xet takes it from, when it is first used."""
 
@@ -120,7 +121,9 @@ def _files(folder: Path) -> list[str]:
     if not folder.is_dir():
         raise ValueError(f"checkpoint {folder} is not a folder")
     names = sorted(path.name + "/" * path.is_dir() for path in folder.iterdir())
-    required = [*REQUIRED, *_code(folder)]
+    processor = PROCESSORS[1] if PROCESSORS[1] in names else PROCESSORS[0]
+    tokenizer = ["tokenizer*"] if processor == PROCESSORS[1] else []
+    required = ["config.json", processor, *tokenizer, "*.safetensors", *_code(folder)]
     if missing := [pattern for pattern in required if not any(fnmatch(name, pattern) for name in names)]:
         raise ValueError(
             f"checkpoint {folder} lacks {', '.join(missing)}; save the model and the processor there with flux_hf"
@@ -130,7 +133,8 @@ def _files(folder: Path) -> list[str]:
 
 def _code(folder: Path) -> list[str]:
     """The files of the classes that the configurations in the folder name, for use without flux_hf."""
-    configurations = [read_json(folder / name) for name in REQUIRED[:2] if (folder / name).is_file()]
+    paths = [folder / name for name in ("config.json", *PROCESSORS)]
+    configurations = [read_json(path) for path in paths if path.is_file()]
     classes = [named for each in configurations for named in each.get("auto_map", {}).values()]
     return sorted(
         {f"{named.partition('.')[0]}.py" for named in classes if isinstance(named, str) and "--" not in named}
@@ -156,9 +160,14 @@ def _card(folder: Path, options: PushOptions, is_classifier: bool) -> str:
     with no_bars_for_folders(str(folder)), reading_weights(folder):
         model = load_video_classifier(folder) if is_classifier else AutoModel.from_pretrained(folder).eval()
         check_weights(model, folder)
-        processor = load_video_processor(folder, model) if is_classifier else AutoVideoProcessor.from_pretrained(folder)
+        if is_classifier:
+            processor = load_video_processor(folder, model)
+        else:
+            auto = AutoProcessor if (folder / PROCESSORS[1]).is_file() else AutoVideoProcessor
+            processor = auto.from_pretrained(folder)
     check_saved(folder, model, processor)
     recipe = read_recipe(options.recipe) if options.recipe else {}
+    timed = (model.vision_model, processor.video_processor) if hasattr(model, "vision_model") else (model, processor)
     card = build_model_card(
         folder,
         options.repo_id,
@@ -166,7 +175,7 @@ def _card(folder: Path, options: PushOptions, is_classifier: bool) -> str:
         processor,
         evaluations=[read_evaluation(path) for path in options.evaluations],
         recipe=recipe,
-        latency=forward_latency(model, processor, card_budgets(model, processor)) if options.measure_latency else None,
+        latency=forward_latency(*timed, card_budgets(*timed)) if options.measure_latency else None,
         base=_base(folder, recipe.get("model")),
     )
     return str(card)
@@ -177,7 +186,9 @@ def check_saved(folder: Path, model, processor) -> None:
     held = read_json(folder / "config.json").get("model_type")
     if held != type(model.config).model_type:
         raise ValueError(f"{folder} holds a {held} without token selection: call enable_flux on the model and save it")
-    settings = read_json(folder / "video_preprocessor_config.json")
+    if held == "fluxvit_clip":
+        return
+    settings = read_json(folder / PROCESSORS[0])
     if settings.get("video_processor_type") != type(processor).__name__:
         raise ValueError(
             f"{folder} holds a {settings.get('video_processor_type')}: save FluxVideoProcessor.for_model(model) there"

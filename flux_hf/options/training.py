@@ -192,17 +192,8 @@ class ClipTrainingOptions:
 
 
 @dataclass
-class FluxTrainingOptions(ClipTrainingOptions):
-    """How to fine-tune: what [`FluxTrainingArguments`] adds to those of the HF Trainer."""
-
-    completed_by: ClassVar[str] = "flux_hf.training.arguments:FluxTrainingArguments"
-
-    learning_rate: float = field(default=2e-4, metadata={"help": "Peak learning rate, that of the heads."})
-    warmup_steps: float = field(default=0.125, metadata={"help": "Steps of linear warm-up; below 1 a share of all."})
-    min_steps: int = field(
-        default=0,
-        metadata={"help": "Train at least this many steps, a small set in more epochs. Not with max_steps."},
-    )
+class SeveralBudgetsOptions:
+    """What trainings with several budgets in a step share: fine-tuning, and aligning with text."""
 
     one_budget_per_step: bool = field(
         default=False,
@@ -213,6 +204,27 @@ class FluxTrainingOptions(ClipTrainingOptions):
     )
     eval_token_budgets: list[int] | None = field(
         default=None, metadata={"help": "Budgets of evaluation during training. Default: those of token_budgets."}
+    )
+    freeze: str = field(
+        default="nothing",
+        metadata={
+            "help": "backbone: train only what lies behind the encoder, as pooling heads and classifiers.",
+            "choices": ["nothing", "backbone"],
+        },
+    )
+
+
+@dataclass
+class FluxTrainingOptions(SeveralBudgetsOptions, ClipTrainingOptions):
+    """How to fine-tune: what [`FluxTrainingArguments`] adds to those of the HF Trainer."""
+
+    completed_by: ClassVar[str] = "flux_hf.training.arguments:FluxTrainingArguments"
+
+    learning_rate: float = field(default=2e-4, metadata={"help": "Peak learning rate, that of the heads."})
+    warmup_steps: float = field(default=0.125, metadata={"help": "Steps of linear warm-up; below 1 a share of all."})
+    min_steps: int = field(
+        default=0,
+        metadata={"help": "Train at least this many steps, a small set in more epochs. Not with max_steps."},
     )
 
     label_symmetries: str | None = field(
@@ -227,8 +239,4 @@ class FluxTrainingOptions(ClipTrainingOptions):
 
     ema_decay: float | None = field(
         default=None, metadata={"help": "Evaluate and save a moving average of the weights with this decay."}
-    )
-    freeze: str = field(
-        default="nothing",
-        metadata={"help": "backbone: train pooling heads and classifiers only.", "choices": ["nothing", "backbone"]},
     )

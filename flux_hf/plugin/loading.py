@@ -27,10 +27,15 @@ def load_video_classifier(checkpoint: str | Path, **settings) -> FluxModel:
         settings: of `from_pretrained`.
 
     Raises:
-        UnsupportedModelError: tokens cannot be left out in this model; a ValueError.
+        UnsupportedModelError: it has no classes, or tokens cannot be left out in this model; a ValueError.
     """
     of_configuration = {name: settings[name] for name in CONFIGURATION_SETTINGS if name in settings}
     config = AutoConfig.from_pretrained(checkpoint, **of_configuration)
+    if config.model_type == "fluxvit_clip":
+        raise UnsupportedModelError(
+            f"{checkpoint}: it compares videos with sentences and has no classes of its own; what can be done with it: "
+            "flux-hf evaluate --zero_shot, evaluate-retrieval, optimize-tokens --score, embed and search"
+        )
     if config.model_type in UNSUPPORTED:
         reason = UNSUPPORTED[config.model_type]
         raise UnsupportedModelError(f"{checkpoint}: a model of the type {config.model_type}: {reason}")

@@ -6,6 +6,7 @@ import time
 
 import torch
 from datasets import Dataset
+from transformers.utils import PROCESSOR_NAME, VIDEO_PROCESSOR_NAME
 
 from flux_hf.classification import MODEL_RUNS
 from flux_hf.costs import clip_tokens, view_gmacs
@@ -60,6 +61,25 @@ def with_grids(processor: FluxVideoProcessor, grids: dict[int, Grid]) -> FluxVid
     changed = copy.deepcopy(processor)
     changed.grids = normalize_grids({**(processor.grids or {}), **grids})
     return changed
+
+
+def video_part(processor) -> FluxVideoProcessor:
+    """The video processor of one for videos and sentences; of any other the processor itself."""
+    return getattr(processor, "video_processor", processor)
+
+
+def with_video_part(processor, video_processor: FluxVideoProcessor):
+    """The processor with another video part, see [`video_part`]."""
+    if processor is video_part(processor):
+        return video_processor
+    changed = copy.copy(processor)
+    changed.video_processor = video_processor
+    return changed
+
+
+def settings_file(processor) -> str:
+    """Name of the file that a processor saves its grids in."""
+    return VIDEO_PROCESSOR_NAME if processor is video_part(processor) else PROCESSOR_NAME
 
 
 def with_grid_in_table(processor: FluxVideoProcessor, token_budgets: list[int]) -> FluxVideoProcessor:

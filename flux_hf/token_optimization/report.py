@@ -9,7 +9,13 @@ from flux_hf.files import whole_file
 from flux_hf.tables import table
 from flux_hf.token_optimization.search import SIGNIFICANCE, alone_right, sign_test
 
+SCORE_NAMES = {"accuracy": "top-1", "zero_shot": "zero-shot top-1", "retrieval": "R@1 video to text"}
 COST_NAMES = {"tokens": "tokens kept", "gmacs": "GMACs", "latency_ms": "ms from file to answer"}
+
+
+def score_name(result: dict) -> str:
+    """What the figures of a result are."""
+    return SCORE_NAMES[result.get("score", "accuracy")]
 
 
 def heat_map(budget: int, found: dict) -> dict:
@@ -35,7 +41,7 @@ def heat_map(budget: int, found: dict) -> dict:
     }
 
 
-def plot_heat_maps(maps: list[dict], path: str | Path):
+def plot_heat_maps(maps: list[dict], path: str | Path, score: str = "top-1"):
     """One panel for each of `maps` (see `heat_map`). A cell says accuracy in percent and on how many videos; pale
     numbers were tried on fewer videos than the winner, empty cells have fewer tokens than the budget.
 
@@ -80,7 +86,7 @@ def plot_heat_maps(maps: list[dict], path: str | Path):
         axes.spines[:].set_visible(False)
         axes.tick_params(length=0)
     panels[0][0].set_ylabel("frames")
-    figure.suptitle("Top-1 accuracy in %, calibration split")
+    figure.suptitle(f"{score} in %, calibration split")
     with whole_file(path) as partial:
         figure.savefig(partial, dpi=150)
     plt.close(figure)
@@ -142,7 +148,7 @@ def plot_front(result: dict, path: str | Path):
             fontsize=8,
         )
     axes.margins(x=0.15, y=0.15)
-    axes.set(xlabel=COST_NAMES[result["rule"]["objective"]], ylabel="top-1 accuracy, %, calibration split")
+    axes.set(xlabel=COST_NAMES[result["rule"]["objective"]], ylabel=f"{score_name(result)}, %, calibration split")
     axes.grid(alpha=0.3)
     axes.legend(framealpha=0.8, loc="best")
     with whole_file(path) as partial:
@@ -152,8 +158,9 @@ def plot_front(result: dict, path: str | Path):
 
 def markdown_table(result: dict) -> str:
     """Grids before and after with their accuracy on the test split, and what the search cost."""
-    compute = result["compute"]
-    head = ["tokens", "grid before", "top-1", "GMACs", "optimised grid", "top-1", "GMACs"]
+    compute, tested = result["compute"], result["test"]["after"]["num_videos"]
+    score = score_name(result)
+    head = ["tokens", "grid before", score, "GMACs", "optimised grid", score, "GMACs"]
     rows = []
     for budget in result["budgets"]:
         before, after = result["test"]["before"]["budgets"][budget], result["test"]["after"]["budgets"][budget]
@@ -161,7 +168,7 @@ def markdown_table(result: dict) -> str:
         rows.append([budget, *cells[0], *cells[1]])
     return (
         f"{table(head, rows, 'rlrrlrr')}\n\n"
-        f"Accuracy in % (95 % interval) on {result['test']['after']['num_videos']} videos of {_test_videos(result)}, "
+        f"{score[0].upper()}{score[1:]} in % (95 % interval) on {tested} videos of {_test_videos(result)}, "
         f"which the search did not see.{_warning(result)} The search tried {compute['evaluations']} of "
         f"{compute['exhaustive']} pairs of video and grid ({100 * compute['share']:.0f} %), {compute['gmacs']:.0f} of "
         f"{compute['gmacs_exhaustive']:.0f} GMACs.\n"

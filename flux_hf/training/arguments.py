@@ -61,15 +61,12 @@ class FluxTrainingArguments(FluxTrainingOptions, ClipTrainingArguments):
         super().__post_init__()
         limits = {
             "min_steps": (0, None),
-            "alignment_weight": (0.0, None),
             "mixup_alpha": (0.0, None),
             "cutmix_alpha": (0.0, None),
             "ema_decay": (0.0, 1.0),
         }
         check_limits(self, limits)
-        check_budgets(self, "eval_token_budgets")
-        if self.freeze not in ("nothing", "backbone"):
-            raise ValueError(f"freeze must be nothing or backbone, got {self.freeze!r}")
+        check_several_budgets(self)
 
     @classmethod
     def from_recipe(cls, recipe: str, **overrides) -> "FluxTrainingArguments":
@@ -98,6 +95,14 @@ def check_budgets(args: TrainingArguments, name: str) -> None:
     budgets = getattr(args, name)
     if budgets is not None and (not budgets or min(budgets) < 1):
         raise ValueError(f"{name} must be positive numbers of tokens, got {budgets}")
+
+
+def check_several_budgets(args: TrainingArguments) -> None:
+    """Raise ValueError naming the first of the options of `SeveralBudgetsOptions` that makes no sense."""
+    check_limits(args, {"alignment_weight": (0.0, None)})
+    check_budgets(args, "eval_token_budgets")
+    if args.freeze not in ("nothing", "backbone"):
+        raise ValueError(f"freeze must be nothing or backbone, got {args.freeze!r}")
 
 
 OF_A_RECIPE = (

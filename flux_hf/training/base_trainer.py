@@ -51,11 +51,9 @@ class ClipTrainer(CheckpointedTrainer):
         model = self.flux_model
         check_flux_model(model)
         before = model.token_budgets
-        if self.processing_class is None:
-            self.processing_class = FluxVideoProcessor.for_model(model)
         self.token_budgets = sorted(self.args.token_budgets or before, reverse=True)
         set_budgets(model, self.token_budgets, logger.warning if self.is_world_process_zero() else logger.info)
-        self.processing_class = fit_processor(self.processing_class, before, self.token_budgets)
+        self.fit_processing(before)
         self._parts, self._seconds, self._timed_steps = defaultdict(list), defaultdict(float), 0
         self._unreadable, self._unreadable_count = set(), 0
         self._restore_random_state = False
@@ -90,11 +88,26 @@ class ClipTrainer(CheckpointedTrainer):
         """The part of the model that its card describes."""
         return self.flux_model
 
-    def view_maker(self, label_names: list[str]):
-        """What makes the views of a decoded video, see [`ViewMaker`]."""
+    @property
+    def video_processor(self) -> FluxVideoProcessor:
+        """What makes pixels of videos: `processing_class`, or a part of it."""
+        return self.processing_class
+
+    def fit_processing(self, before: list[int]) -> None:
+        """Make `processing_class` one for `token_budgets`; the model was one for the budgets `before`."""
+        if self.processing_class is None:
+            self.processing_class = FluxVideoProcessor.for_model(self.flux_model)
+        self.processing_class = fit_processor(self.processing_class, before, self.token_budgets)
+
+    def clip_source(self, dataset):
+        """What clips of a data set are read from, see [`clip_source`]; None where it is used as it is."""
+        return clip_source(dataset, self.args.decode_short_side, self.args.snap_to_keyframes)
+
+    def view_maker(self, label_names: list[str] | None):
+        """What makes the views of a decoded video, see [`ViewMaker`]. `label_names`: None where videos have none."""
         raise NotImplementedError
 
-    def collator(self, label_names: list[str]):
+    def collator(self, label_names: list[str] | None):
         """What makes a batch of [`TrainingItem`]s."""
         raise NotImplementedError
 
@@ -105,13 +118,13 @@ class ClipTrainer(CheckpointedTrainer):
     def get_train_dataloader(self) -> DataLoader:
         args = self.args
         streamed = isinstance(self.train_dataset, datasets.IterableDataset)
-        source = None if streamed else clip_source(self.train_dataset, args.decode_short_side, args.snap_to_keyframes)
+        source = None if streamed else self.clip_source(self.train_dataset)
         if not streamed and source is None:
             return super().get_train_dataloader()
         tubelet_size, patch_size = self.flux_model.patch_shape
         largest = max(grid_tokens(grid, patch_size, tubelet_size) for grid in self.grids())
         check_reached(self.flux_model, self.token_budgets, largest)
-        names = self.train_dataset.features["label"].names if streamed else source.label_names
+        names = getattr(self.train_dataset.features["label"], "names", None) if streamed else source.label_names
         if args.torch_compile:
             # One graph for every grid and budget; dynamic shapes are slower than that.
             torch._dynamo.config.automatic_dynamic_shapes = False
@@ -176,9 +189,13 @@ class ClipTrainer(CheckpointedTrainer):
     def training_step(self, *args, **kwargs):
         """As in `Trainer`, with its time taken."""
         started = time.perf_counter()
-        loss = super().training_step(*args, **kwargs)
+        loss = self.forward_backward(*args, **kwargs)
         self._seconds["step_seconds"] += time.perf_counter() - started
         return loss
+
+    def forward_backward(self, *args, **kwargs):
+        """What `Trainer` does in `training_step`."""
+        return super().training_step(*args, **kwargs)
 
     def _loader_options(self, persistent: bool = True) -> dict:
         args = self.args

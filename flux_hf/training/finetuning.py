@@ -3,22 +3,19 @@
 import shlex
 from pathlib import Path
 
-from datasets import IterableDataset
 from transformers import set_seed
 from transformers.trainer_utils import IntervalStrategy
 from transformers.utils import logging
 
 from flux_hf.checkpoints import checkpoint_path
 from flux_hf.data import CachedClips, MissingSplitError, cache_clips, clip_source, load_video_dataset
-from flux_hf.options import decoding_setting
 from flux_hf.options.training import FinetuneOptions
-from flux_hf.plugin import load_video_processor
-from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
 from flux_hf.progress_bars import no_bars_for_folders
 from flux_hf.training.arguments import FluxTrainingArguments
-from flux_hf.training.budgets import fit_processor, set_budgets
+from flux_hf.training.budgets import set_budgets
 from flux_hf.training.output_folder import checkpoint_to_resume, prepare_output_dir
 from flux_hf.training.progress import accuracy_text, show_progress_lines
+from flux_hf.training.run_options import check_run_options, fit_batch, starting_processor
 from flux_hf.training.splits import check_classes, clip_table, keep_share
 from flux_hf.training.starting_model import NOTHING_TO_START_FROM, ModelChanges, starting_model
 from flux_hf.training.trainer import FluxTrainer
@@ -51,7 +48,7 @@ def finetune(options: FinetuneOptions, training_args: FluxTrainingArguments) -> 
             changes=ModelChanges(options.drop_path_rate, options.head_token_budgets),
             say=news,
         )
-        _fit_batch(training_args, train, say)
+        fit_batch(training_args, train, say)
         before = model.token_budgets
         if not training_args.token_budgets and model.config.token_budget is model.head_budget(before[0]) is None:
             news(f"the model is trained at {before[0]} tokens alone, all of its own grid; --token_budgets names fewer")
@@ -62,7 +59,7 @@ def finetune(options: FinetuneOptions, training_args: FluxTrainingArguments) -> 
             args=training_args,
             train_dataset=train,
             eval_dataset=validation,
-            processing_class=_processor(options, training_args, model, before),
+            processing_class=starting_processor(options, training_args, model, before),
         )
         show_progress_lines(trainer)
         metrics = trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint).metrics
@@ -124,36 +121,10 @@ def _show_clips(options: FinetuneOptions, train, validation, say) -> None:
         check_classes(names, trained, evaluated)
 
 
-def _fit_batch(args: FluxTrainingArguments, train, say) -> None:
-    """Lower the batch to the clips that there are, and say so."""
-    if isinstance(train, IterableDataset):
-        return
-    most = len(train) // (args.world_size * args.gradient_accumulation_steps)
-    if 0 < most < args.per_device_train_batch_size:
-        say(f"Batches of {most} clips, not {args.per_device_train_batch_size}: there are {len(train)} to train on.")
-        args.per_device_train_batch_size = most
-
-
 def _check(options: FinetuneOptions, args: FluxTrainingArguments, say) -> None:
     if options.model is None and options.model_config is None:
         raise ValueError(NOTHING_TO_START_FROM)
-    if args.max_steps <= 0 and args.num_train_epochs <= 0:
-        raise ValueError(
-            f"--num_train_epochs must be above 0 where --max_steps is not given, got {args.num_train_epochs}"
-        )
-    if options.validation_share is not None and options.eval_split not in (None, "", FinetuneOptions.eval_split):
-        raise ValueError(
-            f"--validation_share keeps back training clips to evaluate on, --eval_split {options.eval_split} names a "
-            "split: give one of them (--eval_split '' takes that of a recipe away)"
-        )
-    if (options.num_frames is None) != (options.size is None):
-        raise ValueError("--num_frames and --size make one grid: give both or neither")
-    if options.streaming:
-        for name in ("cache_dir", "validation_share"):
-            if getattr(options, name) is not None:
-                raise ValueError(f"--streaming reads videos as they come and cannot be combined with --{name}")
-    if args.snap_to_keyframes and options.cache_dir:
-        raise ValueError("--snap_to_keyframes needs video files and cannot be combined with --cache_dir")
+    check_run_options(options, args, FinetuneOptions.eval_split)
     args.resume_from_checkpoint = checkpoint_to_resume(args.resume_from_checkpoint, args.output_dir, say)
 
 
@@ -190,20 +161,3 @@ def _end(options: FinetuneOptions, folder: str, metrics: dict, clips) -> str:
     if split is not None:
         commands.insert(0, ["flux-hf", "evaluate", "--checkpoint", folder, *data])
     return "\n".join([*lines, f"Saved in {folder}. Next:", *(f"  {shlex.join(command)}" for command in commands)])
-
-
-def _processor(options: FinetuneOptions, args: FluxTrainingArguments, model, before: list[int]) -> FluxVideoProcessor:
-    """`before`: the budgets that the starting model was one for."""
-    budget = model.config.token_budget
-    tubelet_size, patch_size = model.patch_shape
-    settings = {"patch_size": patch_size, "tubelet_size": tubelet_size, "token_budget": budget}
-    settings |= decoding_setting(options)
-    if options.num_frames is not None:
-        budgets = {*model.token_budgets, *(args.eval_token_budgets or ())}
-        grid = (options.num_frames, options.size)
-        settings |= dict.fromkeys(("num_frames", "fps", "size", "crop_size"))  # which would win over the grid
-        settings["grids"] = dict.fromkeys(sorted({*budgets, budget}, reverse=True), grid)
-    if options.model is None:
-        return FluxVideoProcessor(**settings)
-    processor = load_video_processor(checkpoint_path(options.model), model, **settings)
-    return processor if options.num_frames else fit_processor(processor, before, model.token_budgets)

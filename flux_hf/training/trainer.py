@@ -1,22 +1,17 @@
 """The HF Trainer with Flux sampling, the Flux objective and evaluation at several budgets."""
 
 import math
-import random
 from collections.abc import Callable
 from functools import partial
 
-import torch
 from datasets import IterableDataset
 from torch import nn
-from torch.utils.data import DataLoader
 from transformers import EvalPrediction
 from transformers.utils import logging
 
-from flux_hf.data import clip_source
 from flux_hf.evaluation.metrics import UNREADABLE, accuracy_at_budgets
 from flux_hf.training.augmentation import ClipAugmentation
-from flux_hf.training.base_trainer import ClipTrainer
-from flux_hf.training.evaluation_clips import EvaluationClips, collate_evaluation
+from flux_hf.training.evaluated_trainer import EvaluatedTrainer
 from flux_hf.training.label_symmetries import load_label_symmetries
 from flux_hf.training.moving_average import MovingAverage
 from flux_hf.training.objective import flux_loss_parts
@@ -25,7 +20,7 @@ from flux_hf.training.training_clips import TrainingCollator, ViewMaker
 logger = logging.get_logger(__name__)
 
 
-class FluxTrainer(ClipTrainer):
+class FluxTrainer(EvaluatedTrainer):
     """Fine-tunes a classifier that is a [`FluxModel`]; `args` are [`FluxTrainingArguments`].
 
     Data sets are what `load_video_dataset` or `cache_clips` returns (a streamed one only for training, with
@@ -45,11 +40,8 @@ class FluxTrainer(ClipTrainer):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self.eval_token_budgets = sorted(self.args.eval_token_budgets or self.token_budgets, reverse=True)
         of_one_budget = self.compute_metrics
         self.compute_metrics = self._accuracy if of_one_budget is None else partial(self._at_budgets, of_one_budget)
-        if self.args.freeze == "backbone":
-            self.flux_model.freeze_encoder()
         self.moving_average = None
         if self.args.ema_decay is not None:
             if self.is_fsdp_enabled or self.is_deepspeed_enabled:
@@ -96,23 +88,6 @@ class FluxTrainer(ClipTrainer):
             logger.info("the model takes the label names of the data set")
             self.flux_model.rename_labels(names)
 
-    def get_eval_dataloader(self, eval_dataset=None) -> DataLoader:
-        dataset = self.eval_dataset if eval_dataset is None else eval_dataset
-        if isinstance(dataset, str):
-            dataset = self.eval_dataset[dataset]
-        source = clip_source(dataset)
-        if source is None:
-            return super().get_eval_dataloader(eval_dataset)
-        clips = EvaluationClips(source, self.processing_class, self.eval_token_budgets)
-        loader = DataLoader(
-            clips, self.args.eval_batch_size, collate_fn=collate_evaluation, **self._loader_options(persistent=False)
-        )
-        return self.accelerator.prepare(loader)
-
-    def get_test_dataloader(self, test_dataset) -> DataLoader:
-        """For `predict`: as for `evaluate`."""
-        return self.get_eval_dataloader(test_dataset)
-
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         self._note_unreadable(inputs.get("unreadable", ()))
         pixels, labels = inputs["pixel_values_videos"], inputs["labels"]
@@ -128,40 +103,12 @@ class FluxTrainer(ClipTrainer):
         loss = self.finite(sum(parts.values()), parts, inputs)
         return (loss, output) if return_outputs else loss
 
-    def _budgets_of_step(self) -> list[int]:
-        if not self.args.one_budget_per_step:
-            return self.token_budgets
-        return [random.Random(f"{self.args.seed} {self.state.global_step}").choice(self.token_budgets)]
-
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
         """Loss (mean over the budgets), logits (batch, budgets, classes) and labels."""
-        for _, reason in inputs.pop("unreadable", ()):
-            logger.warning(f"left out of the evaluation: {reason}")
-        inputs = self._prepare_inputs(inputs)
-        pixels, labels = inputs["pixel_values_videos"], inputs["labels"]
-        if isinstance(pixels, torch.Tensor):
-            forwards = [(pixels, list(range(len(pixels))), budget) for budget in self.eval_token_budgets]
-        else:
-            forwards = [(pixels[group], rows, budget) for group, rows, budget in inputs["forwards"]]
-        shape = len(labels), len(self.eval_token_budgets), len(self.flux_model.label_names)
-        logits = torch.zeros(shape, device=labels.device)
-        with torch.no_grad(), self.compute_loss_context_manager():
-            for clips, rows, budget in forwards:
-                answer = model(pixel_values_videos=clips, token_budget=budget).logits
-                logits[rows, self.eval_token_budgets.index(budget)] = answer.to(logits)
-            self._make_up_forwards(model, len(forwards))
+        logits, labels = self.at_budgets(model, inputs, lambda output: output.logits, len(self.flux_model.label_names))
         targets = labels[:, None].expand(-1, logits.shape[1])
         loss = nn.functional.cross_entropy(logits.transpose(1, 2), targets, ignore_index=UNREADABLE)
         return (loss, None, None) if prediction_loss_only else (loss, logits, labels)
-
-    def _make_up_forwards(self, model, count: int) -> None:
-        """Run as many forwards as the process with the most: where weights are in shards, each needs all processes."""
-        if self.accelerator.num_processes > 1:
-            most = int(self.accelerator.gather(torch.tensor([count], device=self.args.device)).max())
-            frames, size = self.flux_model.patch_shape
-            patch = torch.zeros(1, frames, self.flux_model.num_channels, size, size)
-            for _ in range(most - count):
-                model(pixel_values_videos=patch.to(self.args.device), token_budget=1)
 
     def _accuracy(self, prediction: EvalPrediction) -> dict[str, float]:
         return accuracy_at_budgets(prediction.predictions, prediction.label_ids, self.eval_token_budgets)

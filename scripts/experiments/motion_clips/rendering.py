@@ -119,7 +119,17 @@ def _contrasting(rng, image, surroundings, distance):
     else:
         target = mean
     target = np.clip(target, 25, 230)
-    gain = min(1.0, 50 / max(float((image @ _LUMA).std()), 1))
+    return _with_mean(image, mean, target, 50)
+
+
+def _coloured(image, colour):
+    """The texture with this mean colour."""
+    return _with_mean(image, image.reshape(-1, 3).mean(axis=0), np.asarray(colour), 12)
+
+
+def _with_mean(image, mean, target, most):
+    """The texture with `target` in place of its mean, and a standard deviation of at most `most` grey levels."""
+    gain = min(1.0, most / max(float((image @ _LUMA).std()), 1))
     values = np.arange(256, dtype=np.float32)[:, None]
     return _apply_tables(image, to_uint8(target + (values - mean) * gain + 0.5))
 
@@ -129,9 +139,13 @@ def _main_sprite(rng, spec, surroundings):
     share = progress(spec.num_frames, spec.easing, spec.pause_start, spec.pause_end)
     poses = main_poses(spec.motion, share, spec.middle_x, spec.middle_y)
     outline = draw_outline(rng, spec.object_shape, spec.object_aspect, spec.max_tilt)
-    return _sprite(
-        rng, spec, outline, spec.object_side * short, spec.object_texture, surroundings, spec.colour_distance, poses
-    )
+
+    def paint(texture):
+        if spec.object_colour is not None:
+            return _coloured(texture, spec.object_colour)
+        return _contrasting(rng, texture, surroundings, spec.colour_distance)
+
+    return _sprite(rng, spec, outline, spec.object_side * short, spec.object_texture, paint, poses)
 
 
 def _distractor(rng, spec, surroundings):
@@ -142,15 +156,24 @@ def _distractor(rng, spec, surroundings):
     poses = distractor_poses(rng, spec.num_frames, duration, *extents, spec.hardness)
     outline = draw_outline(rng, str(rng.choice(SHAPE_KINDS)), rng.uniform(1, 2))
     kind = str(rng.choice(TEXTURE_KINDS))
-    return _sprite(rng, spec, outline, side * short, kind, surroundings, rng.uniform(20, 90), poses)
+    distance = rng.uniform(20, 90)
+    return _sprite(
+        rng,
+        spec,
+        outline,
+        side * short,
+        kind,
+        lambda texture: _contrasting(rng, texture, surroundings, distance),
+        poses,
+    )
 
 
-def _sprite(rng, spec, outline, side, kind, surroundings, distance, poses):
+def _sprite(rng, spec, outline, side, kind, paint, poses):
     short = spec.short_side
     softness = (spec.softness + spec.blur) * short
     mask = rasterise(outline, side, softness)
     texture = _surface(rng, spec, kind, mask.shape[1], mask.shape[0], max(side * 1.6, 24))
-    texture = _contrasting(rng, texture, surroundings, distance)
+    texture = paint(texture)
     if spec.blur * short > 0.3:
         texture = np.asarray(Image.fromarray(texture).filter(ImageFilter.GaussianBlur(spec.blur * short)))
     # CMYK is Pillow's only four-channel mode that transform() samples without touching the colours.

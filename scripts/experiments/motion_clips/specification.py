@@ -28,7 +28,8 @@ _FORMATS = (
 
 @dataclasses.dataclass(frozen=True)
 class ClipSpec:
-    """One clip. Lengths named `_side`, `middle_`, `shake`, `blur` are in short sides of the frame."""
+    """One clip. Lengths named `_side`, `middle_`, `shake`, `blur` are in short sides of the frame. `object_colour` is
+    the object's mean, red, green, blue of 0 to 255; None: drawn, apart from the background."""
 
     label: str
     entropy: tuple
@@ -61,6 +62,7 @@ class ClipSpec:
     blur: float
     softness: float
     motion: Motion
+    object_colour: tuple[int, int, int] | None = None
 
     @property
     def short_side(self):

@@ -1,0 +1,53 @@
+"""Videos without labels or captions: those of a folder, of a list, or of a split of a data set."""
+
+from pathlib import Path
+
+from datasets import Dataset, Features
+
+from flux_hf.data import load_video_dataset
+from flux_hf.data.list_files import VIDEO_SUFFIXES
+from flux_hf.data.video_column import VIDEO, video_at
+from flux_hf.files import read_text
+from flux_hf.processing.video_storage_fluxvit import is_address
+from flux_hf.text.pairs import load_pairs
+
+
+def load_videos(source: str | Path, split: str | None = None, *, video_root: str | Path | None = None) -> Dataset:
+    """The videos that `source` names.
+
+    Args:
+        source: without a split, a folder, of which every video file below it is meant, in the order of their paths; or
+            a list: `.txt` with a path or an address a line, or one of pairs (see `load_pairs`), whose captions do not
+            count. With a split, a data set as `load_video_dataset` takes it.
+        video_root: where the videos of a list are, default its folder.
+
+    Returns:
+        Data set with the column `video` and, where there are times, `start` and `end`.
+
+    Raises:
+        ValueError: there is no video in it, or it is neither of these.
+        OSError: there is no such file or data set.
+    """
+    path = Path(source)
+    if split is not None:
+        return load_video_dataset(source, split, video_root=video_root, labelled=False)
+    if path.is_dir():
+        suffixes = set(VIDEO_SUFFIXES)
+        files = sorted(str(file) for file in path.rglob("*") if file.suffix.lower() in suffixes and file.is_file())
+        if not files:
+            raise ValueError(f"{path} holds no video file ({', '.join(VIDEO_SUFFIXES)}); a data set needs --split")
+        return videos_at(files)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no folder or list {path} here; a data set of the Hub needs --split")
+    if path.suffix.lower() != ".txt":
+        return load_pairs(path, video_root=video_root)
+    root = Path(video_root or path.parent)
+    lines = [line.strip() for line in read_text(path).split("\n") if line.strip()]
+    if not lines:
+        raise ValueError(f"{path} lists no video")
+    return videos_at([line if is_address(line) else str(root / line) for line in lines])
+
+
+def videos_at(paths: list[str]) -> Dataset:
+    """A data set of the files, or addresses, `paths`."""
+    return Dataset.from_dict({"video": [video_at(path) for path in paths]}, features=Features({"video": VIDEO}))

@@ -1,0 +1,90 @@
+"""What is said of a clip: four facts, the sentences for them, and a tokenizer that knows all of their words."""
+
+import itertools
+from typing import NamedTuple
+
+import numpy as np
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
+
+SHAPES = ("ball", "bar", "cross", "arrow")
+COLOURS = ("red", "green", "blue", "yellow")
+MOTIONS = {
+    "moves_left": ("moves left", "moving to the left", "goes leftwards"),
+    "moves_right": ("moves right", "moving to the right", "goes rightwards"),
+    "moves_up": ("moves up", "moving upwards", "rises"),
+    "moves_down": ("moves down", "moving downwards", "sinks"),
+    "approaches": ("comes closer", "coming towards the camera", "grows"),
+    "recedes": ("goes away", "moving away from the camera", "shrinks"),
+}
+"""Label -> three ways to say it: of a verb, a participle, another verb."""
+SPEEDS = {"slowly": ("slowly", "gently"), "fast": ("fast", "quickly")}
+OPPOSITES = (("moves_left", "moves_right"), ("moves_up", "moves_down"), ("approaches", "recedes"))
+HELD_OUT = tuple((motion, SHAPES[shape]) for motion, shape in zip(MOTIONS, (0, 1, 2, 3, 1, 2), strict=True))
+"""Pairs of motion and shape that no training clip shows: every motion and every shape is in one, and in others that are
+shown."""
+TEMPLATES = (
+    "a {colour} {shape} {verb} {speed}",
+    "the {colour} {shape} {other} {speed}",
+    "a {colour} {shape} {participle} {speed}",
+    "{speed} a {colour} {shape} {verb}",
+    "a video of a {colour} {shape} {participle} {speed}",
+    "a {shape} that is {colour} {other} {speed}",
+)
+PADDING = "[PAD]"
+
+
+class Facts(NamedTuple):
+    """What a clip shows; every value is independent of the others."""
+
+    motion: str
+    shape: str
+    colour: str
+    speed: str
+
+    @property
+    def held_out(self) -> bool:
+        return (self.motion, self.shape) in HELD_OUT
+
+
+def combinations() -> list[Facts]:
+    """All there are, 192."""
+    return [Facts(*values) for values in itertools.product(MOTIONS, SHAPES, COLOURS, SPEEDS)]
+
+
+def caption(facts: Facts, template: str = TEMPLATES[0], synonym: int = 0) -> str:
+    """A sentence with all four facts."""
+    verb, participle, other = MOTIONS[facts.motion]
+    speeds = SPEEDS[facts.speed]
+    return template.format(
+        colour=facts.colour, shape=facts.shape, verb=verb, participle=participle, other=other,
+        speed=speeds[synonym % len(speeds)],
+    )  # fmt: skip
+
+
+def captions(facts: Facts, generator: np.random.Generator, count: int = 3) -> list[str]:
+    """`count` sentences of different templates."""
+    chosen = generator.permutation(len(TEMPLATES))[:count]
+    return [caption(facts, TEMPLATES[number], int(generator.integers(2))) for number in chosen]
+
+
+def motion_and_shape(motion: str, shape: str) -> list[str]:
+    """Sentences that leave colour and speed open, for zero-shot recognition."""
+    verb, participle, other = MOTIONS[motion]
+    return [f"a {shape} {verb}", f"the {shape} {other}", f"a video of a {shape} {participle}"]
+
+
+def tokenizer() -> PreTrainedTokenizerFast:
+    """One number for every word that a sentence can have; `[CLS]` comes first."""
+    words = {word for facts in combinations() for template in TEMPLATES for synonym in range(2)
+             for word in caption(facts, template, synonym).split()}  # fmt: skip
+    vocabulary = {word: number for number, word in enumerate([PADDING, "[UNK]", "[CLS]", *sorted(words)])}
+    made = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    made.normalizer = normalizers.Lowercase()
+    made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    made.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A", special_tokens=[("[CLS]", vocabulary["[CLS]"])]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=made, pad_token=PADDING, unk_token="[UNK]", cls_token="[CLS]", model_max_length=32
+    )
