@@ -22,26 +22,31 @@ from flux_hf.files import read_json, write_json
 from flux_hf.options import parse_options
 from flux_hf.provenance import provenance
 from flux_hf.scripts.experiments.any_model.merge import merge
-from flux_hf.scripts.experiments.any_model.models import MODELS
+from flux_hf.scripts.experiments.any_model.models import SETTINGS
 from flux_hf.scripts.experiments.any_model.report import PLOT, RESULTS
-from flux_hf.scripts.experiments.any_model.run import REGIMES, all_clips, decoded, drawn, result_file, settings
+from flux_hf.scripts.experiments.any_model.run import (
+    REGIMES,
+    all_clips,
+    conditions,
+    decoded,
+    drawn,
+    result_file,
+    setting_of,
+)
 from flux_hf.scripts.experiments.own_clips.baselines import fit_thumbnails, thumbnails
 
 COMMAND = "scripts/experiments/any_model/compare.py"
-OF_A_RUN = ("data", "steps", "learning_rate", "held_out", "cache", "runs", "workers")
+OF_A_RUN = ("data", "steps", "held_out", "cache", "runs", "workers")
 
 
 @dataclass
 class CompareOptions:
     data: str = field(metadata={"help": "Folder of a video data set in videofolder layout."})
-    models: list[str] = field(default_factory=lambda: list(MODELS), metadata={"help": "What to train."})
+    models: list[str] = field(default_factory=lambda: list(SETTINGS), metadata={"help": "What to train."})
     regimes: list[str] = field(default_factory=lambda: list(REGIMES), metadata={"help": "How."})
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2], metadata={"help": "Each draws its own clips."})
     jobs: int = field(default=1, metadata={"help": "Trainings at a time."})
-    steps: int = field(default=1200, metadata={"help": "Steps of 16 clips."})
-    learning_rate: float | None = field(
-        default=None, metadata={"help": "Peak learning rate. Default: 1e-3 for VideoMAE, 2e-3 for V-JEPA 2."}
-    )
+    steps: int | None = field(default=None, metadata={"help": "Steps of 16 clips. Default: those of each model."})
     splits: list[str] = field(
         default_factory=lambda: ["train", "validation"], metadata={"help": "Splits that all clips are drawn from."}
     )
@@ -56,22 +61,24 @@ class CompareOptions:
 def main(argv: list[str] | None = None) -> None:
     (options,) = parse_options(CompareOptions, argv, __doc__)
     dataset = all_clips(options)
-    decoded(dataset, options)
-    expected = settings(dataset, options)
+    expected = {}
+    for model in options.models:
+        setting = setting_of(model, options.steps)
+        decoded(dataset, setting, options.cache)
+        expected[model] = conditions(dataset, options.held_out, setting)
     wanted = [(model, regime, seed) for seed in options.seeds for model in options.models for regime in options.regimes]
-    missing = [run for run in wanted if not is_done(result_file(options.runs, *run), expected)]
+    missing = [run for run in wanted if not is_done(result_file(options.runs, *run), expected[run[0]])]
     with ThreadPoolExecutor(options.jobs) as pool:
         trainings = [pool.submit(train, options, *run) for run in missing]
         for seed in options.seeds:
-            write_baselines(dataset, options, seed, expected, argv)
+            write_baselines(dataset, options, seed, argv)
         failed = [run for run, training in zip(missing, trainings, strict=True) if training.result()]
     if failed:
         names = ", ".join(result_file(options.runs, *run).stem for run in failed)
         raise RuntimeError(
             f"{len(failed)} of {len(missing)} trainings failed, see their logs in {options.runs}: {names}"
         )
-    command = provenance(f"python {COMMAND}", argv)["command"]
-    print(merge(options.runs, options.output, options.plot, command))
+    print(merge(options.runs, options.output, options.plot))
 
 
 def is_done(file: Path, expected: dict) -> bool:
@@ -82,7 +89,8 @@ def is_done(file: Path, expected: dict) -> bool:
     """
     if not file.exists():
         return False
-    if read_json(file)["settings"] != expected:
+    found = read_json(file)
+    if any(found.get(name) != value for name, value in expected.items()):
         raise ValueError(f"{file} is of other clips or settings; name another --runs")
     return True
 
@@ -98,9 +106,9 @@ def train(options: CompareOptions, model: str, regime: str, seed: int) -> int:
         return subprocess.run(command, stdout=file, stderr=subprocess.STDOUT).returncode
 
 
-def write_baselines(dataset: Dataset, options: CompareOptions, seed: int, expected: dict, argv) -> None:
+def write_baselines(dataset: Dataset, options: CompareOptions, seed: int, argv) -> None:
     """Test the classifiers that are no video models on a seed's clips."""
-    file = Path(options.runs, f"baselines-{seed}.json")
+    file, expected = Path(options.runs, f"baselines-{seed}.json"), conditions(dataset, options.held_out)
     if is_done(file, expected):
         return
     train, test = drawn(dataset, options.held_out, seed)
@@ -111,7 +119,7 @@ def write_baselines(dataset: Dataset, options: CompareOptions, seed: int, expect
     ((most, _),) = Counter(train["label"][:]).most_common(1)
     right["majority"] = float((labels == most).mean())
     result = provenance(f"python {COMMAND}", argv, "scikit-learn")
-    result |= {"settings": expected, "seed": seed, "seconds": seconds, "top1": right}
+    result |= expected | {"seed": seed, "seconds": seconds, "top1": right}
     write_json(file, result)
 
 

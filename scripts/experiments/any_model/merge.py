@@ -9,10 +9,9 @@ from pathlib import Path
 from flux_hf.cli import run_command
 from flux_hf.files import read_json, write_json
 from flux_hf.options import parse_options
-from flux_hf.scripts.experiments.any_model.report import PLOT, RESULTS, accuracy_table, draw, means
+from flux_hf.scripts.experiments.any_model.report import PLOT, RESULTS, accuracy_table, draw
 
 COMMAND = "scripts/experiments/any_model/merge.py"
-ORIGIN = ("command", "date", "machine", "versions")
 
 
 @dataclass
@@ -27,31 +26,32 @@ def main(argv: list[str] | None = None) -> None:
     print(merge(options.runs, options.output, options.plot))
 
 
-def merge(runs: str, output: str, plot: str | None, command: str | None = None) -> str:
+def merge(runs: str, output: str, plot: str | None) -> str:
     """Write `output` and, unless it is None, `plot`; returns the table of accuracy.
 
-    Args:
-        command: what made the runs. Default: the commands of the runs.
-
     Raises:
-        ValueError: there are no runs, or they are of different clips or settings.
+        ValueError: there are no runs, they are of different clips, or those of a model are of different settings or
+            machines.
     """
     found = [read_json(path) for path in sorted(Path(runs).glob("*.json"))]
     trainings = [one for one in found if "model" in one]
     if not trainings:
         raise ValueError(f"{runs} holds no run: compare.py or run.py writes them")
-    if any(one["settings"] != found[0]["settings"] for one in found):
-        raise ValueError(f"the runs in {runs} are of different clips or settings")
-    result = {name: trainings[0][name] for name in ORIGIN}
-    result["command"] = command or " && ".join(one["command"] for one in trainings)
-    result |= {
-        "settings": found[0]["settings"],
-        "trainings": [{name: one[name] for name in one if name not in (*ORIGIN, "settings")} for one in trainings],
-        "baselines": [{name: one[name] for name in ("seed", "seconds", "top1")} for one in found if "model" not in one],
+    if any(one["data"] != found[0]["data"] for one in found):
+        raise ValueError(f"the runs in {runs} are of different clips")
+    first = {}
+    for one in trainings:
+        other = first.setdefault(one["model"], one)
+        if (one["setting"], one["machine"]) != (other["setting"], other["machine"]):
+            raise ValueError(f"the runs of {one['model']} in {runs} are of different settings or machines")
+    result = {
+        "data": found[0]["data"],
+        "trainings": [{name: one[name] for name in one if name != "data"} for one in trainings],
+        "baselines": [{name: one[name] for name in one if name != "data"} for one in found if "model" not in one],
     }
     write_json(output, result)
     if plot:
-        draw(means(result), plot)
+        draw(result, plot)
     return accuracy_table(result)
 
 

@@ -9,7 +9,8 @@ python scripts/experiments/any_model/run.py --data DIR --model videomae --regime
 import json
 import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,42 +25,13 @@ from flux_hf.files import write_json
 from flux_hf.options import parse_options
 from flux_hf.processing.frame_sampling_fluxvit import segment_middles
 from flux_hf.provenance import file_list_hash, provenance
-from flux_hf.scripts.experiments.any_model.models import (
-    ALL_TOKENS,
-    BUDGETS,
-    GRID,
-    MODELS,
-    PATCH,
-    SHARES,
-    TUBELET,
-    enabled_model,
-)
+from flux_hf.scripts.experiments.any_model.models import PATCH, SETTINGS, SHARES, TUBELET, Setting, enabled_model
 from flux_hf.scripts.experiments.own_clips.compare import split
 from flux_hf.training import FluxTrainer, FluxTrainingArguments
 from flux_hf.training.arguments import recipe_of
 
 COMMAND = "scripts/experiments/any_model/run.py"
-REGIMES = {
-    "stock": {
-        "token_budgets": [ALL_TOKENS],
-        "min_frames": GRID.frames,
-        "max_frames": GRID.frames,
-        "min_size": GRID.size,
-        "max_size": GRID.size,
-        "min_pool_tokens": ALL_TOKENS,
-        "max_pool_tokens": ALL_TOKENS,
-    },
-    "flux": {
-        "token_budgets": [ALL_TOKENS // share for share in (1, 2, 4)],
-        "min_frames": 8,
-        "max_frames": 24,
-        "min_size": 64,
-        "max_size": 112,
-        "min_pool_tokens": ALL_TOKENS // 2,
-        "max_pool_tokens": ALL_TOKENS * 3 // 2,
-    },
-}
-"""What they differ in: the budgets of a step and the grids. Stock is one grid with all tokens kept."""
+REGIMES = ("stock", "flux")
 ALIKE = {
     "frames_step": 4,
     "size_step": PATCH,
@@ -71,9 +43,6 @@ ALIKE = {
     "warmup_steps": 0.1,
     "per_device_train_batch_size": 16,
 }
-LEARNING_RATES = {"videomae": 1e-3, "vjepa2": 2e-3}
-"""The same for both ways. At 1e-3 a smaller V-JEPA 2 has learnt less in stock training: 64 %, not 87 %, of one seed."""
-CACHED_FRAMES, CACHED_SIZE = 32, GRID.size
 OTHER_RULES = ("random", "uniform")
 """Tested beside the paper's rule, at a quarter of the tokens."""
 
@@ -81,13 +50,11 @@ OTHER_RULES = ("random", "uniform")
 @dataclass
 class RunOptions:
     data: str = field(metadata={"help": "Folder of a video data set in videofolder layout."})
-    model: str = field(default="videomae", metadata={"help": "What to train.", "choices": list(MODELS)})
+    model: str = field(default="videomae", metadata={"help": "What to train.", "choices": list(SETTINGS)})
     regime: str = field(default="flux", metadata={"help": "How.", "choices": list(REGIMES)})
     seed: int = field(default=0, metadata={"help": "Draws the clips of training and test, and the weights."})
-    steps: int = field(default=1200, metadata={"help": "Steps of 16 clips."})
-    learning_rate: float | None = field(
-        default=None, metadata={"help": "Peak learning rate. Default: 1e-3 for VideoMAE, 2e-3 for V-JEPA 2."}
-    )
+    steps: int | None = field(default=None, metadata={"help": "Steps of 16 clips. Default: that of the model."})
+    learning_rate: float | None = field(default=None, metadata={"help": "The peak. Default: that of the model."})
     splits: list[str] = field(
         default_factory=lambda: ["train", "validation"], metadata={"help": "Splits that all clips are drawn from."}
     )
@@ -101,18 +68,19 @@ def main(argv: list[str] | None = None) -> None:
     (options,) = parse_options(RunOptions, argv, __doc__)
     torch.set_num_threads(1)
     dataset = all_clips(options)
-    clips = decoded(dataset, options)
+    setting = setting_of(options.model, options.steps, options.learning_rate)
+    clips = decoded(dataset, setting, options.cache)
     train, test = (chosen(clips, part["row"][:]) for part in drawn(dataset, options.held_out, options.seed))
-    model, seconds, recipe = trained(train, options)
+    model, seconds, recipe = trained(train, setting, options)
     result = provenance(f"python {COMMAND}", argv) | {
         **{name: getattr(options, name) for name in ("model", "regime", "seed")},
-        "settings": settings(dataset, options),
+        **conditions(dataset, options.held_out, setting),
         "train_clips": len(train),
         "test_clips": len(test),
         "recipe": recipe,
         "parameters": parameters(model),
         "seconds": round(seconds, 1),
-        "rows": tested(model, test),
+        "rows": tested(model, test, setting),
     }
     write_json(result_file(options.runs, options.model, options.regime, options.seed), result)
     print(json.dumps({name: result[name] for name in ("model", "regime", "seed", "seconds", "rows")}), flush=True)
@@ -122,25 +90,29 @@ def result_file(runs: str, model: str, regime: str, seed: int) -> Path:
     return Path(runs, f"{model}-{regime}-{seed}.json")
 
 
-def settings(dataset: Dataset, options) -> dict:
-    """What all runs that are compared must share."""
-    return {
+def setting_of(model: str, steps: int | None, learning_rate: float | None = None) -> Setting:
+    """That of a model, with other steps and another learning rate where they are given."""
+    given = {"steps": steps, "learning_rate": learning_rate}
+    return replace(SETTINGS[model], **{name: value for name, value in given.items() if value is not None})
+
+
+def conditions(dataset: Dataset, held_out: int, setting: Setting | None = None) -> dict:
+    """What a file of a run says of its clips, `data`, and of its model, `setting`; baselines have no model."""
+    data = {
         "files": file_list_hash(dataset),
         "label_names": dataset.features["label"].names,
-        "held_out": options.held_out,
-        "steps": options.steps,
-        "learning_rate": options.learning_rate,
-        "grid": list(GRID),
+        "held_out": held_out,
     }
+    return {"data": data} if setting is None else {"data": data, "setting": json.loads(json.dumps(asdict(setting)))}
 
 
 def all_clips(options) -> Dataset:
     return concatenate_datasets([load_video_dataset(options.data, name) for name in options.splits])
 
 
-def decoded(dataset: Dataset, options) -> CachedClips:
-    """Those of the whole data set, decoded once for all runs."""
-    return cache_clips(dataset, options.cache, num_frames=CACHED_FRAMES, size=CACHED_SIZE)
+def decoded(dataset: Dataset, setting: Setting, cache: str) -> CachedClips:
+    """Those of the whole data set at the grid's size and twice its frames, decoded once for all runs of a model."""
+    return cache_clips(dataset, cache, num_frames=2 * setting.grid.frames, size=setting.grid.size)
 
 
 def drawn(dataset: Dataset, held_out: int, seed: int) -> tuple[Dataset, Dataset]:
@@ -156,15 +128,15 @@ def chosen(clips: CachedClips, rows: list[int]) -> CachedClips:
     return CachedClips(clips.clips[rows], clips.labels[rows], clips.label_names, names)
 
 
-def trained(clips: CachedClips, options: RunOptions) -> tuple[torch.nn.Module, float, dict]:
+def trained(clips: CachedClips, setting: Setting, options: RunOptions) -> tuple[torch.nn.Module, float, dict]:
     """The model, the seconds of training, and the settings of it."""
     model = enabled_model(options.model, clips.label_names, options.seed)
     with tempfile.TemporaryDirectory() as folder:
         args = FluxTrainingArguments(
             **ALIKE,
-            **REGIMES[options.regime],
-            max_steps=options.steps,
-            learning_rate=options.learning_rate or LEARNING_RATES[options.model],
+            **budgets_and_grids(setting, options.regime),
+            max_steps=setting.steps,
+            learning_rate=setting.learning_rate,
             seed=options.seed,
             output_dir=folder,
             dataloader_num_workers=options.workers,
@@ -176,21 +148,37 @@ def trained(clips: CachedClips, options: RunOptions) -> tuple[torch.nn.Module, f
             disable_tqdm=True,
         )
         args.per_device_train_batch_size = min(args.per_device_train_batch_size, len(clips))
-        trainer = FluxTrainer(model=model, args=args, train_dataset=clips, processing_class=processor())
+        trainer = FluxTrainer(model=model, args=args, train_dataset=clips, processing_class=processor(setting))
         began = time.perf_counter()
         trainer.train()
         return model.eval(), time.perf_counter() - began, recipe_of(args)
 
 
-def processor() -> FluxVideoProcessor:
-    return FluxVideoProcessor(patch_size=PATCH, tubelet_size=TUBELET, num_frames=GRID.frames, size=GRID.size)
+def budgets_and_grids(setting: Setting, regime: str) -> dict:
+    """What the ways differ in. Stock is one grid with all tokens kept."""
+    (frames, size), budgets = setting.grid, setting.budgets
+    all_tokens = budgets[0]
+    if regime == "stock":
+        frames, sizes, pool, budgets = (frames, frames), (size, size), (all_tokens, all_tokens), [all_tokens]
+    else:
+        frames, sizes = setting.flux_frames, setting.flux_sizes
+        pool, budgets = (all_tokens // 2, all_tokens * 3 // 2), budgets[:3]
+    arguments = {"token_budgets": budgets}
+    for name, (fewest, most) in {"frames": frames, "size": sizes, "pool_tokens": pool}.items():
+        arguments |= {f"min_{name}": fewest, f"max_{name}": most}
+    return arguments
 
 
-def tested(model: torch.nn.Module, clips: CachedClips) -> list[dict]:
+def processor(setting: Setting) -> FluxVideoProcessor:
+    frames, size = setting.grid
+    return FluxVideoProcessor(patch_size=PATCH, tubelet_size=TUBELET, num_frames=frames, size=size)
+
+
+def tested(model: torch.nn.Module, clips: CachedClips, setting: Setting) -> list[dict]:
     """Accuracy at every budget with the paper's rule, and with other rules at a quarter of the tokens."""
-    pixels, labels = test_pixels(clips), torch.from_numpy(clips.labels)
-    cases = [("group_dynamic", budget) for budget in BUDGETS]
-    cases += [(rule, BUDGETS[SHARES.index(4)]) for rule in OTHER_RULES]
+    pixels, labels = test_pixels(clips, setting), torch.from_numpy(clips.labels)
+    cases = [("group_dynamic", budget) for budget in setting.budgets]
+    cases += [(rule, setting.budgets[SHARES.index(4)]) for rule in OTHER_RULES]
     rows = []
     for rule, budget in cases:
         torch.manual_seed(0)
@@ -200,10 +188,11 @@ def tested(model: torch.nn.Module, clips: CachedClips) -> list[dict]:
     return rows
 
 
-def test_pixels(clips: CachedClips) -> torch.Tensor:
+def test_pixels(clips: CachedClips, setting: Setting) -> torch.Tensor:
     """The middle frames of equal segments, normalised: float (clips, frames, 3, size, size)."""
-    frames = np.stack([clips.read(row, lambda total: segment_middles(total, GRID.frames)) for row in range(len(clips))])
-    video, ours = torch.from_numpy(frames).movedim(-1, 2).float() / 255, processor()
+    middles = partial(segment_middles, num_frames=setting.grid.frames)
+    frames = np.stack([clips.read(row, middles) for row in range(len(clips))])
+    video, ours = torch.from_numpy(frames).movedim(-1, 2).float() / 255, processor(setting)
     mean, deviation = (torch.tensor(values)[:, None, None] for values in (ours.image_mean, ours.image_std))
     return (video - mean) / deviation
 
