@@ -23,6 +23,7 @@ DEPENDENCIES = [
     "numpy>=1.26.0",
     "pillow>=10.1.0",
     "psutil>=5.9.5",
+    "pyarrow",
     "pyyaml>=6.0",
     "safetensors>=0.8.0",
     "tqdm",

@@ -76,6 +76,7 @@ def test_what_a_frozen_tower_says_is_computed_once(tmp_path):
     torch.testing.assert_close(trainer.kept_text_features(["a grey clip"]), fresh, atol=1e-6, rtol=0)
 
 
+@pytest.mark.slow
 def test_training_learns_and_recall_says_so(tmp_path):
     set_seed(0)
     evaluation = tiny_aligning.pairs(3)
@@ -147,7 +148,7 @@ def test_a_run_that_goes_on_ends_as_one_without_a_break(tmp_path, freeze):
     assert runs[0][0].equal(runs[1][0]) and runs[0][1] == runs[1][1]
 
 
-@pytest.mark.parametrize("freeze", [True, False])
+@pytest.mark.parametrize("freeze", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_chunks_teach_what_the_whole_batch_does(tmp_path, freeze):
     """Also where batches are accumulated and the last chunk is smaller."""
     ends = []
@@ -232,6 +233,7 @@ def test_from_pairs_to_the_next_commands(command, dataset, tmp_path, capsys):
     assert output.logits_per_video.shape == (1, 1) and output.keep_mask.sum() == 12
 
 
+@pytest.mark.slow
 def test_it_goes_on_from_what_it_wrote(command, tmp_path, start):
     command(max_steps=1)
     command(model=tmp_path / "run", text_model=None, output_dir=tmp_path / "second", projection_dim=None)

@@ -210,6 +210,7 @@ with torch.no_grad():
 
 
 @torch.no_grad()
+@pytest.mark.slow
 def test_loaded_in_another_process(warm_python, tmp_path):
     """With flux_hf, which imports timm no sooner than it is needed, and without."""
     model, pixels = enable_flux(wrapper(), token_budget=BUDGET), clips()

@@ -35,7 +35,7 @@ TESTS = sorted((ROOT / "tests").rglob("*.py"))
 OURS = {"flux_hf", "tests", "hf_tests"}
 DISTRIBUTION_OF = {"PIL": "pillow", "huggingface_hub": "huggingface-hub", "skvideo": "scikit-video", "yaml": "pyyaml"}
 DISTRIBUTION_OF |= {"sklearn": "scikit-learn", "_pytest": "pytest"}
-NEED_MORE = {"flux_timm.py": {"timm"}}
+NEED_MORE = {"flux_timm.py": {"timm"}, "words.py": {"tokenizers"}}
 ALLOWED_IN_SHIPPED_FILES = {"torch", "torchvision", "transformers", "huggingface_hub", "fsspec", "numpy", "av"}
 
 REPORT = """
@@ -93,7 +93,7 @@ def test_imports_of_the_tests_are_declared(path):
 def test_every_dependency_has_a_bound():
     """But for those that only others need to be of some age."""
     unbound = {name for name, r in declared("dev").items() if not any(s.operator in (">=", "==") for s in r.specifier)}
-    assert unbound == {"filelock", "tqdm", "packaging"}
+    assert unbound == {"filelock", "packaging", "pyarrow", "tokenizers", "tqdm"}
 
 
 def test_one_place_for_every_fact():
