@@ -3,7 +3,7 @@
 The protocol. Every text asks for its video among all videos (text to video); every video asks for its texts among all
 texts, and the best placed of them counts (video to text: with several texts a video as on MSVD; the same as usual
 where there is one, as on MSRVTT-1kA, LSMDC and with the paragraphs of DiDeMo and ActivityNet). What is as near as the
-right one stands before it: a tie never helps. So do VindLU, UMT and InternVideo2, whose sorting leaves ties to chance.
+right one stands before it: a tie never helps. Other code leaves ties to its sorting.
 
 Dual softmax (CAMoE, arXiv 2109.04290): similarity * softmax of similarity / temperature over all queries. It needs all
 queries at once and assumes that each has a target of its own; both figures are always given.
