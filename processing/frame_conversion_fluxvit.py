@@ -14,14 +14,16 @@ class FrameWriter:
         short_side: see `read_video`.
         threads: of the conversion.
         name: of the video, for messages.
+        transform: see `read_video`.
 
     Attributes:
-        array: uint8 (len(numbers), height, width, 3); None before the first frame, as `height` and `width`, the upright
+        array: uint8 (len(numbers), height, width, 3), what `transform` makes of it; None before the first frame, as `height` and `width`, the upright
             native size.
     """
 
-    def __init__(self, numbers: np.ndarray, short_side: int | None, threads: int, name: str):
+    def __init__(self, numbers: np.ndarray, short_side: int | None, threads: int, name: str, transform=None):
         self._numbers, self._short_side, self._threads, self._name = numbers, short_side, threads, name
+        self._transform = transform
         self._scaler, self._converter = av.video.reformatter.VideoReformatter(), av.video.reformatter.VideoReformatter()
         self.array = self.height = self.width = None
 
@@ -45,6 +47,8 @@ class FrameWriter:
         if transpose:
             rgb = rgb.transpose(1, 0, 2)
         rgb = rgb[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
+        if self._transform is not None:
+            rgb = self._transform(rgb)
         if self.array is None:
             self.array = self._empty((len(self._numbers), *rgb.shape))
         self.array[self._numbers == number] = rgb

@@ -27,6 +27,7 @@ def read_video(
     short_side: int | None = None,
     threads: int | None = None,
     limits: DownloadLimits = DEFAULT_LIMITS,
+    transform=None,
 ):
     """Decodes the frames `indices` of a video.
 
@@ -41,6 +42,8 @@ def read_video(
             has this many pixels; smaller frames are left as they are. Default: native size.
         threads: decoder threads; 0 lets libav choose. Default: 1 inside DataLoader and other worker processes, else 0.
         limits: of time and size, for what is downloaded or unpacked. Default: 300 seconds, 1 GiB.
+        transform: function of one frame, an upright uint8 array (height, width, 3), that returns the uint8 array to
+            keep of it, always of one shape: of many frames only small ones are held then. Default: all of it.
 
     Returns:
         uint8 array (len(indices), height, width, 3), RGB, turned upright as the file's display matrix says (the sample
@@ -57,7 +60,7 @@ def read_video(
     with opened_video(source, threads, limits) as video:
         for timeline in timelines(video):
             try:
-                return _read_along(video, timeline, indices, short_side)
+                return _read_along(video, timeline, indices, short_side, transform)
             except Mistaken:
                 continue
         raise VideoDecodeError(video.name, "it is damaged: its frames are not where it says")
@@ -70,7 +73,7 @@ def probe_video(source, limits: DownloadLimits = DEFAULT_LIMITS) -> SeekableMeta
     return metadata
 
 
-def _read_along(video: VideoFile, timeline: Timeline, indices, short_side: int | None) -> tuple:
+def _read_along(video: VideoFile, timeline: Timeline, indices, short_side: int | None, transform) -> tuple:
     """Chooses frames and reads them, and chooses again while some of them are damaged."""
     first_choice = None
     while True:
@@ -82,7 +85,7 @@ def _read_along(video: VideoFile, timeline: Timeline, indices, short_side: int |
         if not key_frames_hold(video, timeline, numbers):
             raise Mistaken
         first_choice = numbers if first_choice is None else first_choice
-        frames = FrameWriter(numbers, short_side, video.threads, video.name)
+        frames = FrameWriter(numbers, short_side, video.threads, video.name, transform)
         try:
             decode_frames(video, timeline, np.unique(numbers), frames)
         except Damaged:

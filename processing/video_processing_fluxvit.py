@@ -421,7 +421,8 @@ class FluxVideoProcessor(BaseVideoProcessor):
             video: one of what `flat_videos` gives.
             choose: function that is called with `metadata=` and returns the numbers of the frames to take, see
                 `read_video`. Default: all.
-            **kwargs: `download_seconds` and `download_bytes`, default the processor's own; others are ignored.
+            **kwargs: `download_seconds` and `download_bytes`, default the processor's own; `transform`, see `read_video`,
+                for what is decoded; others are ignored.
         """
         if is_video_source(video):
             return self.fetch_videos(video, choose, **kwargs)
@@ -438,15 +439,16 @@ class FluxVideoProcessor(BaseVideoProcessor):
             metadata.frames_indices = list(range(len(video)))
         return video, metadata
 
-    def fetch_videos(self, video_url_or_urls, sample_indices_fn=None, **kwargs):
+    def fetch_videos(self, video_url_or_urls, sample_indices_fn=None, transform=None, **kwargs):
         """(frames, metadata) of one video to decode, or for a list two lists; without a function all frames. Options
         are those of `take_frames`."""
         if isinstance(video_url_or_urls, list):
-            each = [self.fetch_videos(video, sample_indices_fn, **kwargs) for video in video_url_or_urls]
+            each = [self.fetch_videos(video, sample_indices_fn, transform, **kwargs) for video in video_url_or_urls]
             return list(zip(*each, strict=True))
         from .video_decoding_fluxvit import read_video  # PyAV is imported when the first video is decoded
 
-        return read_video(video_url_or_urls, sample_indices_fn, limits=self._download_limits(**kwargs))
+        limits = self._download_limits(**kwargs)
+        return read_video(video_url_or_urls, sample_indices_fn, limits=limits, transform=transform)
 
     def _download_limits(self, download_seconds=None, download_bytes=None, **kwargs) -> DownloadLimits:
         limits = {
