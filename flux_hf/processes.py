@@ -1,13 +1,15 @@
 """Worker processes for work that does not fit one, which end when the one that wanted it does."""
 
 import os
+import signal
 import threading
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import connection, get_context, parent_process
 
 
-def worker_processes(num_workers: int | None = None) -> ProcessPoolExecutor:
-    """A pool of `num_workers` processes, default one per core.
+def worker_processes(num_workers: int | None = None, *, background: bool = False) -> ProcessPoolExecutor:
+    """A pool of `num_workers` processes, default one per core; in the `background` each computes on one thread, and
+    only when this process and others leave a core free. Ctrl-C is then for this process alone.
 
     They are forked from a server that has imported what decodes: new processes would each do so for seconds, forks
     of this one would inherit its threads. The server stays, so that a later pool begins at once. Killing this process
@@ -15,7 +17,17 @@ def worker_processes(num_workers: int | None = None) -> ProcessPoolExecutor:
     """
     context = get_context("forkserver")
     context.set_forkserver_preload(["flux_hf.data.clip_cache"])
-    return ProcessPoolExecutor(num_workers, mp_context=context, initializer=end_with_parent)
+    begin = _work_in_background if background else end_with_parent
+    return ProcessPoolExecutor(num_workers, mp_context=context, initializer=begin)
+
+
+def _work_in_background() -> None:
+    import torch
+
+    end_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+    os.nice(5)
 
 
 def end_with_parent(*_) -> None:

@@ -75,8 +75,7 @@ class FluxVideoClassificationPipeline(VideoClassificationPipeline):
 
     def postprocess(self, model_outputs, top_k=5, function_to_apply=None):
         """Logits (1, views, classes) -> [{"score", "label"}, ...]"""
-        by_problem = {"regression": "none", "multi_label_classification": "sigmoid"}
-        function = function_to_apply or by_problem.get(self.model.config.problem_type, "softmax")
+        function = function_to_apply or score_function(self.model.config)
         mean = SimpleNamespace(logits=mean_of_views(model_outputs["logits"][0], function)[None])
         return super().postprocess(mean, top_k=top_k, function_to_apply="none")
 
@@ -107,6 +106,12 @@ class FluxVideoClassificationPipeline(VideoClassificationPipeline):
         finally:
             config.custom_pipelines = before
         (self.processor or self.video_processor).save_pretrained(save_directory, **kwargs)
+
+
+def score_function(config) -> str:
+    """What makes scores of a classifier's logits where nobody says: "softmax", "sigmoid" or "none"."""
+    by_problem = {"regression": "none", "multi_label_classification": "sigmoid"}
+    return by_problem.get(config.problem_type, "softmax")
 
 
 def mean_of_views(logits: torch.Tensor, function: str) -> torch.Tensor:

@@ -2,9 +2,13 @@
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from flux_hf.files import claim_folder
+
+CONTENTS = {"arms", "answers", "reason"}
+"""What a record says beside which row it is of, at least one of them."""
 
 
 class RecordFolder:
@@ -42,17 +46,26 @@ def load_records(folder: Path) -> list[dict]:
     Raises:
         ValueError: a line is no record; names file and line.
     """
-    records = []
+    return [record for _, _, record in placed_records(folder)]
+
+
+def placed_records(folder: Path) -> Iterator[tuple[Path, int, dict]]:
+    """(file, offset of its line in bytes, record) of every record, file by file; one after the other, for there may be
+    more of them than memory holds. Raises as [`load_records`]."""
     for path in sorted(folder.glob("videos.*.jsonl")):
-        for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], 1):
-            try:
-                record = json.loads(line)
-            except ValueError:
-                record = None
-            if not isinstance(record, dict) or "row" not in record or not record.keys() & {"arms", "reason"}:
-                raise ValueError(f"{path}, line {number} is damaged; delete the line, and its video is read again")
-            records.append(record)
-    return records
+        offset = 0
+        with open(path, "rb") as file:
+            for number, line in enumerate(file, 1):
+                if not line.endswith(b"\n"):
+                    break
+                try:
+                    record = json.loads(line)
+                except ValueError:
+                    record = None
+                if not isinstance(record, dict) or "row" not in record or not record.keys() & CONTENTS:
+                    raise ValueError(f"{path}, line {number} is damaged; delete the line, and its video is read again")
+                yield path, offset, record
+                offset += len(line)
 
 
 def _cut_unfinished_line(path: Path):

@@ -75,7 +75,7 @@ class _Command:
     def split(self, argv: list[str]) -> tuple[str | None, dict[str, list[str]], list[str]]:
         """The recipe, the words that stand for an option without its name, and the other arguments."""
         before = _before_dashes(argv)
-        values = list(itertools.takewhile(lambda argument: not argument.startswith("-"), before))
+        values = list(itertools.takewhile(lambda argument: argument == "-" or not argument.startswith("-"), before))
         rest, names = before[len(values) :], [name for name in self.positionals if name != "recipe"]
         values += argv[len(before) + 1 :]
         recipe = None

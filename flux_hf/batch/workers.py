@@ -1,0 +1,86 @@
+"""Work handed to worker processes as it comes, with answers as they come, whatever it does to them."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
+
+from flux_hf.processes import worker_processes
+
+AHEAD = 4
+"""Tasks for each worker that are handed out or whose answers nobody took yet."""
+
+ENDED = "reading it ended the process that did: it crashes the decoder, or needs more memory than there is"
+
+
+class Workers:
+    """Processes that do `work(*arguments)`; without any it is done in this one.
+
+    A task that ends its process is tried once more, alone; where it does so again, its answer is `ended`.
+    """
+
+    def __init__(self, work: Callable, num_workers: int, ended):
+        self._work, self._count, self._ended = work, num_workers, ended
+        self._pool = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._stop()
+
+    def answers(self, tasks: Iterable[tuple], more: deque) -> Iterator[tuple[tuple, object]]:
+        """(task, answer) in the order in which they get done.
+
+        Args:
+            tasks: (key, *arguments); taken as workers get free.
+            more: further tasks; whoever takes answers may append to it, and what is in it comes first.
+        """
+        tasks = iter(tasks)
+        if not self._count:
+            while (task := _next(more, tasks)) is not None:
+                yield task, self._work(*task[1:])
+            return
+        running: dict[Future, tuple] = {}
+        while True:
+            while len(running) < AHEAD * self._count and (task := _next(more, tasks)) is not None:
+                running[self._submit(task)] = task
+            if not running:
+                return
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            lost = []
+            for future in done:
+                task = running.pop(future)
+                try:
+                    answer = future.result()
+                except BrokenProcessPool:
+                    lost.append(task)
+                else:
+                    yield task, answer
+            if lost:
+                lost += running.values()
+                running.clear()
+                self._stop()
+                for task in lost:
+                    yield task, self._alone(task)
+
+    def _alone(self, task: tuple):
+        try:
+            return self._submit(task).result()
+        except BrokenProcessPool:
+            self._stop()
+            return self._ended
+
+    def _submit(self, task: tuple) -> Future:
+        if self._pool is None:
+            self._pool = worker_processes(self._count, background=True)
+        return self._pool.submit(self._work, *task[1:])
+
+    def _stop(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool = None
+
+
+def _next(more: deque, tasks: Iterator[tuple]) -> tuple | None:
+    return more.popleft() if more else next(tasks, None)
