@@ -46,7 +46,9 @@ class LabelOptions:
     )
     token_budget: str | None = field(
         default=None,
-        metadata={"help": "Tokens to keep, or auto: as many as the answer takes. Default: the processor's, or model's."},
+        metadata={
+            "help": "Tokens to keep, or auto: as many as the answer takes. Default: the processor's, or model's."
+        },
     )
     top_k: int = field(default=5, metadata={"help": "Labels of an answer."})
     window: float | None = field(default=None, metadata={"help": "Seconds. A row for each window, not for a video."})
@@ -103,8 +105,15 @@ def main(argv: list[str] | None = None) -> None:
         if not budget.isdecimal() or int(budget) < 1:
             raise ValueError(f"--token_budget must be a number of tokens >= 1, or auto, got {budget}")
         budget = int(budget)
-    check_checkpoints(checkpoint=options.checkpoint)
+    workers = options.num_workers
+    if options.engine == "ray":
+        workers = 0  # of an actor, of which there are enough
+    elif workers is None:
+        workers = max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    if workers:
+        from flux_hf.processes import begin_worker_server
 
+        begin_worker_server()
     from flux_hf.batch import VideoLabeler
     from flux_hf.batch.command import label_videos
     from flux_hf.batch.sources import read_lines
@@ -112,17 +121,17 @@ def main(argv: list[str] | None = None) -> None:
     from flux_hf.progress_bars import no_bars_for_folders
     from flux_hf.text.videos import load_videos
 
+    check_checkpoints(checkpoint=options.checkpoint)
     state = process_state()
     if state.num_processes > 1 and (options.dataset == "-" or options.engine == "ray"):
         what = "--engine ray" if options.engine == "ray" else "standard input"
-        raise ValueError(f"{what} is for one process, {state.num_processes} were started; write the paths to a .txt file")
-    workers = options.num_workers
-    if workers is None:
-        workers = max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+        raise ValueError(
+            f"{what} is for one process, {state.num_processes} were started; write the paths to a .txt file"
+        )
     labeler = VideoLabeler(
         options.checkpoint,
         token_budget=budget,
-        num_workers=0 if options.engine == "ray" else workers,
+        num_workers=workers,
         **{
             name: getattr(options, name)
             for name in (
@@ -139,7 +148,8 @@ def main(argv: list[str] | None = None) -> None:
         here = Path(options.dataset)
         source = str(here.absolute()) if here.exists() else options.dataset
     with naming_option("checkpoint", options.checkpoint):
-        label_videos(videos, {"source": source, "split": options.split}, labeler, options.output)
+        labeler.loaded  # noqa: B018
+    label_videos(videos, {"source": source, "split": options.split}, labeler, options.output)
 
 
 if __name__ == "__main__":

@@ -83,8 +83,8 @@ def label_videos(
         before = f"{already} of them before, " if already else ""
         rows = "" if found["rows"] == found["videos"] else f", {counted(found['rows'], 'row')}"
         print(
-            f"{counted(found['videos'], 'video')}{rows}, {before}{found['unreadable']} unreadable, "
-            f"{count / seconds if count else 0:.1f} videos/s; written: {output}"
+            f"{counted(found['videos'], 'video')}{rows}, {before}{found['unreadable']} unreadable"
+            f"{f', {count / seconds:.1f} videos/s' if count else ''}; written: {output}"
         )
         if found["unreadable"]:
             print(f"{output} says in the column error why {found['unreadable']} cannot be read", file=sys.stderr)
