@@ -6,7 +6,6 @@ import threading
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import connection, forkserver, get_context, parent_process
 
-
 DATA, DECODING = "flux_hf.data.clip_cache", "flux_hf.batch.decoding"
 """Modules with what workers need. Only those of the first pool in a process are imported once for all workers."""
 

@@ -17,8 +17,8 @@ class FrameWriter:
         transform: see `read_video`.
 
     Attributes:
-        array: uint8 (len(numbers), height, width, 3), what `transform` makes of it; None before the first frame, as `height` and `width`, the upright
-            native size.
+        array: uint8 (len(numbers), height, width, 3), or what `transform` makes of it; None before the first
+            frame, as `height` and `width`, the upright native size.
     """
 
     def __init__(self, numbers: np.ndarray, short_side: int | None, threads: int, name: str, transform=None):

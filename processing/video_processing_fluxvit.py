@@ -421,8 +421,8 @@ class FluxVideoProcessor(BaseVideoProcessor):
             video: one of what `flat_videos` gives.
             choose: function that is called with `metadata=` and returns the numbers of the frames to take, see
                 `read_video`. Default: all.
-            **kwargs: `download_seconds` and `download_bytes`, default the processor's own; `transform`, see `read_video`,
-                for what is decoded; others are ignored.
+            **kwargs: `download_seconds` and `download_bytes`, default the processor's own; `transform`, see
+                `read_video`, for what is decoded; others are ignored.
         """
         if is_video_source(video):
             return self.fetch_videos(video, choose, **kwargs)

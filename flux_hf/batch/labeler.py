@@ -285,7 +285,7 @@ class _Run:
         for clips in part.clips:
             for start, end, places in clips.windows:
                 clip = _Clip(number, start, end, part.milliseconds / count, clips, places)
-                self._waiting[len(places), *clips.frames.shape[1:3]].append(clip)
+                self._waiting[(len(places), *clips.frames.shape[1:3])].append(clip)
         video.waiting += count
         self._look_whether_done(number)
 

@@ -42,9 +42,9 @@ SHARE = 0.05
 class LabelOutput:
     """The output of `flux-hf label`.
 
-    Every video that is done is a line of the folder of `path` with the ending .videos at once, in a file of its process;
-    a line that is not whole does not count. The table at `path` is made of these lines: every now and then of those that
-    are there, and in the end of all, in the order of the videos.
+    Every video that is done is at once a line in the folder of `path` with the ending .videos, in a file of its
+    process; a line that is not whole does not count. The table at `path` is made of these lines: every now and then of
+    those that are there, and in the end of all, in the order of the videos.
 
     Args:
         path: .parquet, .csv or .jsonl.
