@@ -149,7 +149,12 @@ def main(argv: list[str] | None = None) -> None:
         source = str(here.absolute()) if here.exists() else options.dataset
     with naming_option("checkpoint", options.checkpoint):
         labeler.loaded  # noqa: B018
-    label_videos(videos, {"source": source, "split": options.split}, labeler, options.output)
+    answer = None
+    if options.engine == "ray":
+        from flux_hf.batch.on_ray import answer_on_ray
+
+        answer = answer_on_ray(labeler, address=options.address, actors=options.actors)
+    label_videos(videos, {"source": source, "split": options.split}, labeler, options.output, answer)
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ class LabelOutput:
     def append(self, number: int, key: str, rows: list[dict]) -> None:
         """The rows of video `number`; they outlive this process from now on. The first process then writes the table
         if it is time."""
-        self._records.append({"row": number, "video": key, "answers": [_packed(row) for row in rows]})
+        self._records.append({"row": number, "video": key, "answers": [packed(row) for row in rows]})
         if self._first and time.monotonic() > self._next:
             started = time.monotonic()
             self._write(lambda: (record for _, _, record in placed_records(self.folder)))
@@ -109,7 +109,7 @@ class LabelOutput:
                     rows=len(record["answers"]),
                     unreadable=any(row["error"] is not None for row in record["answers"]),
                 )
-                yield from map(_unpacked, record["answers"])
+                yield from map(unpacked, record["answers"])
 
         with whole_file(self.path) as partial:
             {".parquet": self._parquet, ".csv": self._csv, ".jsonl": self._jsonl}[self.path.suffix](partial, rows())
@@ -147,7 +147,7 @@ def video_key(video: dict, number: int) -> str:
     return where if times == [None, None] else f"{where} {json.dumps(times)}"
 
 
-def _packed(row: dict) -> dict:
+def packed(row: dict) -> dict:
     """A row as JSON: an embedding as text, scores and times as exact as anyone needs."""
     row = {name: value for name, value in row.items() if value is not None or name == "error"}
     for name, digits in (("score", 6), ("milliseconds", 3), ("start", 6), ("end", 6)):
@@ -159,7 +159,7 @@ def _packed(row: dict) -> dict:
     return row
 
 
-def _unpacked(row: dict) -> dict:
+def unpacked(row: dict) -> dict:
     row = dict.fromkeys(TYPES) | row
     if row["embedding"] is not None:
         row["embedding"] = np.frombuffer(base64.b64decode(row["embedding"]), "<f4").tolist()
