@@ -15,20 +15,17 @@ UNCOMPILED = ["forward", "graph", "training"]
 
 
 def tables(results: Path = RESULTS) -> dict[str, str]:
-    """Markdown by the name that documents call it, of every result in a folder."""
+    """Markdown by the name that documents call it, of every result in a folder. What stands behind the name of a
+    benchmark in that of a file (model_xeon.json) says which of its runs it is."""
     found = {path.stem: read_json(path) for path in sorted(results.glob("*.json"))}
     makers = {
         "alternatives": alternatives_tables,
         "any_model": any_model_tables,
-        "any_model_cuda": any_model_tables,
         "decoding": decoding_tables,
         "end_to_end": end_to_end_tables,
         "frame_choice": frame_choice_tables,
-        "frame_choice_clips": frame_choice_tables,
-        "frame_choice_manipulation": frame_choice_tables,
         "gpu": gpu_tables,
         "model": model_tables,
-        "model_batch8": model_tables,
         "options": options_tables,
         "pretraining": pretraining_tables,
         "startup": startup_tables,
@@ -36,7 +33,8 @@ def tables(results: Path = RESULTS) -> dict[str, str]:
     }
     made = {f"benchmarks.{name}": result_origin(result) for name, result in found.items()}
     for name, result in found.items():
-        made |= {f"benchmarks.{name}.{part}": text for part, text in makers[name](result).items()}
+        benchmark = max((known for known in makers if f"{name}_".startswith(f"{known}_")), key=len)
+        made |= {f"benchmarks.{name}.{part}": text for part, text in makers[benchmark](result).items()}
     return made
 
 
