@@ -28,6 +28,7 @@ def tables(results: Path = RESULTS) -> dict[str, str]:
         "model": model_tables,
         "options": options_tables,
         "pretraining": pretraining_tables,
+        "runtimes": runtimes_tables,
         "startup": startup_tables,
         "training": training_tables,
     }
@@ -181,6 +182,20 @@ def options_tables(result: dict) -> dict[str, str]:
             lines.append([row["token_budget"], name, *(milliseconds(row["speed"][batch][name]) for batch in batches)])
             lines[-1] += [f"{100 * figures['top1']:.1f} ({low:.1f}-{high:.1f})", figures["different"]]
     return {"forward": table(head, lines)}
+
+
+def runtimes_tables(result: dict) -> dict[str, str]:
+    """A line for each model, budget and number of clips, a column for each way to run it."""
+    rows = result["runtimes"]
+    names = list(dict.fromkeys(name for row in rows for name in row["runs"]))
+    lines = [
+        [row["model"], row["token_budget"], row["batch"]]
+        + [fine_milliseconds(row["runs"].get(name)) for name in names]
+        + [row["auto"]]
+        for row in rows
+    ]
+    head = ["model", "tokens", "clips", *names, "dtype auto took"]
+    return {"forward": table(head, lines, "lrr" + "r" * len(names) + "l")}
 
 
 def end_to_end_tables(result: dict) -> dict[str, str]:
