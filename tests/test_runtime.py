@@ -1,11 +1,18 @@
 """The type of numbers that a model computes in: what a layer's time says, on models of every family."""
 
 import logging
+import re
+import shlex
+import shutil
+from importlib import import_module
+from pathlib import Path
 
 import pytest
 import torch
 
 from flux_hf import FluxViTConfig, FluxViTForVideoClassification, enable_flux
+from flux_hf.checkpoints import example_clips
+from flux_hf.cli import COMMANDS
 from flux_hf.modeling.layers_fluxvit import FluxViTLayer
 from flux_hf.runtime import choose_dtype, set_dtype
 from flux_hf.scripts.classify import main as classify_command
@@ -131,3 +138,28 @@ def test_processes_agree(warm_python, tmp_path):
     done = warm_python.run(TWO_PROCESSES, str(tmp_path / "store"), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert [torch.load(tmp_path / f"store.{rank}") for rank in range(2)] == [torch.bfloat16] * 2
+
+
+@pytest.mark.slow
+def test_the_page(tmp_path, monkeypatch):
+    """Commands and Python of docs/runtime.md, in their order, as they stand there."""
+    page = Path(__file__).parent.parent / "docs" / "runtime.md"
+    blocks = re.findall(r"```(python)?\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    assert [language for language, _ in blocks] == ["", "python", "", "python"]
+    clips = example_clips()
+    for label, clip in clips.items():
+        folder = tmp_path / "my" / "videos" / "test" / label
+        folder.mkdir(parents=True)
+        shutil.copy(clip, folder)
+        shutil.copy(clip, tmp_path / "my" / "clip.mp4")
+    monkeypatch.chdir(tmp_path)
+    made = {"__name__": "example"}
+    for language, block in blocks:
+        if language:
+            exec(compile(block, str(page), "exec"), made)
+            continue
+        for line in block.splitlines():
+            _, command, *options = shlex.split(line)
+            import_module(f"flux_hf.scripts.{COMMANDS[command]}").main(options)
+    assert made["model"].dtype == torch.bfloat16 and made["dtype"] in (torch.float32, torch.bfloat16)
+    assert made["scores"].shape == (2, 9) and made["best"][0] == made["best"][1] == label
