@@ -1,5 +1,5 @@
-"""Exports for one grid, one budget and batches of any size, with the token selector inside: ONNX, torch.export, and int8
-for CPUs."""
+"""Exports for one grid, one budget and batches of any size, with the token selector inside: ONNX, torch.export, and
+int8 for CPUs."""
 
 from contextlib import contextmanager
 from io import BytesIO
@@ -23,7 +23,7 @@ TOLERANCE = 1e-4
 
 REPORT_FILE = "export.json"
 _INPUT, _OUTPUT = "pixel_values_videos", "logits"
-_BATCH = torch.export.Dim("batch", min=1)
+_BATCH = torch.export.Dim("batch", min=1, max=2**20)  # without a bound torch 2.7 refuses the largest number
 
 
 class _Classifier(nn.Module):

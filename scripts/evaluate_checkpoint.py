@@ -15,6 +15,7 @@ from flux_hf.options import (
     check_paths,
     decoding_option,
     decoding_setting,
+    dtype_option,
     naming_option,
     parse_options,
 )
@@ -70,6 +71,7 @@ class EvaluateOptions:
         metadata={"help": "Frames of a clip: middles (as on Kinetics), ticks (SSv2).", "choices": ("middles", "ticks")},
     )
     decoding: str | None = decoding_option("Frames of one clip (several are exact)")
+    dtype: str | None = dtype_option()
     batch_size: int = field(default=32, metadata={"help": "Views per forward."})
     num_workers: int = field(default=0, metadata={"help": "Decoding processes beside each main one."})
     output: str | None = field(
@@ -121,6 +123,7 @@ def main(argv: list[str] | None = None) -> None:
             "dataset": options.dataset,
             "split": split,
             "checkpoint": checkpoint_name(options.checkpoint),
+            "dtype": str(model.dtype).removeprefix("torch."),
             **templates,
         }
         _write(result | provenance("flux-hf evaluate", argv), output)
@@ -150,6 +153,7 @@ def _load_classifier(options: EvaluateOptions, dataset, device) -> tuple:
     with no_bars_for_folders(checkpoint), naming_option("checkpoint", options.checkpoint):
         model = load_video_classifier(checkpoint).to(device)
         check_weights(model, checkpoint)
+        _set_dtype(model, options)
         return model, load_video_processor(checkpoint, model, **decoding_setting(options)), {}
 
 
@@ -165,8 +169,16 @@ def _load_zero_shot(options: EvaluateOptions, dataset, device) -> tuple:
     with no_bars_for_folders(checkpoint), naming_option("checkpoint", options.checkpoint):
         model, processor = load_clip(checkpoint, **decoding_setting(options))
     names = dataset.features["label"].names
-    classifier = zero_shot_classifier(model.to(device), processor, names, templates)
+    _set_dtype(model.to(device), options)
+    classifier = zero_shot_classifier(model, processor, names, templates)
     return classifier, processor.video_processor, {"templates": list(templates)}
+
+
+def _set_dtype(model, options: EvaluateOptions) -> None:
+    from flux_hf.runtime import set_dtype
+
+    budget = max(options.token_budgets or model.token_budgets)
+    set_dtype(model, options.dtype, token_budget=budget, batch_size=options.batch_size)
 
 
 def _write(result: dict, output: Path | None):

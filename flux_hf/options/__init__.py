@@ -4,6 +4,7 @@ Nothing here imports torch, Transformers or datasets before options are really p
 """
 
 from flux_hf.options.decoding import decoding_option, decoding_setting
+from flux_hf.options.dtype import DTYPES, dtype_option
 from flux_hf.options.errors import (
     check_at_least,
     check_checkpoints,
@@ -15,12 +16,14 @@ from flux_hf.options.errors import (
 from flux_hf.options.parsing import parse_options
 
 __all__ = [
+    "DTYPES",
     "check_at_least",
     "check_checkpoints",
     "check_each_once",
     "check_paths",
     "decoding_option",
     "decoding_setting",
+    "dtype_option",
     "naming_option",
     "naming_split",
     "parse_options",

@@ -9,10 +9,11 @@ from torch import nn
 from transformers.utils import logging
 
 from flux_hf.modeling.flux_model_fluxvit import FluxModel
+from flux_hf.modeling.modeling_fluxvit_clip import FluxViTClipModel
+from flux_hf.options import DTYPES
 
 logger = logging.get_logger(__name__)
 
-DTYPES = ("auto", "float32", "bfloat16")
 MARGIN = 1.2
 """How many times faster than float32 bfloat16, which answers a little differently, has to be."""
 PROBE_SECONDS = 0.3
@@ -57,14 +58,19 @@ def set_dtype(
     model: FluxModel, dtype: str | None, *, token_budget: int | None = None, batch_size: int = 1
 ) -> torch.dtype:
     """Give a model, in place, the type that [`choose_dtype`] finds; the log says which one "auto" is. None leaves the
-    weights as they are. Returns the type.
+    weights as they are. Where several processes of torch.distributed work together all of them have to call it, and
+    the first one's "auto" is that of all. Returns the type.
 
     Raises:
         ValueError: `dtype` is none of `DTYPES`.
     """
     if dtype is None:
         return model.dtype
-    chosen, reason = choose_dtype(model, dtype, token_budget=token_budget, batch_size=batch_size)
+    tower = model.vision_model if isinstance(model, FluxViTClipModel) else model
+    found = [choose_dtype(tower, dtype, token_budget=token_budget, batch_size=batch_size)]
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.broadcast_object_list(found)
+    [(chosen, reason)] = found
     if dtype == "auto":
         logger.warning(f"dtype auto: {str(chosen).removeprefix('torch.')}; {reason}")
     model.to(chosen)
