@@ -13,6 +13,7 @@ from flux_hf.options import (
     check_checkpoints,
     check_paths,
     decoding_option,
+    dtype_option,
     naming_option,
     naming_split,
     parse_options,
@@ -55,13 +56,7 @@ class LabelOptions:
     stride: float | None = field(default=None, metadata={"help": "Seconds between windows. Default: --window."})
     embeddings: bool = field(default=False, metadata={"help": "Add the feature that the classifier sees."})
     decoding: str | None = decoding_option("Frames")
-    dtype: str = field(
-        default="auto",
-        metadata={
-            "help": "auto: float32 or bfloat16, whichever is faster here.",
-            "choices": ("auto", "float32", "bfloat16"),
-        },
-    )
+    dtype: str = dtype_option("auto")
     runtime: str = field(
         default="torch", metadata={"help": "onnx: ONNX Runtime, for an export.", "choices": ("torch", "onnx")}
     )

@@ -70,8 +70,9 @@ def test_workers_answer_as_one_process_does(folder, tiny_checkpoint, expected, t
 
 def test_work_that_ends_its_process(tmp_path):
     names = ["a", "b", "unlucky", "c", "poison", "d", "e"]
-    with Workers(work, 2, "ended") as workers:
-        found = dict(workers.answers(((name, name, str(tmp_path)) for name in names), deque()))
+    workers = Workers(work, 2, "ended")
+    found = dict(workers.answers(((name, name, str(tmp_path)) for name in names), deque()))
+    workers.stop()
     answers = {task[0]: answer for task, answer in found.items()}
     assert answers == {name: "ended" if name == "poison" else name.upper() for name in names}
 

@@ -94,7 +94,7 @@ class Decoder:
     def _look(self, metadata, source: dict, start: float | None, end: float | None) -> "_Look":
         first, part = cut(metadata, source, start, end)
         held = (part.total_num_frames, min(part.height, part.width)) if self.processor.fit_source else None
-        framing = self.processor.framing(self.token_budget, source=held)
+        framing = self.processor.framing(self.token_budget, source=held, metadata=part)
         numbers = frames_to_decode(part, framing.frames, Views(), self.processor.decoding)[0]
         return _Look(start, end, first + numbers, framing)
 

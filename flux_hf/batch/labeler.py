@@ -91,10 +91,10 @@ class VideoLabeler:
         processing = {"decoding": decoding, "download_seconds": download_seconds, "download_bytes": download_bytes}
         self.processing = {name: value for name, value in processing.items() if value is not None}
         self.trust_remote_code = trust_remote_code
-        self._loaded = None
+        self._loaded = self._workers = None
 
     def __getstate__(self) -> dict:
-        return vars(self) | {"_loaded": None}
+        return vars(self) | {"_loaded": None, "_workers": None}
 
     @property
     def loaded(self) -> "Loaded":
@@ -106,6 +106,13 @@ class VideoLabeler:
         if self._loaded is None:
             self._loaded = _load(self)
         return self._loaded
+
+    @property
+    def workers(self) -> Workers:
+        """What decodes. It stays for further calls, and ends with this process."""
+        if self._workers is None:
+            self._workers = Workers(self.loaded.decoder, self.num_workers, Part([], 1, 0.0, ENDED))
+        return self._workers
 
     def __call__(self, columns: Mapping[str, Sequence]) -> dict[str, list]:
         """Answers for a batch of rows.
@@ -148,18 +155,17 @@ class VideoLabeler:
             videos: dictionaries with `path` and/or `bytes`, and optionally `start` and `end`; taken one by one, a few
                 ahead of what is done.
         """
-        run, more = _Run(self), deque()
+        run, more = Run(self), deque()
         tasks = (((number, 0), {name: video.get(name) for name in INPUTS}, 0) for number, video in enumerate(videos))
-        with Workers(self.loaded.decoder, self.num_workers, Part([], 1, 0.0, ENDED)) as workers:
-            for ((number, part_number), video, _), part in workers.answers(tasks, more):
-                if part_number == 0:
-                    more.extend(((number, later), video, later) for later in range(1, part.parts))
-                run.take(number, video, part_number, part)
-                while run.waiting(self.batch_size):
-                    yield from run.forward(self.batch_size)
-                yield from run.finished()
-            while run.waiting(1):
+        for ((number, part_number), video, _), part in self.workers.answers(tasks, more):
+            if part_number == 0:
+                more.extend(((number, later), video, later) for later in range(1, part.parts))
+            run.take(number, video, part_number, part)
+            while run.waiting(self.batch_size):
                 yield from run.forward(self.batch_size)
+            yield from run.finished()
+        while run.waiting(1):
+            yield from run.forward(self.batch_size)
 
 
 @dataclass
@@ -263,7 +269,7 @@ class _Clip:
     places: np.ndarray
 
 
-class _Run:
+class Run:
     """Clips that wait for a forward, and videos that wait for their last clip."""
 
     def __init__(self, labeler: VideoLabeler):

@@ -14,7 +14,8 @@ ENDED = "reading it ended the process that did: it crashes the decoder, or needs
 
 
 class Workers:
-    """Processes that do `work(*arguments)`; without any it is done in this one.
+    """Processes that do `work(*arguments)`; without any it is done in this one. They begin with the first task and stay
+    until `stop`.
 
     A task that ends its process is tried once more, alone; where it does so again, its answer is `ended`.
     """
@@ -22,12 +23,6 @@ class Workers:
     def __init__(self, work: Callable, num_workers: int, ended):
         self._work, self._count, self._ended = work, num_workers, ended
         self._pool = None
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self._stop()
 
     def answers(self, tasks: Iterable[tuple], more: deque) -> Iterator[tuple[tuple, object]]:
         """(task, answer) in the order in which they get done.
@@ -60,7 +55,7 @@ class Workers:
             if lost:
                 lost += running.values()
                 running.clear()
-                self._stop()
+                self.stop()
                 for task in lost:
                     yield task, self._alone(task)
 
@@ -68,7 +63,7 @@ class Workers:
         try:
             return self._submit(task).result()
         except BrokenProcessPool:
-            self._stop()
+            self.stop()
             return self._ended
 
     def _submit(self, task: tuple) -> Future:
@@ -76,7 +71,8 @@ class Workers:
             self._pool = worker_processes(self._count, background=True)
         return self._pool.submit(self._work, *task[1:])
 
-    def _stop(self) -> None:
+    def stop(self) -> None:
+        """End the processes."""
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
             self._pool = None

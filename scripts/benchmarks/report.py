@@ -25,6 +25,7 @@ def tables(results: Path = RESULTS) -> dict[str, str]:
         "end_to_end": end_to_end_tables,
         "frame_choice": frame_choice_tables,
         "gpu": gpu_tables,
+        "labeling": labeling_tables,
         "model": model_tables,
         "options": options_tables,
         "pretraining": pretraining_tables,
@@ -232,6 +233,23 @@ def frame_choice_tables(result: dict) -> dict[str, str]:
         for name, choice in row["choices"].items()
     ]
     return {"clips": table(head, lines, "llrrr")}
+
+
+def labeling_tables(result: dict) -> dict[str, str]:
+    """`speed`: videos a second of every way, and how `label` compares."""
+    names, lines = list(result["labeling"][0]["ways"]), []
+    for row in result["labeling"]:
+        seconds = {name: way["seconds"] for name, way in row["ways"].items()}
+        slower = max(seconds["decoding alone"], seconds["forwards alone"])
+        lines.append([f"{row['model']}, {row['token_budget']} tokens"])
+        lines[-1] += [f"{result['videos'] / seconds[name]:.1f}" for name in names]
+        lines[-1] += [
+            row["dtype_auto"],
+            f"{seconds['loop over the pipeline'] / seconds['label']:.2f}x",
+            f"{seconds['label'] / slower:.2f}x",
+        ]
+    head = ["model", *names, "auto is", "label against the loop", "time of label over the slower of both alone"]
+    return {"speed": table(head, lines, "l" + "r" * len(names) + "lrr")}
 
 
 def gpu_tables(result: dict) -> dict[str, str]:

@@ -10,6 +10,13 @@ import numpy as np
 from flux_hf.files import whole_file
 
 RATE = 30
+CODECS = {
+    "libx264": ("H.264", "mp4"),
+    "libx265": ("H.265", "mp4"),
+    "libvpx-vp9": ("VP9", "webm"),
+    "mpeg4": ("MPEG-4", "avi"),
+}
+"""Name and ending of the files of an encoder."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +26,7 @@ class FileKind:
     Attributes:
         seconds, width, height: of the video, 30 frames a second.
         key_every: frames between key frames.
-        codec: "libx264" (mp4) or "libvpx-vp9" (webm).
+        codec: one of `CODECS`.
     """
 
     seconds: int
@@ -31,13 +38,12 @@ class FileKind:
     @property
     def name(self) -> str:
         length = f"{self.seconds // 60} min" if self.seconds % 60 == 0 and self.seconds > 60 else f"{self.seconds} s"
-        codec = "H.264" if self.codec == "libx264" else "VP9"
+        codec = CODECS[self.codec][0]
         return f"{length} {self.width}x{self.height} {codec}, key frame every {self.key_every}"
 
     @property
     def file_name(self) -> str:
-        ending = "mp4" if self.codec == "libx264" else "webm"
-        return f"{self.codec}_{self.width}x{self.height}_{self.seconds}s_{self.key_every}.{ending}"
+        return f"{self.codec}_{self.width}x{self.height}_{self.seconds}s_{self.key_every}.{CODECS[self.codec][1]}"
 
 
 HD, FULL_HD = (1280, 720), (1920, 1080)
@@ -77,7 +83,11 @@ def video_file(kind: FileKind, folder: Path) -> Path:
 
 def _stream(output, kind: FileKind):
     fast = {"preset": "ultrafast", "bf": "2", "sc_threshold": "0", "keyint_min": str(kind.key_every)}
-    if kind.codec != "libx264":
+    if kind.codec == "libx265":
+        fast = {"preset": "ultrafast", "x265-params": f"keyint={kind.key_every}:open-gop=0:scenecut=0:log-level=none"}
+    elif kind.codec == "mpeg4":
+        fast = {"bf": "0"}
+    elif kind.codec == "libvpx-vp9":
         fast = {"deadline": "realtime", "cpu-used": "8", "lag-in-frames": "0", "keyint_min": str(kind.key_every)}
     stream = output.add_stream(kind.codec, rate=RATE, options={"g": str(kind.key_every), **fast})
     stream.width, stream.height, stream.pix_fmt = kind.width, kind.height, "yuv420p"
