@@ -42,8 +42,8 @@ SHARE = 0.05
 class LabelOutput:
     """The output of `flux-hf label`.
 
-    Every video that is done is at once a line in the folder of `path` with the ending .videos, in a file of its
-    process; a line that is not whole does not count. The table at `path` is made of these lines: every now and then of
+    Every video that is done is at once a line in the folder that has .videos behind the name of `path`, in a file of
+    its process; a line that is not whole does not count. The table at `path` is made of these lines: every now and then of
     those that are there, and in the end of all, in the order of the videos.
 
     Args:
@@ -58,7 +58,7 @@ class LabelOutput:
 
     def __init__(self, path: str | Path, settings: dict, columns: list[str], process: int = 0):
         self.path, self.columns, self._settings, self._first = Path(path), columns, settings, process == 0
-        folder = self.path.with_suffix(".videos")
+        folder = self.path.with_name(f"{self.path.name}.videos")
         if self.path.exists() and not folder.exists():
             raise ValueError(
                 f"{path} is there, but no {folder} that says what made it; delete it or name another output"
