@@ -31,7 +31,7 @@ class LabelOptions:
     output: str = field(
         metadata={
             "help": "Table to write: .parquet, .csv or .jsonl. It is written anew every now and then. What is done is "
-            "at once in the folder of that name with the ending .videos, from which an interrupted run goes on."
+            "at once in the folder of that name with .videos behind it, from which an interrupted run goes on."
         }
     )
     checkpoint: str = field(

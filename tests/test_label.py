@@ -88,7 +88,7 @@ def test_it_goes_on_and_finds_new_files(videos, tiny_checkpoint, tmp_path, monke
     shutil.copytree(videos, folder)
     label(command(folder, tiny_checkpoint, output))
     whole = read(output)
-    records = tmp_path / "out.videos" / "videos.0.jsonl"
+    records = tmp_path / "out.jsonl.videos" / "videos.0.jsonl"
     lines = records.read_bytes().splitlines(keepends=True)
     records.write_bytes(b"".join(lines[:4]) + lines[4][:50])  # what a kill in the midst of a line leaves
     read_files, decode = [], label_decoding.Decoder.__call__
@@ -128,7 +128,7 @@ def test_other_sources_and_tables_are_not_mixed(videos, tiny_checkpoint, tmp_pat
     with pytest.raises(ValueError, match="source: .*there, .*deeper.* now"):
         label(command(videos / "deeper", tiny_checkpoint, labelled))
     (tmp_path / "mine.csv").write_text("my,own,table\n")
-    with pytest.raises(ValueError, match=r"mine.csv is there, but no .*mine.videos"):
+    with pytest.raises(ValueError, match=r"mine.csv is there, but no .*mine.csv.videos"):
         label(command(videos, tiny_checkpoint, tmp_path / "mine.csv"))
     assert (tmp_path / "mine.csv").read_text() == "my,own,table\n"
 

@@ -81,7 +81,7 @@ def test_killed_again_and_again(folder, tiny_checkpoint, expected, tmp_path):
     """Every run is killed once it has answered some more; none of them loses or doubles a video, and the table that is
     there is whole whenever there is one."""
     output, generator, kills = tmp_path / "o.jsonl", random.Random(0), 0
-    records = tmp_path / "o.videos" / "videos.0.jsonl"
+    records = tmp_path / "o.jsonl.videos" / "videos.0.jsonl"
     words = command(folder, tiny_checkpoint, output, "--num_workers", "1", "--batch_size", "2")
     while kills < 20:
         with open(tmp_path / "log", "ab") as log:
@@ -108,7 +108,7 @@ def test_ranks_share_the_videos(folder, tiny_checkpoint, expected, tmp_path):
     words = [*launcher, *command(folder, tiny_checkpoint, tmp_path / "o.jsonl", "--num_workers", "0")]
     subprocess.run([sys.executable, *words], env=environment(), check=True, capture_output=True, timeout=SECONDS)
     check(tmp_path / "o.jsonl", expected)
-    shares = [len(path.read_text().splitlines()) for path in (tmp_path / "o.videos").glob("videos.*.jsonl")]
+    shares = [len(path.read_text().splitlines()) for path in (tmp_path / "o.jsonl.videos").glob("videos.*.jsonl")]
     assert sorted(shares) == [FILES // 2, FILES // 2]
 
 

@@ -86,7 +86,10 @@ class Decoder:
         if not film.duration:
             raise VideoDecodeError(video.get("path") or "a video", "windows need its frame rate, which it does not say")
         offset = first / metadata.fps
-        times = [(offset + start, offset + end) for start, end in window_times(film.duration, self.window, self.stride)]
+        times = [
+            (round(offset + start, 6), round(offset + end, 6))  # what is answered is what is said
+            for start, end in window_times(film.duration, self.window, self.stride)
+        ]
         framing = self.processor.framing(self.token_budget)
         each = max(1, MOST_BYTES // (3 * framing.frames * framing.crop[0] * framing.crop[1]))
         return times[number * each : (number + 1) * each], -(-len(times) // each)

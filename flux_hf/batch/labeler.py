@@ -318,6 +318,8 @@ class Run:
         budgets = [loaded.budget] * len(batch)
         if loaded.budget == "auto":
             budgets = output.answered_budgets.tolist()
+        if self._labeler.embeddings and output.pooler_output is None:
+            raise ValueError(f"embeddings: {type(loaded.model).__name__} does not give the feature its classifier sees")
         features = output.pooler_output.float().cpu().numpy() if self._labeler.embeddings else [None] * len(batch)
         share = 1000 * (time.perf_counter() - started) / len(batch)
         for clip, budget, row_scores, row_classes, feature in zip(

@@ -43,8 +43,8 @@ class LabelOutput:
     """The output of `flux-hf label`.
 
     Every video that is done is at once a line in the folder that has .videos behind the name of `path`, in a file of
-    its process; a line that is not whole does not count. The table at `path` is made of these lines: every now and then of
-    those that are there, and in the end of all, in the order of the videos.
+    its process; a line that is not whole does not count. The table at `path` is made of these lines: every now and
+    then of those that are there, and in the end of all, in the order of the videos.
 
     Args:
         path: .parquet, .csv or .jsonl.

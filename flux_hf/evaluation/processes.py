@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 
 import torch
 from accelerate import PartialState
@@ -11,6 +12,9 @@ from tqdm import tqdm
 
 from flux_hf.evaluation.records import RecordFolder
 
+PATIENCE = timedelta(days=30)
+"""For which processes that are done wait for those that are not. A launcher ends all of them when one fails."""
+
 
 def process_state() -> PartialState:
     """The processes that run together; gloo where there is no accelerator, which `PartialState` uses only on request.
@@ -18,7 +22,7 @@ def process_state() -> PartialState:
     Raises:
         RuntimeError: the launcher started more processes than know of each other.
     """
-    state = PartialState(cpu=not torch.accelerator.is_available())
+    state = PartialState(cpu=not torch.accelerator.is_available(), timeout=PATIENCE)
     started = int(os.environ.get("WORLD_SIZE", "1"))
     if started != state.num_processes:
         raise RuntimeError(f"{started} processes were started, but {state.num_processes} work together")
