@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 from datasets import Dataset
 
 from flux_hf import FluxVideoClassificationPipeline
@@ -248,3 +249,29 @@ def test_damage_is_an_answer_or_a_reason(tiny_checkpoint, tmp_path, damage):
     rows = read(tmp_path / "o.jsonl")
     assert len(rows) == 6
     assert all((row["label"] is None) == (row["error"] is not None) for row in rows)
+
+
+def test_auto(videos, tiny_checkpoint, tmp_path):
+    """Each video has the answer of the budget that answers it alone; both budgets do answer some."""
+    model = load_video_classifier(tiny_checkpoint).eval()
+    paths = [str(path) for path in sorted(videos.rglob("*")) if path.is_file()]
+    processor = load_video_processor(tiny_checkpoint, model)
+    readable = [path for path in paths if Path(path).stem not in ("cut off", "nothing")]
+    inputs = {path: processor(path, token_budget="auto", return_tensors="pt") for path in readable}
+    with torch.no_grad():
+        sure = [
+            model(values["pixel_values_videos"], token_budget=48).logits.softmax(-1).max() for values in inputs.values()
+        ]
+        model.config.adaptive_budget = {"token_budgets": [48, 96], "confidences": [float(torch.stack(sure).median())]}
+        expected = {path: model(**values) for path, values in inputs.items()}
+    for saved in (model, processor):
+        saved.save_pretrained(tmp_path / "auto")
+    found = VideoLabeler(str(tmp_path / "auto"), token_budget="auto", dtype="float32")({"path": paths})
+    assert set(found["token_budget"]) == {48, 96, None}
+    for path, budget, scores in zip(found["path"], found["token_budget"], found["scores"], strict=True):
+        if path in expected:
+            assert budget == expected[path].answered_budgets.item()
+            alone = expected[path].logits.softmax(-1).sort(descending=True).values[0].tolist()
+            assert scores == pytest.approx(alone, abs=1e-5)
+    with pytest.raises(ValueError, match="optimize-tokens --objective adaptive"):
+        VideoLabeler(str(tiny_checkpoint), token_budget="auto", dtype="float32")({"path": readable[:1]})
