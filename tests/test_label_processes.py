@@ -112,5 +112,25 @@ def test_ranks_share_the_videos(folder, tiny_checkpoint, expected, tmp_path):
     assert sorted(shares) == [FILES // 2, FILES // 2]
 
 
+def test_ray_goes_on_without_a_worker(folder, tiny_checkpoint, expected, tmp_path):
+    """A worker process of Ray is killed once there are answers; every video still is there once."""
+    pytest.importorskip("ray")
+    output, log = tmp_path / "o.jsonl", tmp_path / "log"
+    words = command(folder, tiny_checkpoint, output, "--engine", "ray", "--actors", "1", "--batch_size", "2")
+    with open(log, "wb") as file:
+        run = subprocess.Popen([sys.executable, *words], env=environment(), stdout=file, stderr=file)
+    records, deadline = tmp_path / "o.jsonl.videos" / "videos.0.jsonl", time.monotonic() + SECONDS
+    while not _size(records):
+        assert run.poll() is None and time.monotonic() < deadline, log.read_text()
+    workers = [
+        one for one in psutil.Process(run.pid).children(recursive=True) if "MapWorker" in " ".join(one.cmdline())
+    ]
+    assert workers
+    for worker in workers:
+        worker.kill()
+    assert run.wait(SECONDS) == 0, log.read_text()
+    check(output, expected)
+
+
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0

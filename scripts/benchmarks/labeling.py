@@ -69,11 +69,14 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _ways(checkpoint: str, budget: int | None, paths: list[str], workers: int) -> tuple[dict, str, int]:
-    """Name -> a run over all paths; the type that "auto" is; the budget."""
+    """Name -> a run over all paths; the type that "auto" is; the budget. On two cores, decoding and forwards that run at
+    the same time have one each: what either takes there alone is what the slower of both has to take."""
+    import torch
     from transformers import pipeline
 
     from flux_hf.batch import VideoLabeler
     from flux_hf.batch.labeler import Run
+    from flux_hf.batch.workers import Workers
 
     processing = {} if budget is None else {"token_budget": budget}
     labelers = {
@@ -88,12 +91,16 @@ def _ways(checkpoint: str, budget: int | None, paths: list[str], workers: int) -
         answers = dict(labeler.label(videos))
         assert len(answers) == len(paths) and all(rows[0]["error"] is None for rows in answers.values())
 
-    def decode() -> None:
+    one_worker = Workers(labeler.loaded.decoder, 1, None)
+
+    def decode(workers) -> None:
         tasks = ((number, video, 0) for number, video in enumerate(videos))
-        for _ in labeler.workers.answers(tasks, deque()):
+        for _ in workers.answers(tasks, deque()):
             pass
 
-    def forward() -> None:
+    def forward(threads: int) -> None:
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
         run = Run(labeler)
         for number, (video, part) in enumerate(zip(videos, parts, strict=True)):
             run.take(number, video, 0, part)
@@ -101,12 +108,15 @@ def _ways(checkpoint: str, budget: int | None, paths: list[str], workers: int) -
                 list(run.forward(labeler.batch_size))
         while run.waiting(1):
             list(run.forward(labeler.batch_size))
+        torch.set_num_threads(before)
 
     runs = {
         "label": lambda: label(labeler),
         "loop over the pipeline": lambda: [stock(path) for path in paths],
-        "decoding alone": decode,
-        "forwards alone": forward,
+        "decoding alone": lambda: decode(labeler.workers),
+        "forwards alone": lambda: forward(torch.get_num_threads()),
+        "decoding alone, one core": lambda: decode(one_worker),
+        "forwards alone, one core": lambda: forward(1),
         "label, dtype auto": lambda: label(labelers["auto"]),
     }
     dtype = str(labelers["auto"].loaded.dtype).removeprefix("torch.")

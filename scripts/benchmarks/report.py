@@ -240,7 +240,7 @@ def labeling_tables(result: dict) -> dict[str, str]:
     names, lines = list(result["labeling"][0]["ways"]), []
     for row in result["labeling"]:
         seconds = {name: way["seconds"] for name, way in row["ways"].items()}
-        slower = max(seconds["decoding alone"], seconds["forwards alone"])
+        slower = max(seconds["decoding alone, one core"], seconds["forwards alone, one core"])
         lines.append([f"{row['model']}, {row['token_budget']} tokens"])
         lines[-1] += [f"{result['videos'] / seconds[name]:.1f}" for name in names]
         lines[-1] += [
@@ -248,7 +248,7 @@ def labeling_tables(result: dict) -> dict[str, str]:
             f"{seconds['loop over the pipeline'] / seconds['label']:.2f}x",
             f"{seconds['label'] / slower:.2f}x",
         ]
-    head = ["model", *names, "auto is", "label against the loop", "time of label over the slower of both alone"]
+    head = ["model", *names, "auto is", "label against the loop", "time of label over the slower of both on one core"]
     return {"speed": table(head, lines, "l" + "r" * len(names) + "lrr")}
 
 
