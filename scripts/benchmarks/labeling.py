@@ -69,8 +69,10 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _ways(checkpoint: str, budget: int | None, paths: list[str], workers: int) -> tuple[dict, str, int]:
-    """Name -> a run over all paths; the type that "auto" is; the budget. On two cores, decoding and forwards that run at
-    the same time have one each: what either takes there alone is what the slower of both has to take."""
+    """Name -> a run over all paths; the type that "auto" is; the budget.
+
+    On two cores, decoding and forwards that overlap have one each: the slower of both on one core is what they take.
+    """
     import torch
     from transformers import pipeline
 
