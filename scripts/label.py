@@ -1,4 +1,4 @@
-"""Label every video of a folder, list, data set or stream of paths: a table with a row a video, or a window of a film.
+"""Label the videos of a folder, list, data set or standard input: a row a video, or a window.
 
 flux-hf label my/videos --output labels.parquet
 """
