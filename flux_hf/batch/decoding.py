@@ -11,6 +11,7 @@ from transformers.image_utils import SizeDict
 from flux_hf.batch.windows import window_times
 from flux_hf.processing.frame_sampling_fluxvit import cut
 from flux_hf.processing.grid_fluxvit import Framing
+from flux_hf.processing.video_decoding_fluxvit import read_video  # noqa: F401 (PyAV, before workers are forked)
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
 from flux_hf.processing.video_source_fluxvit import VideoDecodeError
 from flux_hf.processing.views_fluxvit import Views, frames_to_decode
