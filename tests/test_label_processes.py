@@ -20,7 +20,7 @@ from tests.video_files import encode_video
 
 pytestmark = pytest.mark.slow
 
-SECONDS = 300
+SECONDS = 900
 """That anything here may take."""
 FILES = 40
 

@@ -52,6 +52,7 @@ def answer_on_ray(labeler: VideoLabeler, *, address: str | None = None, actors: 
             ray.init(address=address, ignore_reinit_error=True, log_to_driver=False)
         except ConnectionError as error:
             raise OSError(f"--address {address}: {error}") from error
+        ray.data.DataContext.get_current().enable_progress_bars = False  # there is one already
         gpus = int(ray.cluster_resources().get("GPU", 0))
         count = actors or max(1, gpus or int(ray.cluster_resources()["CPU"]))
         count = min(count, -(-len(rows) // labeler.batch_size))
