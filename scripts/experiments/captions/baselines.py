@@ -79,7 +79,7 @@ def fact_scores(train: np.ndarray, facts: Sequence[Facts], test: np.ndarray) -> 
 def figures(scores: dict[str, np.ndarray], facts: Sequence[Facts]) -> dict:
     """Those of compare.py: `unseen` and `seen`, `text_to_video` and `video_to_text`, `opposites`."""
     right = {name: np.array([VALUES[name].index(getattr(fact, name)) for fact in facts]) for name in VALUES}
-    both = np.logical_and(*(scores[name].argmax(1) == right[name] for name in ("motion", "shape")))
+    both = np.logical_and(*(scores[name].argmax(1) == right[name] for name in ("motion", "colour")))
     unseen = np.array([fact.held_out for fact in facts])
     # Row: clip, column: sentence of a gallery's clip.
     sums = sum(scores[name][:GALLERY][:, right[name][:GALLERY]] for name in VALUES)
@@ -91,6 +91,7 @@ def figures(scores: dict[str, np.ndarray], facts: Sequence[Facts]) -> dict:
         "video_to_text": float((sums.argmax(1) == np.arange(GALLERY)).mean()),
         "unseen": float(both[unseen].mean()),
         "seen": float(both[~unseen].mean()),
+        "facts": {name: float((scores[name].argmax(1) == right[name])[unseen].mean()) for name in VALUES},
         "opposites": share_of_pairs(nearer, facts),
     }
 

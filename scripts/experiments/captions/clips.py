@@ -27,7 +27,7 @@ DEGREES = {"slowly": (60, 85), "fast": (150, 190)}
 """What is turned through."""
 SIDE, FRAMES = 80, 16
 SPLITS = ("train", "validation", "test")
-_VERSION = 2
+_VERSION = 3
 
 
 def make_clips(folder: str | Path, *, train: int, seed: int = 0, num_workers: int = 1) -> Path:

@@ -28,9 +28,9 @@ OPPOSITES = (
     ("approaches", "recedes"),
     ("turns_clockwise", "turns_counterclockwise"),
 )
-HELD_OUT = tuple((motion, SHAPES[shape]) for motion, shape in zip(MOTIONS, (0, 1, 2, 3, 1, 2, 3, 0), strict=True))
-"""Pairs of motion and shape that no training clip shows: every motion and every shape is in one, and in others that are
-shown."""
+HELD_OUT = tuple((motion, COLOURS[colour]) for motion, colour in zip(MOTIONS, (0, 1, 2, 3, 1, 2, 3, 0), strict=True))
+"""Pairs of motion and colour that no training clip shows: every motion and every colour is in one, and in others that
+are shown."""
 TEMPLATES = (
     "a {colour} {shape} {verb} {speed}",
     "the {colour} {shape} {other} {speed}",
@@ -52,7 +52,7 @@ class Facts(NamedTuple):
 
     @property
     def held_out(self) -> bool:
-        return (self.motion, self.shape) in HELD_OUT
+        return (self.motion, self.colour) in HELD_OUT
 
     def opposite(self) -> "Facts":
         """The same of the opposite motion."""
@@ -79,12 +79,6 @@ def captions(facts: Facts, generator: np.random.Generator, count: int = 3) -> li
     """`count` sentences of different templates."""
     chosen = generator.permutation(len(TEMPLATES))[:count]
     return [caption(facts, TEMPLATES[number], int(generator.integers(2))) for number in chosen]
-
-
-def motion_and_shape(motion: str, shape: str) -> list[str]:
-    """Sentences that leave colour and speed open, for zero-shot recognition."""
-    verb, participle, other = MOTIONS[motion]
-    return [f"a {shape} {verb}", f"the {shape} {other}", f"a video of a {shape} {participle}"]
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
