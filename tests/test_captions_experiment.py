@@ -5,10 +5,19 @@ import json
 import numpy as np
 import pytest
 
+from flux_hf import FluxVideoProcessor, FluxViTClipModel, FluxViTClipProcessor, FluxViTConfig, FluxViTModel
 from flux_hf.scripts.experiments.captions import report
 from flux_hf.scripts.experiments.captions.baselines import fact_scores, figures
 from flux_hf.scripts.experiments.captions.clips import DEGREES, LENGTHS, RGB, clip_spec, facts_of
-from flux_hf.scripts.experiments.captions.compare import CaptionOptions, arguments, budgets
+from flux_hf.scripts.experiments.captions.compare import (
+    CaptionOptions,
+    arguments,
+    budgets,
+    opposites,
+    recalls,
+    small_bert,
+    zero_shot,
+)
 from flux_hf.scripts.experiments.captions.manipulation import TASKS
 from flux_hf.scripts.experiments.captions.manipulation import figures as task_figures
 from flux_hf.scripts.experiments.captions.new_words import KNOWN, NEW, sentence
@@ -18,12 +27,15 @@ from flux_hf.scripts.experiments.captions.words import (
     MOTIONS,
     SHAPES,
     Facts,
+    caption,
     captions,
     combinations,
     tokenizer,
 )
 from flux_hf.scripts.experiments.motion_clips.rendering import render_frames
+from flux_hf.text.embedding import embed_texts
 from flux_hf.training.grids import training_grids
+from tests.tiny_models import PATCHES_OF_14
 
 
 def test_no_training_clip_shows_what_is_held_out():
@@ -81,6 +93,28 @@ def test_both_regimes_cost_about_the_same(tmp_path):
         [args.token_budgets for args in of_regime.values()] == [budgets()[1:], budgets()[:1]] == [[144, 72, 36], [288]]
     )
     assert of_regime["flux"].max_steps == of_regime["fixed"].max_steps
+
+
+def test_figures_of_clips_that_are_as_their_sentences():
+    """Embeddings of clips that are those of their captions, or of the captions with the opposite motion. Half of them
+    say the opposite, for which nothing of it is right."""
+    words = tokenizer()
+    text = small_bert(words)
+    model = FluxViTClipModel.from_towers(FluxViTModel(FluxViTConfig(**PATCHES_OF_14)), text, projection_dim=128)
+    processor = FluxViTClipProcessor(FluxVideoProcessor(), words)
+    facts = combinations()
+    true, opposite = (
+        embed_texts(model, processor, [caption(of) for of in said]) for said in (facts, [of.opposite() for of in facts])
+    )
+    assert recalls(model, processor, true, facts) == {"text_to_video": 1, "video_to_text": 1}
+    assert recalls(model, processor, opposite, facts) == {"text_to_video": 0, "video_to_text": 0}
+    assert set(opposites(model, processor, true, facts).values()) == {1}
+    assert set(opposites(model, processor, opposite, facts).values()) == {0}
+    right = zero_shot(model, processor, true, facts)
+    wrong = zero_shot(model, processor, opposite, facts)
+    # A random text encoder tells no motion from another where the other facts differ, but the motion counts.
+    assert right["unseen"] > 2 * wrong["unseen"] and right["facts"]["motion"] > 2 * wrong["facts"]["motion"]
+    assert right["facts"]["speed"] == wrong["facts"]["speed"] == pytest.approx(1, abs=0.5)
 
 
 def test_tables(tmp_path):
