@@ -157,7 +157,9 @@ def draw(rows: Sequence[dict], path: str | Path) -> None:
         panel.minorticks_off()
         panel.grid(alpha=0.3)
     panels[0].set_ylabel("%")
-    panels[0].legend(frameon=False, fontsize=7)
+    figure.legend(
+        *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False, fontsize=8
+    )
     figure.savefig(path, dpi=120)
     plt.close(figure)
 
@@ -186,8 +188,7 @@ def _of_parts(rows: Sequence[dict], simple: Sequence[dict], figure: str, title: 
 
 
 def _table(head: list[str], lines: list[list[str]]) -> str:
-    columns = [*head, *(f"{name} of the tokens" for name in SHARES.values()), "chance"]
-    return table(columns, lines, "l" * len(head) + "r" * (len(SHARES) + 1))
+    return table([*head, *SHARES.values(), "chance"], lines, "l" * len(head) + "r" * (len(SHARES) + 1))
 
 
 def _of(rows: Sequence[dict], regime: str, optimized: bool, share: int) -> list[dict]:
