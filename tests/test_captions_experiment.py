@@ -189,13 +189,13 @@ def test_new_words_are_in_no_caption_of_training():
 def test_figures_of_tasks():
     """Of four clips: the task right, the object alone, the action alone, nothing."""
     tasks = [("door", "open"), ("door", "close"), ("drawer", "open"), ("window", "close")]
-    scores = np.zeros((4, len(TASKS)))
+    scores = np.ones((4, len(TASKS)))
     for clip, (best, second) in enumerate(
         [(("door", "open"),) * 2, (("door", "open"),) * 2, (("door", "open"), ("drawer", "open")),
          (("door", "open"), ("window", "open"))]
     ):  # fmt: skip
-        scores[clip, TASKS.index(second)] = 1
-        scores[clip, TASKS.index(best)] = 2
+        scores[clip, TASKS.index(second)] = 2
+        scores[clip, TASKS.index(best)] = 3
     found = task_figures(scores, tasks)
     assert found["seen"] == {"clips": 2, "task": 0.5, "object": 1.0, "action": 0.5}
     assert found["unseen"] == {"clips": 2, "task": 0.0, "object": 0.0, "action": 0.5}

@@ -1,4 +1,4 @@
-"""Captions of clips that this project did not render: a robot opens and closes a door, a drawer, a window, a tap.
+"""Captions of clips that this project did not render: a robot opens and closes a door, a drawer, a window, a faucet.
 
 Object and action come from the names of the eight tasks of shared Meta-World clips. Two tasks are in no training clip:
 every object and both actions are seen, those two combinations are not. The recipe is that of compare.py.
