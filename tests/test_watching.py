@@ -1,0 +1,210 @@
+"""Watching real streams that the test serves: what is answered, and what becomes of breaks, garbage and slowness."""
+
+import itertools
+import os
+import signal
+import time
+
+import av
+import numpy as np
+import pytest
+import torch
+
+from flux_hf import FluxVideoProcessor, FluxViTForVideoClassification, VideoDecodeError
+from flux_hf.live import Clock, watch
+from tests.live_streams import http_camera, jpeg, tcp_stream
+from tests.video_files import encode_video
+
+WAITED = 60
+
+
+@pytest.fixture(autouse=True)
+def deadline():
+    """A test that waits for what never comes fails."""
+
+    def fail(*_):
+        raise AssertionError(f"nothing of the kind came in {WAITED} s")
+
+    before = signal.signal(signal.SIGALRM, fail)
+    signal.alarm(WAITED)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture(scope="module")
+def model(tiny_checkpoint):
+    return FluxViTForVideoClassification.from_pretrained(tiny_checkpoint).eval()
+
+
+@pytest.fixture(scope="module")
+def processor(tiny_checkpoint):
+    return FluxVideoProcessor.from_pretrained(tiny_checkpoint)
+
+
+def forever():
+    return (jpeg(number % 4000) for number in itertools.count())
+
+
+def some(count):
+    return lambda: (jpeg(number) for number in range(count))
+
+
+def until(watching, condition):
+    """Answers until the condition holds for them."""
+    found = []
+    for answer in watching:
+        found.append(answer)
+        if condition(found):
+            return found
+    raise AssertionError("it ended before")
+
+
+def decoded(path):
+    """time -> picture of a file, by PyAV alone."""
+    with av.open(str(path)) as container:
+        return {round(frame.time, 6): frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)}
+
+
+def test_answers_are_those_of_processor_and_model_on_the_same_frames(model, processor, tmp_path):
+    times = np.cumsum(np.random.default_rng(0).integers(20, 80, 60)) - 20  # milliseconds: the rate varies
+    path = tmp_path / "uneven.mp4"
+    path.write_bytes(encode_video(60, milliseconds=times.tolist(), height=70, width=96))
+    pictures = decoded(path)
+    first = min(pictures)
+    options = {"window": 1.0, "stride": 0.0, "token_budget": 96, "top_k": 4, "clock": Clock(speed=3)}
+    with watch(path, model, processor, **options) as watching:
+        answers = list(watching)
+    assert len(answers) > 2 and answers[-1].pictures == 60 and answers[-1].dropped == 0
+    for answer in answers:
+        middles = answer.start + (np.arange(8) + 0.5) / 8 * (answer.end - answer.start)
+        shown = [round(time + first, 6) for time in answer.frame_times]
+        assert np.abs(np.array(answer.frame_times) - middles).max() < 0.12
+        inputs = processor(np.stack([pictures[time] for time in shown]), token_budget=96, return_tensors="pt")
+        with torch.inference_mode():
+            scores = model(**inputs).logits[0].softmax(-1)
+        assert dict(answer.labels) == pytest.approx(
+            {model.config.id2label[number]: float(score) for number, score in enumerate(scores)}, abs=1e-6
+        )
+
+
+def test_a_file_is_played_in_real_time_and_a_short_one_answered_at_its_end(model, processor, make_video):
+    begun = time.monotonic()
+    with watch(make_video("two_seconds.mp4", frames=24, fps=12), model, processor, window=3.0) as watching:
+        (answer,) = watching
+    assert time.monotonic() - begun >= 23 / 12
+    assert (answer.start, round(answer.end, 3), answer.pictures) == (0, round(23 / 12, 3), 24)
+
+
+def test_motion_jpeg_over_http(model, processor):
+    with http_camera(forever) as (camera, address):
+        with watch(address, model, processor, window=0.5, stride=0.05) as watching:
+            answers = until(watching, lambda found: len(found) == 5)
+    assert camera.asked == 1
+    for answer in answers:
+        assert answer.end - answer.start == pytest.approx(0.5)
+        assert answer.frame_times == sorted(answer.frame_times)
+        assert answer.connected and answer.reconnections == 0
+
+
+def test_a_transport_stream_over_tcp(model, processor):
+    content = encode_video(100, "mpegts", options={"g": "10", "bf": "0"})
+    with tcp_stream(content, seconds=4.0) as address:
+        with watch(address, model, processor, window=1.0, stride=0.1) as watching:
+            answers = until(watching, lambda found: len(found) == 3)
+    assert answers[-1].frame_times[-1] > 0.8 and answers[-1].damaged == 0
+
+
+@pytest.mark.parametrize("breaks", ["dies", "stalls"])
+def test_a_lost_connection_is_taken_up_again(model, processor, breaks):
+    def first():
+        yield from some(60)()
+        if breaks == "stalls":
+            yield None
+
+    changes = []
+    with http_camera(first, forever) as (camera, address):
+        options = {"window": 0.5, "stride": 0.05, "timeout": 1.0, "on_change": changes.append}
+        with watch(address, model, processor, **options) as watching:
+            answers = until(watching, lambda found: found[-1].reconnections == 1)
+    assert [change.state for change in changes] == ["connected", "lost", "connected"]
+    assert changes[1].pause == 1.0 and camera.asked == 2
+    assert answers[-1].start < 10, "the time of a new connection begins at 0"
+
+
+def test_pauses_grow_and_end(model, processor):
+    changes = []
+    with http_camera(some(60), lambda: iter(())) as (camera, address):
+        options = {"window": 0.5, "stride": 0.05, "timeout": 20, "give_up": 100, "on_change": changes.append}
+        with watch(address, model, processor, clock=Clock(speed=20), **options) as watching:
+            with pytest.raises(VideoDecodeError, match="given up after .* s without a picture"):
+                list(watching)
+    lost = [change for change in changes if change.state == "lost"]
+    pauses = [change.pause for change in lost]
+    assert pauses[:-1] == [1, 2, 4, 8, 16, 30, 30][: len(pauses) - 1] and len(pauses) > 5 and pauses[-1] is None
+    assert watching.summary()["reconnections"] == 0
+
+
+def test_garbage_in_the_stream_is_survived(model, processor):
+    noise = np.random.default_rng(0).bytes(20_000)
+
+    def scene():
+        for number in itertools.count():
+            yield noise if number % 7 == 3 else jpeg(number % 4000)
+
+    with http_camera(scene) as (_, address), watch(address, model, processor, window=0.5, stride=0.05) as watching:
+        until(watching, lambda found: len(found) > 5 and found[-1].pictures > 100)
+
+
+def test_nothing_but_garbage_is_an_error(model, processor):
+    noise = np.random.default_rng(0).bytes(20_000)
+    with http_camera(lambda: itertools.repeat(noise)) as (_, address):
+        with pytest.raises(VideoDecodeError, match="Cannot decode http://127.0.0.1:.*/video: "):
+            watch(address, model, processor, timeout=2)
+
+
+def test_pictures_of_another_size_begin_a_new_window(model, processor):
+    def scene():
+        yield from some(80)()
+        for number in itertools.count():
+            yield jpeg(number % 4000, 120, 100)
+
+    with http_camera(scene) as (_, address), watch(address, model, processor, window=0.5, stride=0.05) as watching:
+        answers = until(watching, lambda found: found[-1].pictures > 160)
+    before = [answer for answer in answers if answer.pictures <= 80]
+    after = [answer for answer in answers if answer.pictures > 80]
+    assert before and after
+    assert min(after[0].frame_times) > max(before[-1].frame_times)
+
+
+def test_what_a_slow_machine_cannot_decode_is_left_out_and_counted(model, processor):
+    """A hundred times the speed is more than any machine decodes."""
+    content = encode_video(1500, options={"g": "25"}, height=288, width=352)
+    options = {"window": 4.0, "stride": 1.0, "latency": 1.0, "clock": Clock(speed=100)}
+    with watch(content, model, processor, **options) as watching:
+        list(watching)
+    counts = watching.summary()
+    assert counts["dropped"] > 100 and counts["pictures"] > 100
+    assert counts["dropped"] + counts["pictures"] == 1500
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("no/such/file.mp4", "Cannot decode no/such/file.mp4: no such file"),
+        ("rtsp://admin:secret@127.0.0.1:9/cam", "Cannot decode rtsp://127.0.0.1:9/cam: Connection refused"),
+        ("http://127.0.0.1:9/?password=secret", "Cannot decode http://127.0.0.1:9/: Connection refused"),
+        ("tcp://127.0.0.1:9", "Cannot decode tcp://127.0.0.1:9: Connection refused"),
+        (os.devnull, "Cannot decode /dev/null: "),
+    ],
+)
+def test_a_source_that_cannot_be_opened(model, processor, source, reason):
+    with pytest.raises(VideoDecodeError) as error:
+        watch(source, model, processor, timeout=5)
+    assert str(error.value).startswith(reason) and "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize("option", ["window", "latency", "timeout", "give_up", "stride"])
+def test_numbers_that_are_none(model, processor, option):
+    with pytest.raises(ValueError, match=f"{option} must be a number of seconds"):
+        watch("x.mp4", model, processor, **{option: -1.0})
