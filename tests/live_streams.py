@@ -1,15 +1,34 @@
 """Cameras of this machine, for the time of a test: servers that send a stream, or something else."""
 
 import io
+import signal
 import socketserver
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
 
+import pytest
 from PIL import Image
 
 from tests.local_server import serving
 from tests.video_files import number_picture
+
+
+WAITED = 120
+
+
+@pytest.fixture
+def deadline():
+    """A test that waits for what never comes fails."""
+
+    def fail(*_):
+        raise AssertionError(f"nothing of the kind came in {WAITED} s")
+
+    before = signal.signal(signal.SIGALRM, fail)
+    signal.alarm(WAITED)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
 
 
 def jpeg(number: int, height: int = 96, width: int = 128) -> bytes:

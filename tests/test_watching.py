@@ -2,7 +2,6 @@
 
 import itertools
 import os
-import signal
 import time
 
 import av
@@ -12,24 +11,10 @@ import torch
 
 from flux_hf import FluxVideoProcessor, FluxViTForVideoClassification, VideoDecodeError
 from flux_hf.live import Clock, watch
-from tests.live_streams import http_camera, jpeg, tcp_stream
+from tests.live_streams import deadline, http_camera, jpeg, tcp_stream  # noqa: F401
 from tests.video_files import encode_video
 
-WAITED = 60
-
-
-@pytest.fixture(autouse=True)
-def deadline():
-    """A test that waits for what never comes fails."""
-
-    def fail(*_):
-        raise AssertionError(f"nothing of the kind came in {WAITED} s")
-
-    before = signal.signal(signal.SIGALRM, fail)
-    signal.alarm(WAITED)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
+pytestmark = pytest.mark.usefixtures("deadline")
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +57,7 @@ def test_answers_are_those_of_processor_and_model_on_the_same_frames(model, proc
     path.write_bytes(encode_video(60, milliseconds=times.tolist(), height=70, width=96))
     pictures = decoded(path)
     first = min(pictures)
-    options = {"window": 1.0, "stride": 0.0, "token_budget": 96, "top_k": 4, "clock": Clock(speed=3)}
+    options = {"window": 1.0, "stride": 0.0, "token_budget": 96, "top_k": 4, "clock": Clock(speed=6)}
     with watch(path, model, processor, **options) as watching:
         answers = list(watching)
     assert len(answers) > 2 and answers[-1].pictures == 60 and answers[-1].dropped == 0
@@ -98,11 +83,11 @@ def test_a_file_is_played_in_real_time_and_a_short_one_answered_at_its_end(model
 
 def test_motion_jpeg_over_http(model, processor):
     with http_camera(forever) as (camera, address):
-        with watch(address, model, processor, window=0.5, stride=0.05) as watching:
+        with watch(address, model, processor, window=0.3, stride=0.05) as watching:
             answers = until(watching, lambda found: len(found) == 5)
     assert camera.asked == 1
     for answer in answers:
-        assert answer.end - answer.start == pytest.approx(0.5)
+        assert answer.end - answer.start == pytest.approx(0.3)
         assert answer.frame_times == sorted(answer.frame_times)
         assert answer.connected and answer.reconnections == 0
 
@@ -118,13 +103,13 @@ def test_a_transport_stream_over_tcp(model, processor):
 @pytest.mark.parametrize("breaks", ["dies", "stalls"])
 def test_a_lost_connection_is_taken_up_again(model, processor, breaks):
     def first():
-        yield from some(60)()
+        yield from some(40)()
         if breaks == "stalls":
             yield None
 
     changes = []
     with http_camera(first, forever) as (camera, address):
-        options = {"window": 0.5, "stride": 0.05, "timeout": 1.0, "on_change": changes.append}
+        options = {"window": 0.3, "stride": 0.05, "timeout": 1.0, "on_change": changes.append}
         with watch(address, model, processor, **options) as watching:
             answers = until(watching, lambda found: found[-1].reconnections == 1)
     assert [change.state for change in changes] == ["connected", "lost", "connected"]
@@ -134,8 +119,8 @@ def test_a_lost_connection_is_taken_up_again(model, processor, breaks):
 
 def test_pauses_grow_and_end(model, processor):
     changes = []
-    with http_camera(some(60), lambda: iter(())) as (camera, address):
-        options = {"window": 0.5, "stride": 0.05, "timeout": 20, "give_up": 100, "on_change": changes.append}
+    with http_camera(some(40), lambda: iter(())) as (camera, address):
+        options = {"window": 0.3, "stride": 0.05, "timeout": 20, "give_up": 100, "on_change": changes.append}
         with watch(address, model, processor, clock=Clock(speed=20), **options) as watching:
             with pytest.raises(VideoDecodeError, match="given up after .* s without a picture"):
                 list(watching)
@@ -152,40 +137,40 @@ def test_garbage_in_the_stream_is_survived(model, processor):
         for number in itertools.count():
             yield noise if number % 7 == 3 else jpeg(number % 4000)
 
-    with http_camera(scene) as (_, address), watch(address, model, processor, window=0.5, stride=0.05) as watching:
-        until(watching, lambda found: len(found) > 5 and found[-1].pictures > 100)
+    with http_camera(scene) as (_, address), watch(address, model, processor, window=0.3, stride=0.05) as watching:
+        until(watching, lambda found: len(found) > 5 and found[-1].pictures > 60)
 
 
 def test_nothing_but_garbage_is_an_error(model, processor):
     noise = np.random.default_rng(0).bytes(20_000)
     with http_camera(lambda: itertools.repeat(noise)) as (_, address):
         with pytest.raises(VideoDecodeError, match="Cannot decode http://127.0.0.1:.*/video: "):
-            watch(address, model, processor, timeout=2)
+            next(watch(address, model, processor, timeout=2))
 
 
 def test_pictures_of_another_size_begin_a_new_window(model, processor):
     def scene():
-        yield from some(80)()
+        yield from some(40)()
         for number in itertools.count():
             yield jpeg(number % 4000, 120, 100)
 
-    with http_camera(scene) as (_, address), watch(address, model, processor, window=0.5, stride=0.05) as watching:
-        answers = until(watching, lambda found: found[-1].pictures > 160)
-    before = [answer for answer in answers if answer.pictures <= 80]
-    after = [answer for answer in answers if answer.pictures > 80]
+    with http_camera(scene) as (_, address), watch(address, model, processor, window=0.3, stride=0.05) as watching:
+        answers = until(watching, lambda found: found[-1].pictures > 80)
+    before = [answer for answer in answers if answer.pictures <= 40]
+    after = [answer for answer in answers if answer.pictures > 40]
     assert before and after
     assert min(after[0].frame_times) > max(before[-1].frame_times)
 
 
 def test_what_a_slow_machine_cannot_decode_is_left_out_and_counted(model, processor):
-    """A hundred times the speed is more than any machine decodes."""
-    content = encode_video(1500, options={"g": "25"}, height=288, width=352)
-    options = {"window": 4.0, "stride": 1.0, "latency": 1.0, "clock": Clock(speed=100)}
+    """A thousand times the speed is more than any machine decodes."""
+    content = encode_video(500, options={"g": "10", "preset": "ultrafast"}, height=144, width=176)
+    options = {"window": 4.0, "stride": 1.0, "latency": 1.0, "clock": Clock(speed=1000)}
     with watch(content, model, processor, **options) as watching:
         list(watching)
     counts = watching.summary()
-    assert counts["dropped"] > 100 and counts["pictures"] > 100
-    assert counts["dropped"] + counts["pictures"] == 1500
+    assert counts["dropped"] > 100 and counts["pictures"] > 0
+    assert counts["dropped"] + counts["pictures"] == 500
 
 
 @pytest.mark.parametrize(
@@ -200,7 +185,7 @@ def test_what_a_slow_machine_cannot_decode_is_left_out_and_counted(model, proces
 )
 def test_a_source_that_cannot_be_opened(model, processor, source, reason):
     with pytest.raises(VideoDecodeError) as error:
-        watch(source, model, processor, timeout=5)
+        next(watch(source, model, processor, timeout=5))
     assert str(error.value).startswith(reason) and "secret" not in str(error.value)
 
 

@@ -26,15 +26,14 @@ class BudgetController:
 
     def __init__(self, seconds: dict[int, float], latency: float):
         self._seconds, self._latency = dict(sorted(seconds.items())), latency
-        self._loads: deque[float] = deque(maxlen=3)
+        self._loads = deque([1.0] * 3, maxlen=3)
         self._affordable_since = self._raised = None
         self._pause = PAUSE
         self.token_budget = self._largest_affordable()
 
     def expected(self, token_budget: int) -> float:
         """Seconds that an answer at a budget would take now."""
-        load = statistics.median_low(self._loads) if self._loads else 1.0
-        return load * self._seconds[token_budget]
+        return statistics.median(self._loads) * self._seconds[token_budget]
 
     def observe(self, delay: float, now: float) -> None:
         """Take note of how long the answer at `token_budget` took, and choose the one for the next."""

@@ -138,6 +138,7 @@ class StreamReader:
         Raises:
             VideoDecodeError: the first try failed. No other is made.
         """
+        self._last_picture = self._clock.now()
         self._thread.start()
         with self._ring.condition:
             self._ring.condition.wait_for(lambda: self.connections or self.ended)
@@ -147,7 +148,8 @@ class StreamReader:
     def close(self) -> None:
         """Stop reading. A thread that waits for a server ends when that answers, after `timeout` at the latest."""
         self._stop.set()
-        self._thread.join(timeout=1.0)
+        if self._thread.is_alive():
+            self._thread.join(timeout=1.0)
 
     def _run(self) -> None:
         try:
@@ -221,9 +223,9 @@ class StreamReader:
         stamped = opened.stamped and frame.pts is not None
         time = float(frame.pts * (frame.time_base or opened.stream.time_base)) if stamped else arrival
         self._origin = time if self._origin is None else self._origin
-        self.pictures += 1
         self._last_picture = self._clock.now()
         self._ring.add(time - self._origin, arrival, frame)
+        self.pictures += 1
 
     def _decoded(self, context, packet) -> list:
         """The pictures that are done after this packet, one without content being the end of a file."""

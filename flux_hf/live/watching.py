@@ -71,23 +71,21 @@ class Watching:
         self._stride, self._latency, self._top_k, self._on_change = stride, latency, top_k, on_change
         budgets = list(model.token_budgets) if token_budget is None else [token_budget]
         self._frames = {budget: self._num_frames(budget) for budget in budgets}
-        short_side = max(self._short_side(budget) for budget in budgets)
-        self._ring = Ring(window, max(self._frames.values()), short_side)
+        self._side = max(self._short_side(budget) for budget in budgets)
+        self._ring = Ring(window, max(self._frames.values()), self._side)
         reading = {"timeout": timeout, "give_up": give_up, "most_behind": MOST_BEHIND * latency}
         self._reader = StreamReader(source, self._ring, clock, **reading)
+        self._controller = None
         self._seen, self._next, self.answers, self.late = 0, clock.now(), 0, 0
-        try:
-            self._reader.start()
-            self._tell_changes()
-            self._controller = BudgetController(self._measured(budgets, short_side), latency)
-        except BaseException:
-            self.close()
-            raise
 
     def __iter__(self) -> "Watching":
         return self
 
     def __next__(self) -> Answer:
+        if self._controller is None:
+            self._reader.start()
+            self._tell_changes()
+            self._controller = BudgetController(self._measured(), self._latency)
         window = None
         while window is None:
             self._wait()
@@ -173,11 +171,11 @@ class Watching:
         return output, int(output.answered_budgets[0]) if isinstance(budget, str) else budget
 
     @torch.inference_mode()
-    def _measured(self, budgets: list, side: int) -> dict:
+    def _measured(self) -> dict:
         """Budget -> seconds of an answer, measured on grey frames while the first window fills. Those from where twice
         the latency is passed are not measured, but taken to grow with their tokens."""
-        seconds, previous = {}, None
-        for budget in sorted(budgets, key=str if len(budgets) == 1 else int):
+        seconds, previous, side = {}, None, self._side
+        for budget in reversed(self._frames):
             if previous is not None and seconds[previous] > 2 * self._latency:
                 seconds[budget] = seconds[previous] * budget / previous
             else:
@@ -241,11 +239,11 @@ def watch(
         clock: default a clock of real seconds.
 
     Returns:
-        An iterator of `Answer`s, also a context manager. It ends where a file does.
+        An iterator of `Answer`s, also a context manager. It connects when it is asked for the first one, and ends where
+        a file does. Asking for an answer raises `VideoDecodeError` where the source cannot be opened (the first try is
+        the only one), where a file breaks off, and where a stream was given up.
 
     Raises:
-        VideoDecodeError: the source cannot be opened, a file breaks off, or a stream was given up; the last two while
-            iterating.
         ValueError: a number is out of bounds.
     """
     numbers = {"window": window, "latency": latency, "timeout": timeout, "give_up": give_up}
