@@ -1,12 +1,15 @@
 """Cameras of this machine, for the time of a test: servers that send a stream, or something else."""
 
 import io
+import itertools
 import signal
+import socket
 import socketserver
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler
 
+import av
 import pytest
 from PIL import Image
 
@@ -109,11 +112,87 @@ def tcp_stream(content: bytes, seconds: float):
             except OSError:
                 pass  # the client has gone
 
+    with _tcp_server(Handler) as port:
+        try:
+            yield f"tcp://127.0.0.1:{port}"
+        finally:
+            gone.set()
+
+
+@contextmanager
+def _tcp_server(handler):
     class Server(socketserver.ThreadingTCPServer):
         daemon_threads, allow_reuse_address = True, True
 
-    with Server(("127.0.0.1", 0), Handler) as server:
+    with Server(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-        yield f"tcp://127.0.0.1:{server.server_address[1]}"
-        gone.set()
+        yield server.server_address[1]
         server.shutdown()
+
+
+@contextmanager
+def rtsp_camera(rate: int = 25):
+    """The address, with the password that it wants, of a camera that speaks RTSP with H.264 in RTP over TCP."""
+    gone = threading.Event()
+
+    class Rtsp(socketserver.StreamRequestHandler):
+        def handle(self):
+            try:
+                while (method := self.answer()) is not None:
+                    if method == "PLAY":
+                        _send_rtp(self.request, rate, gone)
+                        return
+            except OSError:
+                pass  # the client has gone
+
+        def answer(self) -> str | None:
+            request = self.rfile.readline().decode().split()
+            if not request:
+                return None
+            headers = {}
+            while line := self.rfile.readline().decode().strip():
+                name, _, value = line.partition(":")
+                headers[name.lower()] = value.strip()
+            method, address, _ = request
+            body, status, more = "", "200 OK", []
+            if method == "DESCRIBE" and headers.get("authorization") != PASSWORD:
+                status, more = "401 Unauthorized", ['WWW-Authenticate: Basic realm="camera"']
+            elif method == "DESCRIBE":
+                body, more = SDP, [f"Content-Base: {address}/", "Content-Type: application/sdp"]
+            elif method == "SETUP":
+                more = ["Transport: RTP/AVP/TCP;unicast;interleaved=0-1", "Session: 1"]
+            else:
+                more = ["Public: OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN", "Session: 1"]
+            head = [f"RTSP/1.0 {status}", f"CSeq: {headers['cseq']}", f"Content-Length: {len(body)}", *more]
+            self.wfile.write("\r\n".join([*head, "", body]).encode())
+            return method
+
+    with _tcp_server(Rtsp) as port:
+        try:
+            yield f"rtsp://user:secret@127.0.0.1:{port}/stream1"
+        finally:
+            gone.set()
+
+
+PASSWORD = "Basic dXNlcjpzZWNyZXQ="
+SDP = "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=camera\r\nt=0 0\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\n"
+SDP += "a=fmtp:96 packetization-mode=1\r\na=control:track1\r\n"
+
+
+def _send_rtp(client: socket.socket, rate: int, gone: threading.Event) -> None:
+    """Encode pictures in real time; libav makes RTP packets of them, which go to the client between RTSP's lines."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as inbox:
+        inbox.bind(("127.0.0.1", 0))
+        inbox.setblocking(False)
+        with av.open(f"rtp://127.0.0.1:{inbox.getsockname()[1]}", "w", format="rtp") as output:
+            options = {"g": "10", "tune": "zerolatency", "x264-params": "repeat-headers=1"}
+            stream = output.add_stream("libx264", rate=rate, options=options)
+            stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
+            for number in itertools.count():
+                frame = av.VideoFrame.from_ndarray(number_picture(number % 4000), format="rgb24")
+                output.mux(stream.encode(frame))
+                with suppress(BlockingIOError):
+                    while packet := inbox.recv(65536):
+                        client.sendall(b"$\0" + len(packet).to_bytes(2, "big") + packet)
+                if gone.wait(1 / rate):
+                    return

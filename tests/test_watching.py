@@ -11,7 +11,7 @@ import torch
 
 from flux_hf import FluxVideoProcessor, FluxViTForVideoClassification, VideoDecodeError
 from flux_hf.live import Clock, watch
-from tests.live_streams import deadline, http_camera, jpeg, tcp_stream  # noqa: F401
+from tests.live_streams import deadline, http_camera, jpeg, rtsp_camera, tcp_stream  # noqa: F401
 from tests.video_files import encode_video
 
 pytestmark = pytest.mark.usefixtures("deadline")
@@ -98,6 +98,13 @@ def test_a_transport_stream_over_tcp(model, processor):
         with watch(address, model, processor, window=1.0, stride=0.1) as watching:
             answers = until(watching, lambda found: len(found) == 3)
     assert answers[-1].frame_times[-1] > 0.8 and answers[-1].damaged == 0
+
+
+def test_h264_over_rtsp_with_a_password(model, processor):
+    with rtsp_camera() as address:
+        with watch(address, model, processor, window=0.5, stride=0.1) as watching:
+            answers = until(watching, lambda found: len(found) == 3)
+    assert answers[-1].damaged == 0 and answers[-1].frame_times == sorted(answers[-1].frame_times)
 
 
 @pytest.mark.parametrize("breaks", ["dies", "stalls"])
