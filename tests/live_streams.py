@@ -16,7 +16,6 @@ from PIL import Image
 from tests.local_server import serving
 from tests.video_files import number_picture
 
-
 WAITED = 120
 
 

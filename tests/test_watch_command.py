@@ -35,6 +35,7 @@ def answered(monkeypatch):
     return lambda: sum(line is not None for line in printed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "silent"), [(signal.SIGINT, False), (signal.SIGTERM, True)])
 def test_ends_with_a_summary_when_it_is_stopped(tiny_checkpoint, capsys, answered, number, silent):
     """Also while it waits for a camera that says nothing."""
@@ -69,6 +70,7 @@ def test_a_file_ends_by_itself(tiny_checkpoint, capsys, make_video):
     assert (summary["reason"], summary["answers"]) == ("the source ended", 1)
 
 
+@pytest.mark.slow
 def test_a_camera_that_stays_away_is_given_up(tiny_checkpoint, capsys):
     with http_camera(lambda: map(jpeg, range(40)), lambda: iter(())) as (_, address):
         options = [f"--checkpoint={tiny_checkpoint}", "--window=0.3", "--give_up=1.5"]

@@ -132,5 +132,3 @@ def test_budgets_do_not_go_up_and_down(load):
     """An hour of a steady load, answers that take up to a third longer or shorter by chance."""
     budgets = simulated(BudgetController(SECONDS, 0.6), lambda now: load, 3600, noise=0.33)
     assert sum(before != after for before, after in zip(budgets, budgets[1:])) <= 70  # noqa: B905
-
-

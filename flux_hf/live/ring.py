@@ -59,8 +59,8 @@ class Ring:
             self._end = self._arrival = self._next = None
 
     def add(self, time: float, arrival: float, frame) -> None:
-        """Take the next picture, an `av.VideoFrame` shown at `time`. Where its size is another, or its time a whole window
-        away from the last one's, everything before is forgotten; one that is only a little late is left out."""
+        """Take the next picture, an `av.VideoFrame` shown at `time`. Where its size is another, or its time a whole
+        window away from the last one's, everything before is forgotten; one that is only a little late is left out."""
         if self._size != (frame.width, frame.height):
             self._size = frame.width, frame.height
             self._writer = FrameWriter(np.zeros(1, np.int64), self._short_side, 1, "")

@@ -213,10 +213,10 @@ def watch(
 ) -> Watching:
     """Watch a stream: answers about its last seconds, one after another, for as long as it lasts.
 
-    Pictures are read and decoded in threads of their own. Of the last `window` seconds a bounded number of them is kept,
-    scaled down to what the model sees. A window shows as many frames as the processor's grid of its budget has, the
-    picture nearest to the middle of each of equally long segments, by the stream's own time stamps (by time of arrival
-    where it has none, as with Motion JPEG).
+    Pictures are read and decoded in threads of their own. Of the last `window` seconds a bounded number of them is
+    kept, scaled down to what the model sees. A window shows as many frames as the processor's grid of its budget has,
+    the picture nearest to the middle of each of equally long segments, by the stream's own time stamps (by time of
+    arrival where it has none, as with Motion JPEG).
 
     Where the machine is slower than the stream the oldest pictures are left out and counted; none waits for longer than
     half of `latency`. A lost connection is taken up again with growing pauses, and the window fills anew.
