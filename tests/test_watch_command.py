@@ -1,4 +1,4 @@
-"""flux-hf watch on a camera that the test serves: the lines it prints, Ctrl-C, a source that ends and one that breaks."""
+"""flux-hf watch on a camera that the test serves: the lines it prints, Ctrl-C, a source that ends, one that breaks."""
 
 import itertools
 import json
