@@ -1,4 +1,4 @@
-"""Watch a camera, a stream or a file in real time: a line of JSON whenever the answer changes and every N seconds.
+"""Watch a camera, a stream or a file: a JSON line whenever the answer changes and every N seconds.
 
 flux-hf watch /dev/video0 --every 10 --latency 0.5
 """

@@ -33,6 +33,7 @@ def tables(results: Path = RESULTS) -> dict[str, str]:
         "pretraining": pretraining_tables,
         "startup": startup_tables,
         "training": training_tables,
+        "watching": watching_tables,
     }
     made = {f"benchmarks.{name}": result_origin(result) for name, result in found.items()}
     for name, result in found.items():
@@ -274,6 +275,29 @@ def startup_tables(result: dict) -> dict[str, str]:
         lines = [[row["name"], milliseconds(row)] for row in result["startup"] if row["what"] == what]
         made[what] = table([title, "ms of CPU"], lines, "lr")
     return made
+
+
+def watching_tables(result: dict) -> dict[str, str]:
+    lines = [
+        [row["model"], row["rate"], part["part"], part["answers"], *_delays(part["delay"]), part["late"]]
+        + [", ".join(f"{budget}: {count}" for budget, count in part["budgets"].items())]
+        for row in result["watching"]
+        for part in row["parts"]
+    ]
+    head = ["model", "pictures/s", "machine", "answers", "delay", "95 %", "longest", "late", "answers at each budget"]
+    dropped = [[row["model"], row["rate"], row["pictures"], row["dropped"]] for row in result["watching"]]
+    memory = result["memory"]
+    slope = [f"{memory['seconds'] / 3600:.1f}", memory["answers"], f"{memory['kilobytes'] / 1024:.0f}"]
+    slope.append(f"{memory['kilobytes_per_hour'] / 1024:+.1f}")
+    return {
+        "delay": table(head, lines, "lrlrrrrrl"),
+        "dropped": table(["model", "pictures/s", "decoded", "dropped"], dropped, "lrrr"),
+        "memory": table(["hours of video", "answers", "MiB", "MiB an hour"], [slope], "rrrr"),
+    }
+
+
+def _delays(delay: dict | None) -> list[str]:
+    return ["", "", ""] if delay is None else [f"{1000 * delay[name]:.0f}" for name in ("median", "p95", "most")]
 
 
 def training_tables(result: dict) -> dict[str, str]:

@@ -20,7 +20,7 @@ class WatchingOptions:
         default_factory=lambda: ["nano", "small"],
         metadata={"help": "nano, the default checkpoint, and small, random weights at 2048, 1024 and 512 tokens."},
     )
-    seconds: int = field(default=90, metadata={"help": "Of each video; other programs work in its second third."})
+    seconds: int = field(default=60, metadata={"help": "Of each video; other programs work in its second third."})
     width: int = field(default=1280, metadata={"help": "Of the videos, in pixels."})
     height: int = field(default=720, metadata={"help": "Of the videos, in pixels."})
     busy: int = field(default=1, metadata={"help": "Programs that compute beside the watch."})
