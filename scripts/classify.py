@@ -75,7 +75,7 @@ def main(argv: list[str] | None = None) -> None:
         given = {name: value for name, value in downloads.items() if value is not None}
         processor = load_video_processor(checkpoint, model, **decoding_setting(options), **given)
     budgets = options.token_budgets or model.token_budgets
-    set_dtype(model, options.dtype, token_budget=max(budgets))
+    set_dtype(model, options.dtype)
 
     examples = {path: label for label, path in example_clips().items()} if options.demo else {}
     right, all_read = 0, True

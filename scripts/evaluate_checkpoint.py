@@ -148,18 +148,20 @@ def _load_classifier(options: EvaluateOptions, dataset, device) -> tuple:
     """(model, its video processor, nothing to add to the result)"""
     from flux_hf.plugin import load_video_classifier, load_video_processor
     from flux_hf.progress_bars import no_bars_for_folders
+    from flux_hf.runtime import set_dtype
 
     checkpoint = checkpoint_path(options.checkpoint)
     with no_bars_for_folders(checkpoint), naming_option("checkpoint", options.checkpoint):
         model = load_video_classifier(checkpoint).to(device)
         check_weights(model, checkpoint)
-        _set_dtype(model, options)
+        set_dtype(model, options.dtype, batch_size=options.batch_size)
         return model, load_video_processor(checkpoint, model, **decoding_setting(options)), {}
 
 
 def _load_zero_shot(options: EvaluateOptions, dataset, device) -> tuple:
     """(classifier of the data set's names, its video processor, `templates` of the result)"""
     from flux_hf.progress_bars import no_bars_for_folders
+    from flux_hf.runtime import set_dtype
     from flux_hf.text.loading import load_clip
     from flux_hf.text.zero_shot import templates_of, zero_shot_classifier
 
@@ -169,16 +171,9 @@ def _load_zero_shot(options: EvaluateOptions, dataset, device) -> tuple:
     with no_bars_for_folders(checkpoint), naming_option("checkpoint", options.checkpoint):
         model, processor = load_clip(checkpoint, **decoding_setting(options))
     names = dataset.features["label"].names
-    _set_dtype(model.to(device), options)
+    set_dtype(model.to(device), options.dtype, batch_size=options.batch_size)
     classifier = zero_shot_classifier(model, processor, names, templates)
     return classifier, processor.video_processor, {"templates": list(templates)}
-
-
-def _set_dtype(model, options: EvaluateOptions) -> None:
-    from flux_hf.runtime import set_dtype
-
-    budget = max(options.token_budgets or model.token_budgets)
-    set_dtype(model, options.dtype, token_budget=budget, batch_size=options.batch_size)
 
 
 def _write(result: dict, output: Path | None):
