@@ -15,29 +15,28 @@ UNCOMPILED = ["forward", "graph", "training"]
 
 
 def tables(results: Path = RESULTS) -> dict[str, str]:
-    """Markdown by the name that documents call it, of every result in a folder."""
+    """Markdown by the name that documents call it, of every result in a folder. What stands behind the name of a
+    benchmark in that of a file (model_xeon.json) says which of its runs it is."""
     found = {path.stem: read_json(path) for path in sorted(results.glob("*.json"))}
     makers = {
         "alternatives": alternatives_tables,
         "any_model": any_model_tables,
-        "any_model_cuda": any_model_tables,
         "decoding": decoding_tables,
         "end_to_end": end_to_end_tables,
         "frame_choice": frame_choice_tables,
-        "frame_choice_clips": frame_choice_tables,
-        "frame_choice_manipulation": frame_choice_tables,
         "gpu": gpu_tables,
         "model": model_tables,
-        "model_batch8": model_tables,
         "options": options_tables,
         "pretraining": pretraining_tables,
+        "runtimes": runtimes_tables,
         "startup": startup_tables,
         "training": training_tables,
         "watching": watching_tables,
     }
     made = {f"benchmarks.{name}": result_origin(result) for name, result in found.items()}
     for name, result in found.items():
-        made |= {f"benchmarks.{name}.{part}": text for part, text in makers[name](result).items()}
+        benchmark = max((known for known in makers if f"{name}_".startswith(f"{known}_")), key=len)
+        made |= {f"benchmarks.{name}.{part}": text for part, text in makers[benchmark](result).items()}
     return made
 
 
@@ -184,6 +183,20 @@ def options_tables(result: dict) -> dict[str, str]:
             lines.append([row["token_budget"], name, *(milliseconds(row["speed"][batch][name]) for batch in batches)])
             lines[-1] += [f"{100 * figures['top1']:.1f} ({low:.1f}-{high:.1f})", figures["different"]]
     return {"forward": table(head, lines)}
+
+
+def runtimes_tables(result: dict) -> dict[str, str]:
+    """A line for each model, budget and number of clips, a column for each way to run it."""
+    rows = result["runtimes"]
+    names = list(dict.fromkeys(name for row in rows for name in row["runs"]))
+    lines = [
+        [row["model"], row["token_budget"], row["batch"]]
+        + [fine_milliseconds(row["runs"].get(name)) for name in names]
+        + [row["auto"]]
+        for row in rows
+    ]
+    head = ["model", "tokens", "clips", *names, "dtype auto took"]
+    return {"forward": table(head, lines, "lrr" + "r" * len(names) + "l")}
 
 
 def end_to_end_tables(result: dict) -> dict[str, str]:
