@@ -9,7 +9,15 @@ from dataclasses import dataclass, field
 
 from flux_hf.checkpoints import check_weights, checkpoint_path
 from flux_hf.cli import run_command
-from flux_hf.options import check_checkpoints, naming_option, parse_options
+from flux_hf.options import (
+    BUDGET,
+    check_at_least,
+    check_budgets,
+    check_checkpoints,
+    dtype_option,
+    naming_option,
+    parse_options,
+)
 
 
 @dataclass
@@ -31,10 +39,11 @@ class WatchOptions:
     )
     window: float = field(default=4.0, metadata={"help": "Seconds of the stream that an answer looks at."})
     stride: float = field(default=0.5, metadata={"help": "Shortest time in seconds between two answers."})
-    token_budget: str | None = field(
+    token_budget: BUDGET | None = field(
         default=None,
         metadata={"help": "Always this budget, whatever it takes, or auto for adaptive budgets. Default: adapted."},
     )
+    dtype: str = dtype_option("auto")
     top_k: int = field(default=3, metadata={"help": "Labels in a line."})
     timeout: float = field(
         default=10.0, metadata={"help": "Seconds without a picture after which the connection counts as lost."}
@@ -52,9 +61,8 @@ def main(argv: list[str] | None = None) -> None:
             raise ValueError(f"--{name} must be a number of seconds > 0, got {getattr(options, name)}")
     if not options.stride >= 0:
         raise ValueError(f"--stride must be a number of seconds >= 0, got {options.stride}")
-    if options.top_k < 1:
-        raise ValueError(f"--top_k must be at least 1, got {options.top_k}")
-    budget = _budget(options.token_budget)
+    check_at_least(1, options, "top_k")
+    check_budgets(options, "token_budget")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a service is stopped as by Ctrl-C
     from flux_hf import VideoDecodeError
     from flux_hf.evaluation.processes import process_state
@@ -62,6 +70,7 @@ def main(argv: list[str] | None = None) -> None:
     from flux_hf.live.lines import AnswerLines, change_line, summary_line
     from flux_hf.plugin import load_video_classifier, load_video_processor
     from flux_hf.progress_bars import no_bars_for_folders
+    from flux_hf.runtime import set_dtype
 
     check_checkpoints(checkpoint=options.checkpoint)
     checkpoint, device = checkpoint_path(options.checkpoint), process_state().device
@@ -69,6 +78,8 @@ def main(argv: list[str] | None = None) -> None:
         model = load_video_classifier(checkpoint, trust_remote_code=options.trust_remote_code).to(device)
         check_weights(model, checkpoint)
         processor = load_video_processor(checkpoint, model)
+    budget = options.token_budget
+    set_dtype(model, options.dtype, token_budget=budget if isinstance(budget, int) else None)
 
     numbers = {name: getattr(options, name) for name in ("window", "stride", "latency", "top_k", "timeout", "give_up")}
     lines = AnswerLines(options.every)
@@ -87,14 +98,6 @@ def main(argv: list[str] | None = None) -> None:
     _print(summary_line(time.time(), reason, watching.summary()))
     if failure is not None:
         raise failure
-
-
-def _budget(given: str | None) -> int | str | None:
-    if given is None or given == "auto":
-        return given
-    if not given.isdecimal() or int(given) < 1:
-        raise ValueError(f"--token_budget must be a number of tokens >= 1 or auto, got {given}")
-    return int(given)
 
 
 def _print(line: str | None) -> None:

@@ -1,5 +1,6 @@
 """Cameras of this machine, for the time of a test: servers that send a stream, or something else."""
 
+import base64
 import io
 import itertools
 import signal
@@ -48,16 +49,24 @@ class Camera:
             for silence until the client goes; bytes that are no JPEG are sent as they are. At its end the connection
             is cut.
         interval: seconds between them.
+        password: user:password without which nothing is sent.
 
     Attributes:
         asked: number of connections so far.
         gone: set when the test is over.
     """
 
-    def __init__(self, *scenes, interval: float = 0.02):
+    def __init__(self, *scenes, interval: float = 0.02, password: str | None = None):
         self.scenes, self.interval, self.asked, self.gone = scenes, interval, 0, threading.Event()
+        self.authorization = password and f"Basic {base64.b64encode(password.encode()).decode()}"
 
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
+        if self.authorization not in (None, handler.headers.get("Authorization")):
+            handler.send_response(401)
+            handler.send_header("WWW-Authenticate", 'Basic realm="camera"')
+            handler.send_header("Content-Length", "0")
+            handler.end_headers()
+            return
         scene = self.scenes[min(self.asked, len(self.scenes) - 1)]
         self.asked += 1
         handler.send_response(200)
@@ -92,6 +101,25 @@ def http_camera(*scenes, **options):
             yield camera, f"{address}/video"
         finally:
             camera.gone.set()
+
+
+@contextmanager
+def http_files(contents: dict[str, bytes]):
+    """The address of a server that has these files: path -> content."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            content = contents.get(self.path)
+            self.send_response(404 if content is None else 200)
+            self.send_header("Content-Length", str(len(content or b"")))
+            self.end_headers()
+            self.wfile.write(content or b"")
+
+        def log_message(self, *_):
+            pass
+
+    with serving(Handler) as address:
+        yield address
 
 
 @contextmanager

@@ -132,3 +132,9 @@ def test_budgets_do_not_go_up_and_down(load):
     """An hour of a steady load, answers that take up to a third longer or shorter by chance."""
     budgets = simulated(BudgetController(SECONDS, 0.6), lambda now: load, 3600, noise=0.33)
     assert sum(before != after for before, after in zip(budgets, budgets[1:])) <= 70  # noqa: B905
+
+
+def test_of_a_short_clip_no_picture_is_missing():
+    assert read_numbers(filled(np.arange(16) / 30, seconds=60.0, most_frames=16).window(16, short=True).frames) == [
+        *range(16)
+    ]

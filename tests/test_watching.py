@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from flux_hf import FluxVideoProcessor, FluxViTForVideoClassification, VideoDecodeError
+from flux_hf.checkpoints import example_clips
 from flux_hf.live import Clock, watch
-from tests.live_streams import deadline, http_camera, jpeg, rtsp_camera, tcp_stream  # noqa: F401
+from tests.live_streams import deadline, http_camera, http_files, jpeg, rtsp_camera, tcp_stream  # noqa: F401
 from tests.video_files import encode_video
 
 pytestmark = pytest.mark.usefixtures("deadline")
@@ -208,3 +209,58 @@ def test_a_source_that_cannot_be_opened(model, processor, source, reason):
 def test_numbers_that_are_none(model, processor, option):
     with pytest.raises(ValueError, match=f"{option} must be a number of seconds"):
         watch("x.mp4", model, processor, **{option: -1.0})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("token_budget", [64, 256])
+def test_what_a_clip_shows_is_what_the_pipeline_says_of_the_file(token_budget):
+    """Pictures are scaled before the processor sees them, and chosen by time: scores move a little."""
+    from transformers import pipeline
+
+    from flux_hf import default_checkpoint
+
+    model = FluxViTForVideoClassification.from_pretrained(default_checkpoint()).eval()
+    processor = FluxVideoProcessor.from_pretrained(default_checkpoint(), decoding="exact", token_budget=token_budget)
+    classify = pipeline("video-classification", model=model, video_processor=processor)
+    for label, path in example_clips().items():
+        options = {"window": 6.1, "token_budget": token_budget, "latency": 60, "top_k": 1, "clock": Clock(speed=10)}
+        with watch(path, model, processor, **options) as watching:
+            (answer,) = watching
+        (expected,) = classify(path, top_k=1)
+        assert answer.labels == [(label, pytest.approx(expected["score"], abs=0.1))] and expected["label"] == label
+
+
+def test_a_password_is_told_to_the_camera_that_asks(model, processor):
+    with http_camera(some(30), password="user:se@cret") as (_, address):
+        with pytest.raises(VideoDecodeError, match="401|Unauthorized"):
+            next(watch(address, model, processor))
+        with watch(address.replace("//", "//user:se%40cret@"), model, processor, window=0.2) as watching:
+            assert next(watching).connected
+
+
+def test_a_playlist_opens_no_files(model, processor, tmp_path):
+    clip = tmp_path / "private.ts"
+    clip.write_bytes(encode_video(50, "mpegts"))
+    head = "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n"
+
+    def playlist(place):
+        return f"{head}{place}\n#EXT-X-ENDLIST\n".encode()
+
+    with http_files({"/clip.ts": clip.read_bytes(), "/good.m3u8": playlist("clip.ts")}) as address:
+        with watch(f"{address}/good.m3u8", model, processor, window=3.0, clock=Clock(speed=4)) as watching:
+            assert next(watching).pictures == 50
+    with http_files({"/bad.m3u8": playlist(f"file://{clip}")}) as address:
+        with pytest.raises(VideoDecodeError):
+            next(watch(f"{address}/bad.m3u8", model, processor, timeout=3))
+
+
+def test_adaptive_budgets_answer_a_window_each(tiny_checkpoint, processor, make_video):
+    model = FluxViTForVideoClassification.from_pretrained(tiny_checkpoint).eval()
+    model.config.adaptive_budget = {"token_budgets": [48, 96], "confidences": [1.0]}
+    options = {"window": 3.0, "token_budget": "auto", "clock": Clock(speed=8)}
+    with watch(make_video("clip.mp4"), model, processor, **options) as watching:
+        assert [answer.token_budget for answer in watching] == [96]
+    model.config.adaptive_budget = None
+    with watch(make_video("clip.mp4"), model, processor, **options) as watching:
+        with pytest.raises(ValueError, match="--objective adaptive"):
+            next(watching)

@@ -1,5 +1,6 @@
 """The last seconds of a stream: a bounded number of its pictures, scaled down."""
 
+import math
 import threading
 from bisect import bisect_left
 from collections import deque
@@ -33,7 +34,8 @@ class Window:
 
 
 class Ring:
-    """Takes every picture of a stream, keeps those of the last seconds that windows are made of.
+    """Takes every picture of a stream, keeps those of the last seconds that windows are made of: the first of each of
+    `FINENESS * most_frames` equal parts, and all of them while they are no more than that many, as of a short clip.
 
     Args:
         seconds: length of a window.
@@ -46,7 +48,8 @@ class Ring:
     """
 
     def __init__(self, seconds: float, most_frames: int, short_side: int):
-        self._seconds, self._place = seconds, seconds / (FINENESS * most_frames)
+        self._seconds, self._places = seconds, FINENESS * most_frames
+        self._place = seconds / self._places
         self._short_side, self._size, self._writer = short_side, None, None
         self._kept: deque[tuple[float, np.ndarray]] = deque()
         self._end = self._arrival = self._next = None
@@ -78,11 +81,26 @@ class Ring:
             self.newest += 1
             if wanted:
                 self._kept.append((time, picture))
-                later = time if self._next is None else self._next
-                self._next = later + self._place * (1 + (time - later) // self._place)
+                if self._next is not None:
+                    self._next = self._after(time)
+                elif len(self._kept) > self._places:
+                    self._thin()
             while len(self._kept) > 1 and self._kept[1][0] <= time - self._seconds:
                 self._kept.popleft()
             self.condition.notify_all()
+
+    def _after(self, time: float) -> float:
+        """The beginning of the next part."""
+        return self._place * (time // self._place + 1)
+
+    def _thin(self) -> None:
+        everything = list(self._kept)
+        self._kept.clear()
+        self._next = -math.inf
+        for time, picture in everything:
+            if time >= self._next:
+                self._kept.append((time, picture))
+                self._next = self._after(time)
 
     def window(self, num_frames: int, short: bool = False) -> Window | None:
         """The window that ends with the newest picture; None before its length has passed, unless it may be `short`."""
