@@ -82,7 +82,7 @@ class Watching:
         return self
 
     def __next__(self) -> Answer:
-        if self._controller is None:
+        if self._controller is None and not self._reader.ended:
             self._reader.start()
             self._tell_changes()
             self._controller = BudgetController(self._measured(), self._latency)
