@@ -358,8 +358,8 @@ class FluxVideoProcessor(BaseVideoProcessor):
                 grid = with_frames(grid, frames, source and source[1], patch_size=patch_size)
             elif hasattr(metadata, "key_frames"):
                 logger.warning_once(
-                    f'decoding="keyframes": a video does not have {FEWEST_KEY_FRAMES} key frames, evenly spread; '
-                    'such videos are read on the grid and with the frames of decoding="fast"'
+                    f'decoding="keyframes": a video does not have {FEWEST_KEY_FRAMES} key frames, evenly spread; such '
+                    'videos are read as with decoding="fast"'
                 )
         resize = size or self.size or _size_dict(grid)
         cropped = self.do_center_crop if do_center_crop is None else do_center_crop
