@@ -116,8 +116,8 @@ def _check_key_frame_options(settings: dict):
     for name in FIXES_THE_GRID:
         if settings.get(name) is not None:
             raise ValueError(
-                f'decoding="keyframes" chooses the number of frames and the size itself, but {name} is set; leave it out, '
-                'or take decoding="fast"'
+                f'decoding="keyframes" chooses the number of frames and the size itself, but {name} is set; leave it '
+                'out, or take decoding="fast"'
             )
 
 
