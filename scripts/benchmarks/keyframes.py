@@ -20,7 +20,7 @@ class KeyFramesOptions:
     output: str = field(default="scripts/benchmarks/results/keyframes.json", metadata={"help": "JSON file to write."})
     files: str = field(default="benchmark_files", metadata={"help": "Folder for the films; made ones are kept."})
     num_frames: int = field(default=8, metadata={"help": "Frames of the grid that the film is to fill."})
-    repeats: int = field(default=7, metadata={"help": "Counted runs of each reader, taking turns."})
+    repeats: int = field(default=7, metadata={"help": "Counted runs of each reader, taking turns; 0: no times."})
     most_seconds: float = field(default=60.0, metadata={"help": "A reader takes no further turn on a film after that."})
     films: int = field(default=12, metadata={"help": "Films of each motion whose accuracy is measured; 0: none."})
     num_workers: int = field(default=2, metadata={"help": "Processes that render films."})
@@ -38,8 +38,8 @@ def main(argv: list[str] | None = None) -> None:
     if options.quick:
         options.repeats, options.most_seconds, options.films = 3, 8.0, min(options.films, 1)
     folder, result = Path(options.files), {"time": [], "accuracy": []}
-    films = {FEW_KEY_FRAMES_FILE.name: video_file(FEW_KEY_FRAMES_FILE, folder)}
-    for encoding in [] if options.quick else ENCODINGS:
+    films = {FEW_KEY_FRAMES_FILE.name: video_file(FEW_KEY_FRAMES_FILE, folder)} if options.repeats else {}
+    for encoding in ENCODINGS if options.repeats and not options.quick else []:
         films[f"{encoding.name}, 640x360 with cuts"] = film_with_cuts(encoding, folder)
     for name, path in films.items():
         row = seconds_of_film(path, options.num_frames, options.repeats, options.most_seconds)
