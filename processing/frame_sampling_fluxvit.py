@@ -17,7 +17,8 @@ DECODING_MODES = ("fast", "exact", "keyframes")
 key frame, with as few segments as that takes."""
 
 FEWEST_KEY_FRAMES = 4
-"""Below that many key frames, evenly spread, a film is read as with "fast": they show too little of what moves."""
+"""Below that many key frames, evenly spread, a film is read as with "fast": training draws no fewer frames by default,
+and they show too little of what moves."""
 
 FILE_COST, FRAME_COST = 20, 4
 """What opening a video and what taking one frame of it cost beside decoding, in decoded frames."""
