@@ -55,7 +55,7 @@ TEMPLATES = (
 
 @dataclass
 class ManipulationOptions(CaptionOptions):
-    data: str = field(default="", metadata={"help": "Folder in videofolder layout: train and validation."})
+    data: str = field(kw_only=True, metadata={"help": "Folder in videofolder layout: train and validation."})
     output: str = field(default=str(RESULTS), metadata={"help": "JSON file to write and to go on from."})
 
 
@@ -71,18 +71,21 @@ def main(argv: list[str] | None = None) -> None:
     if found and found["settings"] != settings:
         raise ValueError(f"{output} is of other clips or steps; name another --output")
     rows = found["rows"] if found else [{"regime": "thumbnails", **by_thumbnails(clips, train, tasks)}]
-    name = f"manipulation_{options.regime}_{options.seed}_{options.steps}"
-    if not any((row["regime"], row.get("seed")) == (options.regime, options.seed) for row in rows):
-        set_seed(options.seed)
-        words = tokenizer_of(text for task in TASKS for text in sentences(task))
-        args = arguments(options, options.regime, str(work / name))
-        model, processor, seconds = align(args, clips[0], small_bert(words), words)
-        classes = np.stack([mean_of(embed_texts(model, processor, sentences(task))) for task in TASKS])
-        for budget, share in zip(budgets(), SHARES, strict=True):
-            scores = embed_clips(model, processor, clips[1], budget, GRID) @ classes.T
-            row = {"regime": options.regime, "seed": options.seed, "cpu_seconds": round(seconds), "tokens": budget}
-            rows.append(row | {"share": share, **figures(scores, tasks)})
-            print(rows[-1], flush=True)
+    if any((row["regime"], row.get("seed")) == (options.regime, options.seed) for row in rows):
+        print(f"{options.regime}, seed {options.seed}: in {output} already")
+        return
+    set_seed(options.seed)
+    words = tokenizer_of(text for task in TASKS for text in sentences(task))
+    args = arguments(
+        options, options.regime, str(work / f"manipulation_{options.regime}_{options.seed}_{options.steps}")
+    )
+    model, processor, seconds = align(args, clips[0], small_bert(words), words)
+    classes = np.stack([mean_of(embed_texts(model, processor, sentences(task))) for task in TASKS])
+    for budget, share in zip(budgets(), SHARES, strict=True):
+        scores = embed_clips(model, processor, clips[1], budget, GRID) @ classes.T
+        row = {"regime": options.regime, "seed": options.seed, "cpu_seconds": round(seconds), "tokens": budget}
+        rows.append(row | {"share": share, **figures(scores, tasks)})
+        print(rows[-1], flush=True)
     rows = sorted(rows, key=lambda row: (["thumbnails", *REGIMES].index(row["regime"]), row.get("share", 0)))
     head = provenance(f"python {COMMAND}", argv, "scikit-learn")
     before = found["command"].split(" && ") if found else []

@@ -63,7 +63,7 @@ NEW = {
 
 @dataclass
 class NewWordsOptions(CaptionOptions):
-    text_model: str = field(default="", metadata={"help": "Folder of an encoder of sentence-transformers."})
+    text_model: str = field(kw_only=True, metadata={"help": "Folder of an encoder of sentence-transformers."})
     output: str = field(default=str(RESULTS), metadata={"help": "JSON file to write."})
 
 
