@@ -15,6 +15,7 @@ from flux_hf.tables import printable
 COMMANDS = {
     "classify": "classify",
     "label": "label",
+    "watch": "watch",
     "finetune": "finetune",
     "pretrain": "pretrain",
     "align": "align",

@@ -81,7 +81,7 @@ def main(argv: list[str] | None = None) -> None:
     model, processor = model.to(state.device), processor.video_processor
     check_processor(processor, Views())
     budgets = options.token_budgets or model.token_budgets[:1]
-    dtype = set_dtype(model, options.dtype, token_budget=max(budgets), batch_size=options.batch_size)
+    dtype = set_dtype(model, options.dtype, batch_size=options.batch_size)
     settings = {
         "files": file_list_hash(dataset),
         "weights": weights,

@@ -9,7 +9,9 @@ from flux_hf.checkpoints import check_weights, checkpoint_name, checkpoint_path
 from flux_hf.cli import run_command
 from flux_hf.files import write_json, write_text
 from flux_hf.options import (
+    BUDGET,
     check_at_least,
+    check_budgets,
     check_checkpoints,
     check_each_once,
     check_paths,
@@ -40,8 +42,12 @@ class EvaluateOptions:
         default=None, metadata={"help": "File with the names of the labels, where the data set has numbers only."}
     )
     checkpoint: str = field(default="default", metadata={"help": "Folder, Hub id, or default: the one in the package."})
-    token_budgets: list[int] | None = field(
-        default=None, metadata={"help": "Token budgets. Default: those of the model."}
+    token_budgets: list[BUDGET] | None = field(
+        default=None,
+        metadata={
+            "help": "Token budgets; auto: for every video the smallest one that is sure enough of its answer. Default: "
+            "those of the model."
+        },
     )
     zero_shot: bool = field(
         default=False,
@@ -85,7 +91,8 @@ class EvaluateOptions:
 
 def main(argv: list[str] | None = None) -> None:
     (options,) = parse_options(EvaluateOptions, argv, __doc__)
-    check_at_least(1, options, "token_budgets", "num_clips", "num_crops", "batch_size")
+    check_budgets(options, "token_budgets")
+    check_at_least(1, options, "num_clips", "num_crops", "batch_size")
     check_at_least(0, options, "num_workers")
     check_each_once(options, "token_budgets")
     check_paths(options, "video_root", "labels_file")
@@ -148,18 +155,20 @@ def _load_classifier(options: EvaluateOptions, dataset, device) -> tuple:
     """(model, its video processor, nothing to add to the result)"""
     from flux_hf.plugin import load_video_classifier, load_video_processor
     from flux_hf.progress_bars import no_bars_for_folders
+    from flux_hf.runtime import set_dtype
 
     checkpoint = checkpoint_path(options.checkpoint)
     with no_bars_for_folders(checkpoint), naming_option("checkpoint", options.checkpoint):
         model = load_video_classifier(checkpoint).to(device)
         check_weights(model, checkpoint)
-        _set_dtype(model, options)
+        set_dtype(model, options.dtype, batch_size=options.batch_size)
         return model, load_video_processor(checkpoint, model, **decoding_setting(options)), {}
 
 
 def _load_zero_shot(options: EvaluateOptions, dataset, device) -> tuple:
     """(classifier of the data set's names, its video processor, `templates` of the result)"""
     from flux_hf.progress_bars import no_bars_for_folders
+    from flux_hf.runtime import set_dtype
     from flux_hf.text.loading import load_clip
     from flux_hf.text.zero_shot import templates_of, zero_shot_classifier
 
@@ -169,16 +178,9 @@ def _load_zero_shot(options: EvaluateOptions, dataset, device) -> tuple:
     with no_bars_for_folders(checkpoint), naming_option("checkpoint", options.checkpoint):
         model, processor = load_clip(checkpoint, **decoding_setting(options))
     names = dataset.features["label"].names
-    _set_dtype(model.to(device), options)
+    set_dtype(model.to(device), options.dtype, batch_size=options.batch_size)
     classifier = zero_shot_classifier(model, processor, names, templates)
     return classifier, processor.video_processor, {"templates": list(templates)}
-
-
-def _set_dtype(model, options: EvaluateOptions) -> None:
-    from flux_hf.runtime import set_dtype
-
-    budget = max(options.token_budgets or model.token_budgets)
-    set_dtype(model, options.dtype, token_budget=budget, batch_size=options.batch_size)
 
 
 def _write(result: dict, output: Path | None):

@@ -100,13 +100,12 @@ def main(argv: list[str] | None = None) -> None:
         dataset = with_paragraphs(dataset)
     with no_bars_for_folders(options.checkpoint), naming_option("checkpoint", options.checkpoint):
         model, processor = load_clip(options.checkpoint, **decoding_setting(options))
-    budgets = options.token_budgets or model.token_budgets
-    set_dtype(model.to(state.device), options.dtype, token_budget=max(budgets), batch_size=options.batch_size)
+    set_dtype(model.to(state.device), options.dtype, batch_size=options.batch_size)
     result = evaluate_retrieval(
         dataset,
         model,
         processor,
-        budgets,
+        options.token_budgets or model.token_budgets,
         match=options.match,
         max_text_tokens=options.max_text_tokens,
         num_clips=options.num_clips,

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 
 from flux_hf.processes import worker_processes
@@ -61,15 +61,22 @@ class Workers:
 
     def _alone(self, task: tuple):
         try:
+            self._begin().submit(int).result()
+        except BrokenProcessPool as error:  # the fault of no task
+            raise OSError("worker processes end as soon as they begin, see above") from error
+        try:
             return self._submit(task).result()
         except BrokenProcessPool:
             self.stop()
             return self._ended
 
     def _submit(self, task: tuple) -> Future:
+        return self._begin().submit(self._work, *task[1:])
+
+    def _begin(self) -> ProcessPoolExecutor:
         if self._pool is None:
             self._pool = worker_processes(self._count, background=True)
-        return self._pool.submit(self._work, *task[1:])
+        return self._pool
 
     def stop(self) -> None:
         """End the processes."""
