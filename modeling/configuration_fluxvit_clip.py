@@ -10,6 +10,7 @@ from .configuration_fluxvit import LARGEST_WIDTH, CheckedConfig, FluxViTConfig, 
 
 LARGEST_LOGIT_SCALE = 1e4
 LOGIT_SCALE_INIT = {"softmax": 100.0, "sigmoid": 10.0}
+READ_AT_THE_END = ("siglip_text_model", "siglip2_text_model")
 LOGIT_BIAS_INIT = {"softmax": 0.0, "sigmoid": -10.0}
 
 
@@ -82,6 +83,14 @@ class FluxViTClipConfig(CheckedConfig, PreTrainedConfig):
             raise ValueError(
                 f"logit_scale_init ({self.logit_scale_init}) is more than logit_scale_max ({self.logit_scale_max})"
             )
+
+    @property
+    def fixed_text_length(self) -> int | None:
+        """Tokens that every sentence must have, padding included, where the text tower's pooled output is read off its
+        last position (SigLIP); None: any number."""
+        if self.text_pooling != "pooler" or self.text_config.model_type not in READ_AT_THE_END:
+            return None
+        return self.text_config.max_position_embeddings
 
     @property
     def token_selection(self) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from huggingface_hub import ModelCard
-from transformers import AutoModel, AutoProcessor, set_seed
+from transformers import AutoModel, AutoProcessor, SiglipTextConfig, SiglipTextModel, set_seed
 
 from flux_hf.options.aligning import AlignOptions
 from flux_hf.scripts import align
@@ -278,13 +278,39 @@ def test_towers_that_are_none(start, tmp_path):
         starting_dual_encoder(checkpoint=str(start / "video"), text_checkpoint=str(start / "video"))
     with pytest.raises(ValueError, match=r"--model .*text: it is a bert; accepted are a FluxViT and"):
         starting_dual_encoder(checkpoint=str(start / "text"), text_checkpoint=str(start / "text"))
-    model, _ = starting_dual_encoder(checkpoint=str(start / "video"), text_checkpoint=str(start / "text"))
+    model, *_ = starting_dual_encoder(checkpoint=str(start / "video"), text_checkpoint=str(start / "text"))
     model.save_pretrained(tmp_path)
     tiny_aligning.processor().save_pretrained(tmp_path)
     with pytest.raises(ValueError, match=r"--projection_dim 4: the checkpoint has 512, which stays"):
         starting_dual_encoder(checkpoint=str(tmp_path), changes={"projection_dim": 4})
     with pytest.raises(ValueError, match="it has a text encoder, --text_model would take its place"):
         starting_dual_encoder(checkpoint=str(tmp_path), text_checkpoint=str(start / "text"))
+
+
+def test_how_long_sentences_are_stays_as_it_was(command, start, tmp_path):
+    """Where it goes on from a checkpoint with another length than the default."""
+    model, *_ = starting_dual_encoder(checkpoint=str(start / "video"), text_checkpoint=str(start / "text"))
+    model.save_pretrained(tmp_path / "first")
+    processor = tiny_aligning.processor()
+    processor.max_length = 7
+    processor.save_pretrained(tmp_path / "first")
+    command(model=tmp_path / "first", text_model=None, projection_dim=None, max_steps=1, eval_split="")
+    assert AutoProcessor.from_pretrained(tmp_path / "run").max_length == 7
+
+
+def test_a_tower_that_needs_all_its_positions(start, tmp_path):
+    words = SiglipTextConfig(
+        vocab_size=12,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        max_position_embeddings=9,
+    )
+    SiglipTextModel(words).save_pretrained(tmp_path)
+    tiny_aligning.tokenizer().save_pretrained(tmp_path)
+    *_, lengths = starting_dual_encoder(checkpoint=str(start / "video"), text_checkpoint=str(tmp_path))
+    assert lengths == {"max_length": 9, "fixed_length": True}
 
 
 def test_captions_that_are_cut_are_counted(command, dataset, tmp_path, caplog):

@@ -114,6 +114,14 @@ def test_every_video_with_the_same_sentence_is_right():
     assert found["text_to_video"] != retrieval_figures(texts, videos, owners, logit_scale=SCALE)["text_to_video"]
 
 
+@pytest.mark.parametrize("side", ["text_embeds", "video_embeds"])
+def test_numbers_that_are_none_find_nothing(side):
+    embeds = {"text_embeds": np.eye(2), "video_embeds": np.eye(2)}
+    embeds[side][1, 0] = np.nan
+    with pytest.raises(ValueError, match=f"{side} must be finite numbers, row 1 holds others"):
+        retrieval_figures(**embeds, owners=[0, 1])
+
+
 def test_nothing_to_search():
     figures = retrieval_figures(np.zeros((0, 4)), np.zeros((0, 4)), [])
     assert figures["text_to_video"]["r1"] is None and figures["video_to_text"]["median_rank"] is None

@@ -51,7 +51,7 @@ def align(options: AlignOptions, training_args: FluxAligningArguments) -> dict[s
         if validation is None:
             training_args.eval_strategy = IntervalStrategy.NO
         news = logger.info if training_args.process_index or training_args.resume_from_checkpoint else logger.warning
-        model, tokenizer = starting_dual_encoder(
+        model, tokenizer, lengths = starting_dual_encoder(
             checkpoint=options.model,
             config_file=options.model_config,
             text_checkpoint=options.text_model,
@@ -64,7 +64,7 @@ def align(options: AlignOptions, training_args: FluxAligningArguments) -> dict[s
         set_budgets(model, sorted(training_args.token_budgets or before, reverse=True), news)
         model.config.vision_config.token_budget = options.token_budget or model.token_budgets[0]
         video_processor = starting_processor(options, training_args, model.vision_model, before)
-        processor = FluxViTClipProcessor(video_processor, tokenizer)
+        processor = FluxViTClipProcessor(video_processor, tokenizer, **lengths)
         if (cut := _cut_captions(train, processor)) and not training_args.process_index:
             logger.warning(f"warning: {cut}")
         if options.cache_dir is not None:

@@ -51,7 +51,7 @@ def retrieval_figures(
         `chance` (`r1`, `r5`, `r10` of a random order).
 
     Raises:
-        ValueError: the embeddings, the owners or the texts do not fit together.
+        ValueError: the embeddings, the owners or the texts do not fit together, or an embedding is not finite.
     """
     owners = np.asarray(owners, dtype=np.int64)
     _check(text_embeds, video_embeds, owners, texts)
@@ -148,6 +148,10 @@ def _check(text_embeds, video_embeds, owners: np.ndarray, texts: list[str] | Non
             f"{len(text_embeds)} text_embeds need as many owners and texts, got {len(owners)} owners"
             + ("" if texts is None else f" and {len(texts)} texts")
         )
+    for name, embeds in (("text_embeds", text_embeds), ("video_embeds", video_embeds)):
+        if not np.isfinite(embeds).all():
+            row = int(np.flatnonzero(~np.isfinite(embeds).all(1))[0])
+            raise ValueError(f"{name} must be finite numbers, row {row} holds others")
     if len(owners) and not 0 <= owners.min() <= owners.max() < len(video_embeds):
         raise ValueError(f"owners must be 0 to {len(video_embeds) - 1}, got {owners.min()} to {owners.max()}")
     if missing := sorted(set(range(len(video_embeds))) - set(owners.tolist())):
