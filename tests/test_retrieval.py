@@ -90,6 +90,20 @@ def test_a_tie_never_helps():
             assert found["r1"] == found["r10"] == 0 and found["median_rank"] == 40
 
 
+def test_ties_at_a_right_angle():
+    """Sums that are zero but for the last bits: what they say of two orders of the same numbers must not count."""
+    query = np.ones(3) / np.sqrt(3)
+    videos = np.array([[1.0, 1.0, -2.0], [-2.0, 1.0, 1.0], [1.0, -2.0, 1.0]]) / np.sqrt(6)
+    products = query @ videos.T
+    assert len(set(products)) > 1 and abs(products).max() < 1e-15
+    for right in range(3):
+        owners = [right, (right + 1) % 3, (right + 2) % 3]
+        texts = np.stack([query, videos[owners[1]], videos[owners[2]]])
+        figures = retrieval_figures(texts, videos, owners, logit_scale=SCALE)
+        ranks = {"r1": 2 / 3, "median_rank": 1, "mean_rank": 5 / 3}
+        assert {name: figures["text_to_video"][name] for name in ranks} == pytest.approx(ranks)
+
+
 def test_chance_is_what_random_orders_give():
     owners = [0, 0, 0, 1, 2, 3, 3, 4, 5, 6, 7]
     figures = retrieval_figures(np.eye(11, 4, dtype=np.float32), np.eye(8, 4, dtype=np.float32), owners)
