@@ -91,17 +91,18 @@ def test_a_tie_never_helps():
 
 
 def test_ties_at_a_right_angle():
-    """Sums that are zero but for the last bits: what they say of two orders of the same numbers must not count."""
-    query = np.ones(3) / np.sqrt(3)
-    videos = np.array([[1.0, 1.0, -2.0], [-2.0, 1.0, 1.0], [1.0, -2.0, 1.0]]) / np.sqrt(6)
-    products = query @ videos.T
-    assert len(set(products)) > 1 and abs(products).max() < 1e-15
-    for right in range(3):
-        owners = [right, (right + 1) % 3, (right + 2) % 3]
-        texts = np.stack([query, videos[owners[1]], videos[owners[2]]])
-        figures = retrieval_figures(texts, videos, owners, logit_scale=SCALE)
-        ranks = {"r1": 2 / 3, "median_rank": 1, "mean_rank": 5 / 3}
-        assert {name: figures["text_to_video"][name] for name in ranks} == pytest.approx(ranks)
+    """Sums that are zero but for the last bits: how their terms are ordered says nothing."""
+    whole, asked = (np.array(list(itertools.permutations(row))) for row in ([1, 2, -3, 0], [7, 1, -2, 3]))
+    products = asked @ whole.T
+    assert (products == 0).sum(1).max() == 2
+    zero = [int(np.flatnonzero(row == 0)[0]) if (row == 0).any() else place for place, row in enumerate(products)]
+    owners = [*zero, *range(24)]
+    videos, texts = (
+        rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (whole, np.concatenate([asked, whole]))
+    )
+    ranks = [slow_rank(row, {owner}) for row, owner in zip([*products, *(whole @ whole.T)], owners, strict=True)]
+    found = retrieval_figures(texts, videos, owners)["text_to_video"]
+    assert found["mean_rank"] == pytest.approx(np.mean(ranks))
 
 
 def test_chance_is_what_random_orders_give():
