@@ -268,13 +268,16 @@ class FluxViTClipModel(FluxModel, PreTrainedModel):
         return outputs, ((hidden * kept).sum(1) / kept.sum(1).clamp(min=1)).to(hidden.dtype)
 
     def _check_length(self, input_ids: torch.Tensor) -> None:
-        wanted = self.config.fixed_text_length
-        if wanted is not None and input_ids.shape[1] != wanted:
+        length, wanted, name = input_ids.shape[1], self.config.fixed_text_length, self.config.text_config.model_type
+        if wanted is not None and length != wanted:
             raise ValueError(
-                f"a {self.config.text_config.model_type} reads a sentence off the last of its {wanted} positions, so "
-                f"that all sentences must be padded to as many tokens, got {input_ids.shape[1]}: make the processor "
-                f"with max_length={wanted}, fixed_length=True"
+                f"a {name} reads a sentence off the last of its {wanted} positions, so that all sentences must be "
+                f"padded to as many tokens, got {length}: make the processor with max_length={wanted}, "
+                "fixed_length=True"
             )
+        most = getattr(self.config.text_config, "max_position_embeddings", None) or math.inf
+        if not 1 <= length <= most:
+            raise ValueError(f"a sentence must have 1 to {most} tokens for this {name}, got {length}")
 
     @can_return_tuple
     def get_text_features(

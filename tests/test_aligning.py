@@ -2,6 +2,7 @@
 
 import json
 import math
+import shlex
 
 import numpy as np
 import pytest
@@ -10,13 +11,14 @@ from huggingface_hub import ModelCard
 from transformers import AutoModel, AutoProcessor, SiglipTextConfig, SiglipTextModel, set_seed
 
 from flux_hf.options.aligning import AlignOptions
-from flux_hf.scripts import align
+from flux_hf.scripts import align, embed
 from flux_hf.text.aligning import load_splits
 from flux_hf.text.captioned_clips import PairCollator, text_number
 from flux_hf.text.pairs import load_pairs
 from flux_hf.text.starting_dual_encoder import starting_dual_encoder
+from flux_hf.text.videos import needs_split
 from flux_hf.training.training_clips import TrainingItem
-from tests import tiny_aligning, tiny_training
+from tests import tiny_aligning, tiny_training, video_datasets
 
 PARTS = ["loss_16", "loss_12", "loss_8", "alignment_12", "alignment_8"]
 
@@ -265,6 +267,7 @@ def test_a_list_and_a_share_of_it(dataset, tmp_path):
         ({"validation_share": 0.5, "eval_split": "test"}, "--validation_share keeps back training clips"),
         ({"caption_column": "words"}, "has no column of captions: it has file_name, caption; accepted is words"),
         ({"eval_split": "test"}, "--eval_split: .* no split 'test'"),
+        ({"per_device_train_batch_size": 1}, "^per_device_train_batch_size 1: a pair learns by being told apart"),
         ({"pairs_per_chunk": 0}, "pairs_per_chunk must be at least 1"),
     ],
 )
@@ -313,14 +316,26 @@ def test_a_tower_that_needs_all_its_positions(start, tmp_path):
     assert lengths == {"max_length": 9, "fixed_length": True}
 
 
-def test_captions_that_are_cut_are_counted(command, dataset, tmp_path, caplog):
+def test_a_list_with_long_captions_whose_videos_are_elsewhere(command, dataset, tmp_path, caplog, capsys):
+    """The captions that are cut are counted, and the next command that is printed finds the videos, too."""
     rows = [
-        {"video": str(dataset / "train" / f"{number}.mp4"), "caption": "a clip of something " * (1 + 20 * (number % 2))}
-        for number in range(4)
+        {"video": f"{number}.mp4", "caption": "a clip of something " * (1 + 20 * (number % 2))} for number in range(4)
     ]
     (tmp_path / "list.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    command(dataset=tmp_path / "list.jsonl")
+    command(dataset=tmp_path / "list.jsonl", video_root=dataset / "train")
     assert "2 of the first 4 captions have more than 32 tokens" in caplog.text
+    printed = capsys.readouterr().out
+    embed.main(shlex.split(next(line for line in printed.splitlines() if "flux-hf embed" in line))[2:])
+    assert capsys.readouterr().out.startswith("4 videos at ")
+
+
+@pytest.mark.parametrize("kind", ["folder", "list", "set"])
+def test_only_a_data_set_has_splits(dataset, tmp_path, kind):
+    (tmp_path / "list.csv").write_text("video,caption\n")
+    source = {"folder": dataset, "list": tmp_path / "list.csv", "set": tmp_path / "parquet"}[kind]
+    if kind == "set":
+        video_datasets.parquet(source, {"train": 1})
+    assert needs_split(source) == (kind == "set")
 
 
 @pytest.mark.slow

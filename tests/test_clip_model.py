@@ -104,6 +104,12 @@ def test_inputs_that_are_missing_or_exclude_each_other(wrong):
         tiny_clip()(**wrong)
 
 
+@pytest.mark.parametrize(("length", "message"), [(0, "must have 1 to .* tokens"), (41, "to 40 tokens .*bert, got 41")])
+def test_sentences_that_are_too_long_or_empty(length, message):
+    with pytest.raises(ValueError, match=message):
+        tiny_clip().get_text_features(torch.ones(1, length, dtype=torch.long))
+
+
 def test_a_loss_needs_pairs():
     model, batch = tiny_clip(), tiny_pairs(3)
     with pytest.raises(ValueError, match="needs videos and texts"):

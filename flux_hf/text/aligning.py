@@ -19,6 +19,7 @@ from flux_hf.text.captioned_clips import cache_pairs
 from flux_hf.text.pairs import load_pairs
 from flux_hf.text.starting_dual_encoder import starting_dual_encoder
 from flux_hf.text.trainer import FluxAligningTrainer
+from flux_hf.text.videos import needs_split
 from flux_hf.training.budgets import set_budgets
 from flux_hf.training.output_folder import checkpoint_to_resume, prepare_output_dir
 from flux_hf.training.progress import recall_text, show_progress_lines
@@ -151,10 +152,11 @@ def _cut_captions(pairs, processor: FluxViTClipProcessor) -> str | None:
 
 def _end(options: AlignOptions, folder: str, metrics: dict) -> str:
     lines = [f"In evaluation, {recall}." for recall in [recall_text(metrics)] if recall]
-    split = [] if Path(options.dataset).exists() else ["--split", options.train_split]
+    split = ["--split", options.train_split] if needs_split(options.dataset) else []
+    root = ["--video_root", options.video_root] if options.video_root else []
     index = f"{folder.rstrip('/')}.parquet"
     commands = [
-        ["flux-hf", "embed", options.dataset, *split, "--checkpoint", folder, "--output", index],
+        ["flux-hf", "embed", options.dataset, *split, *root, "--checkpoint", folder, "--output", index],
         ["flux-hf", "search", "a sentence", "--index", index],
     ]
     return "\n".join([*lines, f"Saved in {folder}. Next:", *(f"  {shlex.join(command)}" for command in commands)])
