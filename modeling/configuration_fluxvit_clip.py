@@ -92,6 +92,20 @@ class FluxViTClipConfig(CheckedConfig, PreTrainedConfig):
             return None
         return self.text_config.max_position_embeddings
 
+    def check_text_length(self, length: int) -> None:
+        """Raises ValueError where the text tower cannot read sentences of so many tokens, padding included."""
+        wanted, name = self.fixed_text_length, self.text_config.model_type
+        if wanted is not None and length != wanted:
+            raise ValueError(
+                f"a {name} reads a sentence off the last of its {wanted} positions, so that all sentences must be "
+                f"padded to as many tokens, got {length}: make the processor with max_length={wanted}, "
+                "fixed_length=True"
+            )
+        most = getattr(self.text_config, "max_position_embeddings", None)
+        if length < 1 or (most is not None and length > most):
+            upward = "or more" if most is None else f"to {most}"
+            raise ValueError(f"a sentence must have 1 {upward} tokens for this {name}, got {length}")
+
     @property
     def token_selection(self) -> str:
         """Name of the rule that selects the video's tokens."""

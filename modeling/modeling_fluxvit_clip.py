@@ -254,7 +254,7 @@ class FluxViTClipModel(FluxModel, PreTrainedModel):
         return self._pooled_text(input_ids, attention_mask, token_type_ids, **kwargs)[1]
 
     def _pooled_text(self, input_ids, attention_mask=None, token_type_ids=None, **kwargs):
-        self._check_length(input_ids)
+        self.config.check_text_length(input_ids.shape[1])
         types = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
         outputs = self.text_model(input_ids=input_ids, attention_mask=attention_mask, **types, **kwargs)
         if self.config.text_pooling == "pooler":
@@ -266,18 +266,6 @@ class FluxViTClipModel(FluxModel, PreTrainedModel):
             return outputs, hidden.mean(1)
         kept = attention_mask[..., None].to(torch.float32)
         return outputs, ((hidden * kept).sum(1) / kept.sum(1).clamp(min=1)).to(hidden.dtype)
-
-    def _check_length(self, input_ids: torch.Tensor) -> None:
-        length, wanted, name = input_ids.shape[1], self.config.fixed_text_length, self.config.text_config.model_type
-        if wanted is not None and length != wanted:
-            raise ValueError(
-                f"a {name} reads a sentence off the last of its {wanted} positions, so that all sentences must be "
-                f"padded to as many tokens, got {length}: make the processor with max_length={wanted}, "
-                "fixed_length=True"
-            )
-        most = getattr(self.config.text_config, "max_position_embeddings", None) or math.inf
-        if not 1 <= length <= most:
-            raise ValueError(f"a sentence must have 1 to {most} tokens for this {name}, got {length}")
 
     @can_return_tuple
     def get_text_features(
