@@ -7,10 +7,13 @@ from pathlib import Path
 from flux_hf.checkpoints import check_weights, checkpoint_path, example_clips
 from flux_hf.cli import run_command
 from flux_hf.options import (
+    BUDGET,
     check_at_least,
+    check_budgets,
     check_checkpoints,
     decoding_option,
     decoding_setting,
+    dtype_option,
     naming_option,
     parse_options,
 )
@@ -24,10 +27,15 @@ class ClassifyOptions:
         default="default",
         metadata={"help": "Folder, Hub id, or default: the static-camera motion model in the package."},
     )
-    token_budgets: list[int] | None = field(
-        default=None, metadata={"help": "Token budgets. Default: those of the model."}
+    token_budgets: list[BUDGET] | None = field(
+        default=None,
+        metadata={
+            "help": "Token budgets; auto: the smallest one that is sure enough of its answer. Default: those of the "
+            "model."
+        },
     )
     decoding: str | None = decoding_option("Frames")
+    dtype: str | None = dtype_option()
     top_k: int = field(default=3, metadata={"help": "Labels to print."})
     download_seconds: float | None = field(
         default=None, metadata={"help": "Seconds for all transfers of one video. Default: 300."}
@@ -52,13 +60,15 @@ def main(argv: list[str] | None = None) -> None:
         raise ValueError("--show draws one video: give exactly one path or URL, and no --demo")
     if options.show and not Path(options.show).parent.is_dir():
         raise ValueError(f"--show {options.show}: there is no folder {Path(options.show).parent}")
-    check_at_least(1, options, "token_budgets", "top_k", "download_bytes")
+    check_budgets(options, "token_budgets")
+    check_at_least(1, options, "top_k", "download_bytes")
     from flux_hf import VideoDecodeError
     from flux_hf.classification import classify
     from flux_hf.drawing import SUFFIXES, draw_classification
     from flux_hf.plugin import load_video_classifier, load_video_processor
     from flux_hf.processing.video_source_fluxvit import source_name
     from flux_hf.progress_bars import no_bars_for_folders
+    from flux_hf.runtime import set_dtype
 
     if options.show and (Path(options.show).suffix.lower() not in SUFFIXES or Path(options.show).is_dir()):
         raise ValueError(f"--show must end in {' or '.join(SUFFIXES)}, with a name before it, got {options.show}")
@@ -72,6 +82,7 @@ def main(argv: list[str] | None = None) -> None:
         given = {name: value for name, value in downloads.items() if value is not None}
         processor = load_video_processor(checkpoint, model, **decoding_setting(options), **given)
     budgets = options.token_budgets or model.token_budgets
+    set_dtype(model, options.dtype)
 
     examples = {path: label for label, path in example_clips().items()} if options.demo else {}
     right, all_read = 0, True
@@ -100,10 +111,12 @@ def main(argv: list[str] | None = None) -> None:
 
 def _line(result, expected: str | None) -> str:
     labels = ", ".join(f"{printable(name)} {score:.2f}" for name, score in result.labels)
-    head = "" if result.head_budget in (None, result.token_budget) else f", head for {result.head_budget}"
+    answered = result.answered_budget
+    head = "" if result.head_budget in (None, answered) else f", head for {result.head_budget}"
+    found = "" if answered == result.token_budget else f" ({answered} answered)"
     mark = "" if expected is None else ("ok  " if result.labels[0][0] == expected else "MISS ")
     return (
-        f"  {mark}budget {result.token_budget:>4}: {labels} | grid {result.grid}, "
+        f"  {mark}budget {result.token_budget:>4}{found}: {labels} | grid {result.grid}, "
         f"kept {result.tokens_kept} of {result.grid_tokens} tokens{head}, {result.gmacs:.2f} GMACs, "
         f"decode {result.decode_ms:.1f} ms, model {result.model_ms:.1f} ms"
     )
