@@ -2,6 +2,10 @@
 
 import json
 import math
+import re
+import shlex
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +20,7 @@ from flux_hf import (
     FluxViTConfig,
     FluxViTForVideoClassification,
     FluxViTModel,
+    cli,
     default_checkpoint,
     enable_flux,
 )
@@ -374,3 +379,19 @@ def test_the_command_calibrates_a_checkpoint(checkpoint, dataset_dir, tmp_path, 
             optimize_tokens.main([*command, *extra])
     with pytest.raises(ValueError, match="--target is for --objective adaptive"):
         optimize_tokens.main([*command, "--objective", "tokens"])
+
+
+def test_the_page_runs_as_it_stands(dataset_dir, tmp_path, monkeypatch, capsys):
+    page = (Path(__file__).parent.parent / "docs" / "adaptive_budget.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(dataset_dir, "my/videos")
+    shutil.copytree(default_checkpoint(), "runs/mine")
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    exec(compile(example, "adaptive_budget.md", "exec"), {"__name__": "example"})
+    answers = capsys.readouterr().out.splitlines()
+    assert len(answers) == 9 and all(re.fullmatch(r"\w+ at (64|128|256) tokens", line) for line in answers)
+    for command in re.findall(r"^flux-hf (.*)$", page, re.MULTILINE):
+        cli.main(shlex.split(command))
+    assert "9 of 9 times" in capsys.readouterr().out
+    found = json.loads(Path("runs/mine/config.json").read_text())["adaptive_budget"]
+    assert found == json.loads(Path("runs/auto/result.json").read_text())["adaptive_budget"]
