@@ -253,7 +253,7 @@ def test_classify_names_the_budget_that_answered(checkpoint, capsys):
     printed = capsys.readouterr().out
     assert printed.count("budget auto (64 answered)") + printed.count("budget auto (256 answered)") == len(CLIPS)
     assert "budget auto (256 answered)" in printed and "budget   64: " in printed
-    with pytest.raises(ValueError, match='--token_budgets must be an integer of at least 1 or "auto", got 0'):
+    with pytest.raises(ValueError, match="--token_budgets must be at least 1, got 0"):
         classify.main([str(CLIPS[0]), "--token_budgets", "0"])
     with pytest.raises(SystemExit):
         classify.main([str(CLIPS[0]), "--token_budgets", "most"])
