@@ -31,6 +31,7 @@ from flux_hf.evaluation import evaluate
 from flux_hf.modeling.adaptive_budget_fluxvit import adaptive_budget
 from flux_hf.processing.grid_fluxvit import Grid
 from flux_hf.scripts import classify, evaluate_checkpoint, optimize_tokens
+from flux_hf.scripts.benchmarks import adaptive_budget as benchmark
 from flux_hf.token_optimization.adaptive import Answers, Target, choose_thresholds, parse_target
 from flux_hf.training.starting_model import starting_model
 from tests import stock_models
@@ -381,6 +382,7 @@ def test_the_command_calibrates_a_checkpoint(checkpoint, dataset_dir, tmp_path, 
         optimize_tokens.main([*command, "--objective", "tokens"])
 
 
+@pytest.mark.slow
 def test_the_page_runs_as_it_stands(dataset_dir, tmp_path, monkeypatch, capsys):
     page = (Path(__file__).parent.parent / "docs" / "adaptive_budget.md").read_text(encoding="utf-8")
     monkeypatch.chdir(tmp_path)
@@ -395,3 +397,15 @@ def test_the_page_runs_as_it_stands(dataset_dir, tmp_path, monkeypatch, capsys):
     assert "9 of 9 times" in capsys.readouterr().out
     found = json.loads(Path("runs/mine/config.json").read_text())["adaptive_budget"]
     assert found == json.loads(Path("runs/auto/result.json").read_text())["adaptive_budget"]
+
+
+@pytest.mark.slow
+def test_the_benchmark(dataset_dir, tmp_path):
+    output = tmp_path / "adaptive_budget.json"
+    command = ["--data", str(dataset_dir), "--output", str(output), "--timed", "3", "--repeats", "1"]
+    benchmark.main([*command, "--batch_sizes", "2"])
+    result = json.loads(output.read_text())
+    assert result["num_videos"] == 9 and set(result["budgets"]) == {"256", "128", "64", "auto"}
+    assert [row["budget"] for row in result["times"]] == [256, 128, 64, "auto"]
+    assert all(row["milliseconds"] > 0 and row["batch_size"] == 2 for row in result["times"])
+    assert result["budgets"]["64"]["gmacs"] <= result["budgets"]["auto"]["gmacs"] < result["budgets"]["256"]["gmacs"]
