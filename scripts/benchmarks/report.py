@@ -27,6 +27,7 @@ def tables(results: Path = RESULTS) -> dict[str, str]:
         "frame_choice_clips": frame_choice_tables,
         "frame_choice_manipulation": frame_choice_tables,
         "gpu": gpu_tables,
+        "keyframes": key_frame_tables,
         "model": model_tables,
         "model_batch8": model_tables,
         "options": options_tables,
@@ -219,6 +220,37 @@ def frame_choice_tables(result: dict) -> dict[str, str]:
         for name, choice in row["choices"].items()
     ]
     return {"clips": table(head, lines, "llrrr")}
+
+
+def key_frame_tables(result: dict) -> dict[str, str]:
+    """`time`: a line for each film, a column for each reader. `accuracy`: a line for each kind of film and mode."""
+    made = {"time": "", "accuracy": ""}
+    if result["time"]:
+        names = list(result["time"][0]["readers"])
+        modes = list(result["time"][0]["gain"] or {})
+        head = ["film", "key frames", "frames of keyframes", *names, *(f"{mode} / best other" for mode in modes)]
+        lines = [
+            [row["film"], row["key_frames"], len(row["taken"]), *(milliseconds(row["readers"][name]) for name in names)]
+            + [f"{row['gain'][mode]:.1f}x" for mode in modes]
+            for row in result["time"]
+        ]
+        made["time"] = table(head, lines, "lrr" + "r" * (len(names) + len(modes)))
+    if result["accuracy"]:
+        budgets = list(next(iter(result["accuracy"][0]["modes"].values())))
+        lines = [
+            [f"{row['films']} ({row['count']})", mode, ", ".join(figures[budgets[0]]["grids_used"])]
+            + [_with_interval(figures[budget]) for budget in budgets]
+            for row in result["accuracy"]
+            for mode, figures in row["modes"].items()
+        ]
+        head = ["films", "decoding", "grid", *(f"{budget} tokens" for budget in budgets)]
+        made["accuracy"] = table(head, lines, "lll" + "r" * len(budgets))
+    return made
+
+
+def _with_interval(figures: dict) -> str:
+    low, high = figures["top1_interval"]
+    return f"{percent(figures['top1'])} ({percent(low)}-{percent(high)})"
 
 
 def gpu_tables(result: dict) -> dict[str, str]:
