@@ -56,12 +56,18 @@ def videomae() -> torch.nn.Module:
     return model
 
 
+def middle(numbers: torch.Tensor) -> float:
+    """Between two of the numbers, so that no rounding decides."""
+    ordered = numbers.sort().values
+    return float(ordered[len(ordered) // 2 - 1 :][:2].mean())
+
+
 def with_thresholds_between(model, pixels):
     """The model, with thresholds at the middle of the confidences: at every budget some rows stop."""
     with torch.no_grad():
         best = [model(pixels, token_budget=budget).logits.softmax(-1).amax(-1) for budget in BUDGETS]
-    first = float(best[0].median())
-    second = float(best[1][best[0] < first].median())
+    first = middle(best[0])
+    second = middle(best[1][best[0] < first])
     model.flux_settings.adaptive_budget = {"token_budgets": BUDGETS, "confidences": [first, second]}
     return model
 
@@ -91,7 +97,7 @@ def test_views_of_a_video_go_on_together():
     pixels = torch.randn(12, 4, 3, 48, 48, generator=torch.Generator().manual_seed(1))
     model = fluxvit()
     means = model(pixels, token_budget=8).logits.softmax(-1).unflatten(0, (4, 3)).mean(1).amax(-1)
-    threshold = float(means.median()) + 1e-6
+    threshold = middle(means)
     model.config.adaptive_budget = {"token_budgets": [8, 32], "confidences": [threshold]}
     found = model(pixels, token_budget="auto", num_views=3).answered_budgets.unflatten(0, (4, 3))
     assert found.tolist() == [[8 if mean >= threshold else 32] * 3 for mean in means]
@@ -149,7 +155,8 @@ def test_training_export_and_encoders_refuse():
     model, pixels = fluxvit(adaptive_budget=SETTINGS), torch.randn(1, 4, 3, 48, 48)
     with pytest.raises(ValueError, match="cannot be compiled or exported"):
         torch.export.export(model, (pixels,), {"token_budget": "auto"}, strict=False)
-    with pytest.raises(Exception, match="cannot be compiled or exported"):
+    # Older versions of torch name the error that they came upon, and not its message.
+    with pytest.raises(Exception, match="cannot be compiled or exported|raised exception .*ValueError"):
         torch.compile(model, backend="eager", fullgraph=True)(pixels, token_budget="auto")
     with pytest.raises(ValueError, match="is for classifiers"):
         FluxViTModel(model.config)(pixels, token_budget="auto")
@@ -225,7 +232,7 @@ def checkpoint(tmp_path_factory):
     processor = FluxVideoProcessor.from_pretrained(default_checkpoint())
     with torch.no_grad():
         best = model(**processor(CLIPS, token_budget=64, return_tensors="pt")).logits.softmax(-1).amax(-1)
-    model.config.adaptive_budget = {"token_budgets": [64, 256], "confidences": [float(best.median())]}
+    model.config.adaptive_budget = {"token_budgets": [64, 256], "confidences": [middle(best)]}
     model.save_pretrained(folder)
     processor.token_budget = "auto"
     processor.save_pretrained(folder)
