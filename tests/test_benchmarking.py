@@ -315,10 +315,12 @@ def test_table_of_model():
 
 
 def test_table_of_runtimes():
-    runs = {"float32": TIMED | {"seconds": 0.2}, "openvino": {"error": "RuntimeError: no"}}
+    runs = {"float32": TIMED | {"seconds": 0.2, "difference": 0.0123}, "openvino": {"error": "RuntimeError: no"}}
     row = {"model": "m", "token_budget": 9, "batch": 2, "auto": "bfloat16", "runs": runs}
     other = row | {"auto": "float32", "runs": {"onnx": TIMED | {"seconds": 0.0125}}}
-    head, _, *lines = lines_of(runtimes_tables({"runtimes": [row, other]})["forward"])
+    made = runtimes_tables({"runtimes": [row, other]})
+    assert lines_of(made["differences"])[2] == ["m", "9", "2", "0.01", "", ""]
+    head, _, *lines = lines_of(made["forward"])
     assert head == ["model", "tokens", "clips", "float32", "openvino", "onnx", "dtype auto took"]
     assert lines == [["m", "9", "2", "200.00", "failed", "", "bfloat16"], ["m", "9", "2", "", "", "12.50", "float32"]]
 
