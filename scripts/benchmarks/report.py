@@ -195,14 +195,11 @@ def runtimes_tables(result: dict) -> dict[str, str]:
         + [row["auto"]]
         for row in rows
     ]
-    differences = [
-        [row["model"], row["token_budget"], row["batch"]]
-        + [
-            f"{row['runs'][name]['difference']:.1g}" if "difference" in row["runs"].get(name, {}) else ""
-            for name in names
-        ]
-        for row in rows
-    ]
+    differences = []
+    for row in rows:
+        found = [row["runs"].get(name, {}).get("difference") for name in names]
+        differences.append([row["model"], row["token_budget"], row["batch"]])
+        differences[-1] += ["" if difference is None else f"{difference:.1g}" for difference in found]
     head, align = ["model", "tokens", "clips", *names], "lrr" + "r" * len(names)
     return {
         "forward": table([*head, "dtype auto took"], lines, f"{align}l"),

@@ -59,6 +59,7 @@ def _measured(checkpoint: str, budget: int, folder: Path, options: RuntimesOptio
     from flux_hf.scripts.benchmarks.measuring.inference_options import REFERENCE, inference_options
     from flux_hf.scripts.benchmarks.measuring.timing import alternating
 
+    torch.compiler.reset()
     model = load_video_classifier(checkpoint, dtype=torch.float32)
     runs = inference_options(model, checkpoint, folder, budget)
     grid = load_video_processor(checkpoint, model).choose_grid(budget)
