@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 import torch
 
-from flux_hf.costs import clip_tokens, view_gmacs
+from flux_hf.costs import auto_gmacs, clip_tokens, view_gmacs
+from flux_hf.modeling.adaptive_budget_fluxvit import AUTO
 from flux_hf.modeling.flux_model_fluxvit import FluxModel
 from flux_hf.processing.grid_fluxvit import Grid, as_grid
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
@@ -19,7 +20,8 @@ class Classification:
     """Result for one video at one budget.
 
     Attributes:
-        token_budget: tokens asked for.
+        token_budget: tokens asked for, or "auto".
+        answered_budget: the budget that answered: the one asked for or, of "auto", the one found for this video.
         head_budget: budget of the head that answered, the one nearest to the tokens kept; None where one head answers
             at every budget.
         labels: (name, probability), best first.
@@ -27,14 +29,16 @@ class Classification:
         tokens_kept: tokens that entered the encoder, cls not counted.
         grid_tokens: tokens of the grid.
         patch_shape: (frames, pixels), what a token covers.
-        gmacs: 1e9 multiply-accumulates of the forward, patch embedding of the whole grid included.
+        gmacs: 1e9 multiply-accumulates of the forward, patch embedding of the whole grid and, with "auto", answers that
+            were not sure enough included.
         decode_ms: reading, decoding, resizing and normalising, once.
         model_ms: median of three forwards after one that is not counted.
         pixels: what the model saw, normalised, (frames, channels, height, width).
         keep_mask: bool (tokens of the grid: times, rows, columns), True = kept; None when every token was kept.
     """
 
-    token_budget: int
+    token_budget: int | str
+    answered_budget: int
     head_budget: int | None
     labels: list[tuple[str, float]]
     grid: Grid
@@ -50,9 +54,10 @@ class Classification:
 
 @torch.inference_mode()
 def classify(
-    video, model: FluxModel, processor: FluxVideoProcessor, token_budget: int, top_k: int = 3
+    video, model: FluxModel, processor: FluxVideoProcessor, token_budget: int | str, top_k: int = 3
 ) -> Classification:
-    """Classify one video (anything the processor takes) at one budget. Raises `VideoDecodeError`."""
+    """Classify one video (anything the processor takes) at one budget, or with "auto" at the smallest that is sure
+    enough. Raises `VideoDecodeError`, and ValueError where the model is not calibrated for "auto"."""
     started = time.perf_counter()
     inputs = processor(video, token_budget=token_budget, return_tensors="pt")
     decode_ms = 1000 * (time.perf_counter() - started)
@@ -67,13 +72,14 @@ def classify(
     scores, classes = output.logits[0].float().softmax(-1).topk(min(top_k, len(names)))
     return Classification(
         token_budget=token_budget,
+        answered_budget=token_budget if token_budget != AUTO else int(output.answered_budgets),
         head_budget=model.head_budget(kept),
         labels=[(names[int(c)], float(s)) for s, c in zip(scores, classes, strict=True)],
         grid=grid,
         tokens_kept=kept,
         grid_tokens=tokens,
         patch_shape=model.patch_shape,
-        gmacs=view_gmacs(model, kept, grid),
+        gmacs=view_gmacs(model, kept, grid) if token_budget != AUTO else auto_gmacs(model, kept, grid),
         decode_ms=decode_ms,
         model_ms=model_ms,
         pixels=inputs["pixel_values_videos"][0],

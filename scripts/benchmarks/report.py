@@ -25,12 +25,14 @@ def tables(results: Path = RESULTS) -> dict[str, str]:
         "end_to_end": end_to_end_tables,
         "frame_choice": frame_choice_tables,
         "gpu": gpu_tables,
+        "keyframes": key_frame_tables,
         "model": model_tables,
         "options": options_tables,
         "pretraining": pretraining_tables,
         "runtimes": runtimes_tables,
         "startup": startup_tables,
         "training": training_tables,
+        "watching": watching_tables,
     }
     made = {f"benchmarks.{name}": result_origin(result) for name, result in found.items()}
     for name, result in found.items():
@@ -243,6 +245,37 @@ def frame_choice_tables(result: dict) -> dict[str, str]:
     return {"clips": table(head, lines, "llrrr")}
 
 
+def key_frame_tables(result: dict) -> dict[str, str]:
+    """`time`: a line for each film, a column for each reader. `accuracy`: a line for each kind of film and mode."""
+    made = {"time": "", "accuracy": ""}
+    if result["time"]:
+        names = list(result["time"][0]["readers"])
+        modes = list(result["time"][0]["gain"] or {})
+        head = ["film", "key frames", "frames of keyframes", *names, *(f"{mode} / best other" for mode in modes)]
+        lines = [
+            [row["film"], row["key_frames"], len(row["taken"]), *(milliseconds(row["readers"][name]) for name in names)]
+            + [f"{row['gain'][mode]:.1f}x" for mode in modes]
+            for row in result["time"]
+        ]
+        made["time"] = table(head, lines, "lrr" + "r" * (len(names) + len(modes)))
+    if result["accuracy"]:
+        budgets = list(next(iter(result["accuracy"][0]["modes"].values())))
+        lines = [
+            [f"{row['films']} ({row['count']})", mode, ", ".join(figures[budgets[0]]["grids_used"])]
+            + [_with_interval(figures[budget]) for budget in budgets]
+            for row in result["accuracy"]
+            for mode, figures in row["modes"].items()
+        ]
+        head = ["films", "decoding", "grid", *(f"{budget} tokens" for budget in budgets)]
+        made["accuracy"] = table(head, lines, "lll" + "r" * len(budgets))
+    return made
+
+
+def _with_interval(figures: dict) -> str:
+    low, high = figures["top1_interval"]
+    return f"{percent(figures['top1'])} ({percent(low)}-{percent(high)})"
+
+
 def gpu_tables(result: dict) -> dict[str, str]:
     """`forward` and `training`: a line for each model, budget and number of clips. `budgets`: what a quarter of the
     tokens gives."""
@@ -296,6 +329,29 @@ def startup_tables(result: dict) -> dict[str, str]:
         lines = [[row["name"], milliseconds(row)] for row in result["startup"] if row["what"] == what]
         made[what] = table([title, "ms of CPU"], lines, "lr")
     return made
+
+
+def watching_tables(result: dict) -> dict[str, str]:
+    lines = [
+        [row["model"], row["rate"], part["part"], part["answers"], *_delays(part["delay"]), part["late"]]
+        + [", ".join(f"{budget}: {count}" for budget, count in part["budgets"].items())]
+        for row in result["watching"]
+        for part in row["parts"]
+    ]
+    head = ["model", "pictures/s", "machine", "answers", "delay", "95 %", "longest", "late", "answers at each budget"]
+    dropped = [[row["model"], row["rate"], row["pictures"], row["dropped"]] for row in result["watching"]]
+    memory = result["memory"]
+    slope = [f"{memory['seconds'] / 3600:.1f}", memory["answers"], f"{memory['kilobytes'] / 1024:.0f}"]
+    slope.append(f"{memory['kilobytes_per_hour'] / 1024:+.1f}")
+    return {
+        "delay": table(head, lines, "lrlrrrrrl"),
+        "dropped": table(["model", "pictures/s", "decoded", "dropped"], dropped, "lrrr"),
+        "memory": table(["hours of video", "answers", "MiB", "MiB an hour"], [slope], "rrrr"),
+    }
+
+
+def _delays(delay: dict | None) -> list[str]:
+    return ["", "", ""] if delay is None else [f"{1000 * delay[name]:.0f}" for name in ("median", "p95", "most")]
 
 
 def training_tables(result: dict) -> dict[str, str]:
