@@ -30,8 +30,9 @@ DEPENDENCIES = [
 ]
 
 EXPORT = ["onnx>=1.17.0", "onnxruntime>=1.20.0", "onnxscript>=0.7.0"]
-BENCHMARK = ["decord>=0.6.0", "opencv-python-headless>=5.0.0", "torchcodec>=0.17.0"]
+BENCHMARK = ["decord>=0.6.0", "opencv-python-headless>=5.0.0", "openvino>=2026.4.1", "torchcodec>=0.17.0"]
 TIMM = ["timm>=1.0.26"]
+MANIPULATION = ["metaworld==3.1.1", "mujoco==3.3.0"]
 RAY = ["ray[data]>=2.44.1"]
 PLOT = ["matplotlib>=3.8.0"]
 LINT = ["ruff==0.17.6"]
@@ -63,6 +64,7 @@ setup(
         "benchmark": BENCHMARK,
         "plot": PLOT,
         "timm": TIMM,
+        "manipulation": MANIPULATION,
         "ray": RAY,
         "lint": LINT,
         "test": TEST,
