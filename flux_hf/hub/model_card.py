@@ -157,7 +157,7 @@ def _evaluation(evaluation: dict, model) -> dict:
         )
     unreadable = evaluation.get("unreadable")
     return {
-        "dataset": _dataset_name(evaluation),
+        "dataset": dataset_name(evaluation),
         "revision": evaluation.get("revision"),
         "split": evaluation["split"],
         "num_videos": evaluation["num_videos"],
@@ -169,7 +169,7 @@ def _evaluation(evaluation: dict, model) -> dict:
 
 
 def _results(evaluation: dict) -> list[EvalResult]:
-    name = _dataset_name(evaluation)
+    name = dataset_name(evaluation)
     return [
         EvalResult(
             task_type="video-classification",
@@ -191,7 +191,7 @@ def _by_budget(evaluation: dict) -> list[tuple[int, dict]]:
     return sorted(((int(budget), figures) for budget, figures in evaluation["budgets"].items()), reverse=True)
 
 
-def _dataset_name(evaluation: dict) -> str:
+def dataset_name(evaluation: dict) -> str:
     """The Hub id, or the last part of a folder's path: where it lies on a disk is nobody's business."""
     dataset = str(evaluation["dataset"])
     return dataset if is_hub_id(dataset) else printable(Path(dataset).name)
