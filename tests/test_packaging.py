@@ -35,7 +35,8 @@ TESTS = sorted((ROOT / "tests").rglob("*.py"))
 OURS = {"flux_hf", "tests", "hf_tests"}
 DISTRIBUTION_OF = {"PIL": "pillow", "huggingface_hub": "huggingface-hub", "skvideo": "scikit-video", "yaml": "pyyaml"}
 DISTRIBUTION_OF |= {"sklearn": "scikit-learn", "_pytest": "pytest"}
-NEED_MORE = {"flux_timm.py": {"timm"}, "words.py": {"tokenizers"}}
+DISTRIBUTION_OF |= {"gradio_client": "gradio", "starlette": "gradio"}
+NEED_MORE = {"flux_timm.py": {"timm"}, "words.py": {"tokenizers"}, "page.py": {"gradio"}, "serving.py": {"gradio"}}
 ALLOWED_IN_SHIPPED_FILES = {"torch", "torchvision", "transformers", "huggingface_hub", "fsspec", "numpy", "av"}
 
 REPORT = """

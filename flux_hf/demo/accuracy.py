@@ -27,7 +27,7 @@ class KnownAccuracy:
 
 
 def card_accuracy(checkpoint: str) -> list[KnownAccuracy]:
-    """What the metadata of a checkpoint's card (folder or Hub id) says, a data set each; empty where it says nothing."""
+    """What the metadata of a checkpoint's card (folder or Hub id) says, a data set each; nothing where it says none."""
     card = cached_file(
         checkpoint,
         "README.md",

@@ -41,9 +41,9 @@ def answer_card(result: Classification, processor: FluxVideoProcessor) -> str:
     share = result.tokens_kept / result.grid_tokens
     facts = [
         ("tokens kept", f"{result.tokens_kept}", f"of {result.grid_tokens}"),
-        ("GMACs", _gmacs(result.gmacs), ""),
+        ("arithmetic", _gmacs(result.gmacs), "GMACs"),
         ("model", _milliseconds(result.model_ms), "ms"),
-        ("decoding", _milliseconds(result.decode_ms), "ms, once"),
+        ("decoding, once", _milliseconds(result.decode_ms), "ms"),
     ]
     numbers = "".join(
         f"<div><dt>{name}</dt><dd><b>{value}</b> <small>{unit}</small></dd></div>" for name, value, unit in facts
@@ -51,8 +51,8 @@ def answer_card(result: Classification, processor: FluxVideoProcessor) -> str:
     return (
         f'<div class="flux-card" data-budget="{result.token_budget}"><ol class="flux-labels">{rows}</ol>'
         f'<dl class="flux-facts">{numbers}</dl>{_frames(result, processor)}'
-        f'<p class="flux-note">{result.grid} grid. The model computed with the {100 * share:.0f} % that are not faded.'
-        "</p></div>"
+        f'<p class="flux-note">{_grid(result)}: the model computed with the {100 * share:.0f} % that is not faded.</p>'
+        "</div>"
     )
 
 
@@ -105,15 +105,16 @@ def accuracy_chart(known: list[KnownAccuracy], budgets: BudgetRange, chosen: dic
     return (
         '<figure class="flux-card flux-accuracy"><figcaption><h3>Accuracy against budget</h3>'
         f"<ul>{legend}</ul></figcaption>{chart.svg(lines + chart.marks(chosen), sorted(set(measured)))}"
-        '<p class="flux-note">Top-1 in %, as the card of the checkpoint or its evaluation says; tokens kept, on a logarithmic axis.</p></figure>'
+        '<p class="flux-note">Top-1 in %, as the card of the checkpoint or its evaluation says; tokens kept, on a '
+        "logarithmic axis.</p></figure>"
     )
 
 
 class _Chart:
     """Coordinates of a chart of `WIDTH` x `HEIGHT`: tokens on a logarithmic axis, accuracy up to 100 %."""
 
-    WIDTH, HEIGHT = 640, 240
-    LEFT, RIGHT, TOP, BOTTOM = 40, 620, 26, 208
+    WIDTH, HEIGHT = 480, 250
+    LEFT, RIGHT, TOP, BOTTOM = 36, 466, 26, 218
 
     def __init__(self, least: int, most: int, worst: float):
         self._least, self._most = math.log(least), math.log(most)
@@ -171,6 +172,11 @@ def _label(place: int, name: str, score: float) -> str:
         f'<li{first}><span class="flux-name">{_shown(name)}</span><span class="flux-score">{100 * score:.1f} %</span>'
         f'<span class="flux-bar"><i style="width:{100 * score:.2f}%"></i></span></li>'
     )
+
+
+def _grid(result: Classification) -> str:
+    height, width = result.grid.pixels()
+    return f"{result.grid.frames} frames of {height} × {width} pixels"
 
 
 def _frames(result: Classification, processor: FluxVideoProcessor) -> str:

@@ -69,7 +69,8 @@ class DemoClassifier:
         """From a quarter of the smallest trained budget to twice the largest, but no more than the largest grid has."""
         least, most = self.token_budgets[0], self.token_budgets[-1]
         common = math.gcd(*self.token_budgets)
-        step = max(divisor for divisor in range(1, common + 1) if common % divisor == 0 and divisor <= max(1, least / 8))
+        finest = max(1, least // 8)
+        step = max(divisor for divisor in range(1, finest + 1) if common % divisor == 0)
         tokens = clip_tokens(self.model, self.processor.choose_grid(most))
         return BudgetRange(max(1, least // 4 // step) * step, max(most, min(2 * most, tokens) // step * step), step)
 

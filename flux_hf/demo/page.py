@@ -138,5 +138,5 @@ def _side(name: str, budget: int, budgets: BudgetRange) -> tuple[gr.Slider, gr.H
             label=f"Budget {name}: tokens to keep",
             elem_id=f"flux-budget-{name.lower()}",
         )
-        answer = gr.HTML(cards.EMPTY, elem_id=f"flux-answer-{name.lower()}", elem_classes="flux-answer")
+        answer = gr.HTML(cards.EMPTY, elem_id=f"flux-answer-{name.lower()}")
     return slider, answer

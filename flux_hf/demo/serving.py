@@ -18,7 +18,8 @@ from flux_hf.demo.uploads import Uploads
 STYLE = Path(__file__).with_name("style.css")
 
 ONLY_FROM_HERE = (
-    "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; object-src 'none'; base-uri 'self'; form-action 'self'"
+    "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; "
+    "object-src 'none'; base-uri 'self'; form-action 'self'"
 )
 """Content-Security-Policy: the browser itself refuses every request to another host."""
 
@@ -41,13 +42,19 @@ class ContentPolicy:
 
 
 def theme() -> gr.themes.Base:
-    """Fonts of the reader's system; the colours of `flux_hf.drawing`."""
-    return gr.themes.Base(
+    """Fonts of the reader's system, and grey text that is dark enough to read."""
+    base = gr.themes.Base(
         primary_hue=gr.themes.colors.sky,
         neutral_hue=gr.themes.colors.gray,
         radius_size="lg",
         font=["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"],
         font_mono=["ui-monospace", "monospace"],
+    )
+    return base.set(
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_400",
+        block_label_text_color="*neutral_700",
+        block_title_text_weight="600",
     )
 
 
