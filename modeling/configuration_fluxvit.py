@@ -15,6 +15,7 @@ from huggingface_hub.errors import (
 from transformers import PreTrainedConfig
 from transformers.activations import ACT2FN
 
+from .adaptive_budget_fluxvit import check_adaptive_budget
 from .token_selection_fluxvit import GROUP_DYNAMIC, check_selection_name
 
 # Upper bounds are several times what any published video or image transformer has (ViT-22B: 48 layers of width 6144, 48
@@ -164,6 +165,8 @@ class FluxViTConfig(CheckedConfig, PreTrainedConfig):
         token_selection (`str`, defaults to `"group_dynamic"`): Name of the rule that selects tokens, see
             `selection_rules` and `register_selection_rule`. A configuration may hold any name; a model is made of it
             only where the rule is known.
+        adaptive_budget (`dict`, *optional*): What `token_budget="auto"` answers by, see `AdaptiveBudget`; its
+            `token_budgets` and `confidences`. `None`: not calibrated.
         aligned_layers (`list[int]`, *optional*): Pre-training only: encoder layers, counted from 1, whose outputs are
             aligned with a teacher. `None`: the last half of them, rounded up, at most 6.
         teacher_hidden_size (`int`, *optional*): Pre-training only: width of the teacher's tokens. `None`:
@@ -176,7 +179,7 @@ class FluxViTConfig(CheckedConfig, PreTrainedConfig):
 
     model_type = "fluxvit"
     # The Trainer's predictions are the logits.
-    keys_to_ignore_at_inference = ["pooler_output", "keep_mask"]
+    keys_to_ignore_at_inference = ["pooler_output", "keep_mask", "answered_budgets"]
 
     hidden_size: int = within(1, LARGEST_WIDTH, default=384)
     num_hidden_layers: int = within(1, MOST_LAYERS, default=12)
@@ -198,6 +201,7 @@ class FluxViTConfig(CheckedConfig, PreTrainedConfig):
     )
     token_budget: int | None = within(1, MOST_TOKENS, default=None)
     token_selection: str = validated_field(check_selection_name, default=GROUP_DYNAMIC)
+    adaptive_budget: dict | None = validated_field(check_adaptive_budget, default=None)
     aligned_layers: list[int] | tuple[int, ...] | None = within(1, MOST_LAYERS, default=None, length=MOST_LAYERS)
     teacher_hidden_size: int | None = within(1, LARGEST_WIDTH, default=None)
     teacher_projection_dim: int | None = within(1, LARGEST_WIDTH, default=None)

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from transformers.utils import ModelOutput
 
+from .adaptive_budget_fluxvit import AUTO
 from .token_selection_fluxvit import SelectionRule, selection_name, selection_rule
 
 
@@ -24,6 +25,7 @@ class FluxViTClassifierOutput(ModelOutput):
         keep_mask: bool (batch, frames * rows * columns), True = kept; None when every token was kept.
         hidden_states: input of the first layer and output of every layer, (batch, kept tokens and cls, hidden_size).
         attentions: attention weights of every layer, (batch, heads, tokens, tokens); eager attention only.
+        answered_budgets: with `token_budget="auto"` the budget that answered each row, int64 (batch,).
     """
 
     loss: torch.FloatTensor | None = None
@@ -32,6 +34,7 @@ class FluxViTClassifierOutput(ModelOutput):
     keep_mask: torch.BoolTensor | None = None
     hidden_states: tuple[torch.FloatTensor, ...] | None = None
     attentions: tuple[torch.FloatTensor, ...] | None = None
+    answered_budgets: torch.LongTensor | None = None
 
 
 @dataclass
@@ -98,7 +101,12 @@ class FluxModel(SelectsTokens):
     The forward of a classifier takes
 
         pixel_values_videos: normalised frames (batch, frames, channels, height, width) that divide by `patch_shape`.
-        token_budget: tokens to keep, default `config.token_budget`; None there keeps all.
+        token_budget: tokens to keep, default `config.token_budget`; None there keeps all. "auto", in eval mode: every
+            row is answered at the smallest budget that is sure enough of its answer, as `config.adaptive_budget` says
+            (see [`AdaptiveBudget`]); a row has the answer of a call at that budget, which `answered_budgets` names, and
+            `keep_mask` keeps as many tokens of it.
+        num_views: with "auto": as many rows after one another are views of one video and get one budget, by the mean of
+            their probabilities. Default 1.
         token_budgets: descending budgets to answer at in one call; patches are embedded and scored once.
         keep_mask: bool (batch, tokens of the grid in the order frames, rows, columns), True = kept, the same count in
             every row; overrides budget and selection.
@@ -193,6 +201,8 @@ def as_token_budget(token_budget: int | torch.Tensor | None, default: int | None
         if (entries != entries[0]).any():
             raise ValueError(f"token_budget must have equal entries, got {token_budget.tolist()}")
         token_budget = int(entries[0])
+    if isinstance(token_budget, str) and token_budget == AUTO:
+        raise ValueError('token_budget="auto" is for classifiers, one budget a call: give a number of tokens')
     if isinstance(token_budget, bool) or not isinstance(token_budget, (int, np.integer, torch.SymInt)):
         raise ValueError(f"token_budget must be an integer or an integer tensor, got {token_budget!r}")
     if token_budget < 1:

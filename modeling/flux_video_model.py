@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 from transformers.utils.output_capturing import _CAN_RECORD_REGISTRY
 
+from .adaptive_budget_fluxvit import AUTO, check_adaptive_budget, settings_of_call, sure_answers
 from .flux_model_fluxvit import (
     FluxModel,
     FluxViTClassifierOutput,
@@ -53,15 +54,18 @@ class FluxSettings:
         token_budgets: budgets the model is, or is to be, trained at, descending; None: `token_budget` alone.
         heads_per_budget: a head for each of `token_budgets` instead of one for all.
         token_selection: name of the rule that selects tokens, see `selection_rules`.
+        adaptive_budget: what `token_budget="auto"` answers by, see `AdaptiveBudget`; its `token_budgets` and
+            `confidences`. None: not calibrated.
     """
 
     token_budget: int | None = validated_field(_budget, default=None)
     token_budgets: list[int] | None = validated_field(_budgets, default=None)
     heads_per_budget: bool = False
     token_selection: str = validated_field(check_selection_name, default=GROUP_DYNAMIC)
+    adaptive_budget: dict | None = validated_field(check_adaptive_budget, default=None)
 
     # The Trainer's predictions are the logits.
-    keys_to_ignore_at_inference = ["pooler_output", "keep_mask"]
+    keys_to_ignore_at_inference = ["pooler_output", "keep_mask", "answered_budgets"]
 
 
 @dataclass
@@ -181,6 +185,25 @@ class FluxVideoModel(_FluxVideoModule):
             budgets = check_token_budgets(token_budgets)
         else:
             budgets = [as_token_budget(token_budget, self.flux_settings.token_budget)]
+        tokens, selected = self.select_tokens(pixels, budgets, keep_mask, token_selection)
+        outputs = []
+        for index, (count, mask) in enumerate(selected):
+            if index and mask is None:  # the grid has no more tokens
+                outputs.append(outputs[-1])
+                continue
+            outputs.append(self.encode_selected(tokens, count, mask, **kwargs))
+        outputs = tuple(self._as_asked(output, return_dict) for output in outputs)
+        return outputs[0] if token_budgets is None else outputs
+
+    def select_tokens(
+        self,
+        pixels: torch.Tensor,
+        token_budgets: list[int | None],
+        keep_mask: torch.BoolTensor | None = None,
+        token_selection=None,
+    ) -> tuple[torch.Tensor, list[tuple[int, torch.BoolTensor | None]]]:
+        """Embedded patches (batch, frames, rows, columns, hidden_size) and, for each of the descending budgets or for
+        `keep_mask` alone, how many of them are kept and the mask of these (None: all). They are scored once."""
         tokens = self.embed_patches(self._checked(pixels))
         if self._checkpoints_what_learns():
             # Re-entrant checkpoints give no gradients, an adapter's neither, where no input asks for one.
@@ -188,30 +211,27 @@ class FluxVideoModel(_FluxVideoModule):
         batch, *grid, _ = tokens.shape
         total = math.prod(grid)
         if keep_mask is not None:
-            counts = [tokens_per_row(keep_mask, batch, total)]
-            masks = [keep_mask if counts[0] < total else None]
-        else:
-            counts = [total if budget is None else min(budget, total) for budget in budgets]
-            masks = keep_masks_at(tokens, counts, token_selection or self.token_selection)
-        tokens, outputs = tokens.flatten(1, 3), []
-        for index, (count, mask) in enumerate(zip(counts, masks, strict=True)):
-            if index and mask is None:  # the grid has no more tokens
-                outputs.append(outputs[-1])
-                continue
-            positions = None if mask is None else kept_positions(mask, count)
-            kept = tokens if positions is None else take_tokens(tokens, positions)
-            encoded = self.encode_tokens(kept, positions, tuple(grid), **kwargs)
-            outputs.append(
-                FluxVideoModelOutput(
-                    last_hidden_state=encoded.last_hidden_state,
-                    pooler_output=encoded.get("pooler_output"),
-                    keep_mask=mask,
-                    hidden_states=encoded.get("hidden_states"),
-                    attentions=encoded.get("attentions"),
-                )
-            )
-        outputs = tuple(self._as_asked(output, return_dict) for output in outputs)
-        return outputs[0] if token_budgets is None else outputs
+            count = tokens_per_row(keep_mask, batch, total)
+            return tokens, [(count, keep_mask if count < total else None)]
+        counts = [total if budget is None else min(budget, total) for budget in token_budgets]
+        masks = keep_masks_at(tokens, counts, token_selection or self.token_selection)
+        return tokens, list(zip(counts, masks, strict=True))
+
+    def encode_selected(
+        self, tokens: torch.Tensor, count: int, mask: torch.BoolTensor | None, **kwargs
+    ) -> FluxVideoModelOutput:
+        """What the encoder makes of the tokens that are kept, both as [`select_tokens`] gives them."""
+        grid, tokens = tuple(tokens.shape[1:4]), tokens.flatten(1, 3)
+        positions = None if mask is None else kept_positions(mask, count)
+        kept = tokens if positions is None else take_tokens(tokens, positions)
+        encoded = self.encode_tokens(kept, positions, grid, **kwargs)
+        return FluxVideoModelOutput(
+            last_hidden_state=encoded.last_hidden_state,
+            pooler_output=encoded.get("pooler_output"),
+            keep_mask=mask,
+            hidden_states=encoded.get("hidden_states"),
+            attentions=encoded.get("attentions"),
+        )
 
     def _checkpoints_what_learns(self) -> bool:
         checkpoints = (getattr(module, "gradient_checkpointing", False) for module in self.modules())
@@ -297,6 +317,8 @@ class FluxVideoClassifier(_FluxVideoModule, FluxModel):
             self._set_heads([self._modules_of_head(self._head(budget)) for budget in budgets])
         if self.flux_settings.token_budget in set(before) - set(budgets):
             self.flux_settings.token_budget = budgets[0]
+        if budgets != before:
+            self.flux_settings.adaptive_budget = None  # calibrated at others
         self.flux_settings.token_budgets = budgets
 
     def head_budget(self, num_tokens: int) -> int | None:
@@ -312,6 +334,8 @@ class FluxVideoClassifier(_FluxVideoModule, FluxModel):
         return [f"LABEL_{index}" for index in range(classes)]  # as Transformers names them
 
     def set_labels(self, label_names: list[str], rows: list[int] | None = None) -> None:
+        if rows != list(range(len(self.label_names))):
+            self.flux_settings.adaptive_budget = None  # calibrated with other classes
         for head in self._heads():
             old = getattr(head, self.head_modules[-1])
             if not isinstance(old, nn.Linear):
@@ -366,10 +390,11 @@ class FluxVideoClassifier(_FluxVideoModule, FluxModel):
         self,
         pixel_values_videos: torch.Tensor | None = None,
         *,
-        token_budget: int | torch.Tensor | None = None,
+        token_budget: int | torch.Tensor | str | None = None,
         token_budgets: list[int] | None = None,
         keep_mask: torch.BoolTensor | None = None,
         token_selection=None,
+        num_views: int = 1,
         labels: torch.Tensor | None = None,
         pixel_values: torch.Tensor | None = None,
         return_dict: bool | None = None,
@@ -378,6 +403,12 @@ class FluxVideoClassifier(_FluxVideoModule, FluxModel):
         """See [`FluxModel`]; `pixel_values` is another name for the pixels, `return_dict=False` gives a tuple, `kwargs`
         are those of the stock forward."""
         pixels = _one_of(pixel_values_videos, pixel_values)
+        if isinstance(token_budget, str) and token_budget == AUTO:
+            excluded = {"token_budgets": token_budgets, "keep_mask": keep_mask, "labels": labels}
+            settings = settings_of_call(self, len(pixels), num_views, **excluded, **self._layers_asked_for(kwargs))
+            return self._as_asked(
+                self._answer_by_budget(settings, pixels, token_selection, num_views, **kwargs), return_dict
+            )
         if token_budgets is not None and labels is not None:
             raise ValueError("token_budgets excludes labels")
         outputs = self._encoded(
@@ -419,6 +450,28 @@ class FluxVideoClassifier(_FluxVideoModule, FluxModel):
             attentions=outputs.attentions,
         )
         return self._as_asked(output, return_dict)
+
+    def _layers_asked_for(self, kwargs: dict) -> dict[str, bool | None]:
+        """Outputs of the layers that a call or the configuration asks for; taken out of the call's."""
+        names = ("output_hidden_states", "output_attentions")
+        return {name: kwargs.pop(name, getattr(self.flux_settings, name, None)) for name in names}
+
+    def _answer_by_budget(self, settings, pixels, token_selection, num_views, **kwargs) -> FluxViTClassifierOutput:
+        encoder = self.flux_encoder
+        tokens, selected = encoder.select_tokens(pixels, settings.token_budgets[::-1], None, token_selection)
+        selected.reverse()
+
+        def answer(place: int, rows: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+            count, mask = selected[place]
+            chosen = tokens
+            if rows is not None:
+                chosen, mask = tokens[rows], None if mask is None else mask[rows]
+            encoded = encoder.encode_selected(chosen, count, mask, **kwargs)
+            head = self._head_for(encoded)
+            pooled = self.pool_tokens(encoded.last_hidden_state, head)
+            return self._classify(pooled, head), pooled
+
+        return FluxViTClassifierOutput(**sure_answers(settings, [mask for _, mask in selected], answer, num_views))
 
     def _encoded(self, pixels: torch.Tensor, **kwargs) -> FluxVideoModelOutput | tuple[FluxVideoModelOutput, ...]:
         encoder = self.flux_encoder

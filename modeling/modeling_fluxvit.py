@@ -22,6 +22,7 @@ from transformers.utils import ModelOutput, TransformersKwargs, logging
 from transformers.utils.generic import can_return_tuple
 from transformers.utils.output_capturing import capture_outputs
 
+from .adaptive_budget_fluxvit import AUTO, settings_of_call, sure_answers
 from .configuration_fluxvit import FluxViTConfig
 from .flux_model_fluxvit import (
     FluxModel,
@@ -237,6 +238,7 @@ class FluxViTPreTrainedModel(FluxModel, PreTrainedModel):
             return
         sources = [self.resolve_head(budget) for budget in after]
         self.config.head_token_budgets = after
+        self.config.adaptive_budget = None  # calibrated with other heads
         if self.config.token_budget in set(before) - set(after):
             self.config.token_budget = after[0]
         self._take_heads(sources)
@@ -432,6 +434,8 @@ class FluxViTForVideoClassification(FluxViTPreTrainedModel):
     @torch.no_grad()
     def set_labels(self, label_names: list[str], rows: list[int] | None = None) -> None:
         names = dict(enumerate(label_names))
+        if rows != list(range(self.num_labels)):
+            self.config.adaptive_budget = None  # calibrated with other classes
         self.config.update({"id2label": names, "label2id": {name: index for index, name in names.items()}})
         self.num_labels = self.config.num_labels
         for place, old in enumerate(self.classifier.heads):
@@ -455,17 +459,20 @@ class FluxViTForVideoClassification(FluxViTPreTrainedModel):
     def forward(
         self,
         pixel_values_videos: torch.FloatTensor,
-        token_budget: int | torch.Tensor | None = None,
+        token_budget: int | torch.Tensor | str | None = None,
         keep_mask: torch.BoolTensor | None = None,
         head_index: int | None = None,
         labels: torch.Tensor | None = None,
         token_budgets: list[int] | None = None,
         token_selection: str | SelectionRule | Callable | None = None,
+        num_views: int = 1,
         **kwargs: Unpack[TransformersKwargs],
     ) -> FluxViTClassifierOutput | FluxViTMultiBudgetOutput:
         """
         Args:
             pixel_values_videos, token_budget, keep_mask, head_index, token_selection: see [`FluxViTModel.forward`].
+            token_budget="auto", num_views: see [`FluxModel`]. Excludes labels, keep_mask, head_index, token_budgets and
+                outputs of the layers, whose lengths would differ.
             labels: class indices (batch,), or float targets (batch, num_labels) for multi-label classification, or
                 (batch,) / (batch, num_labels) for regression, as `config.problem_type` says. In training mode, unless
                 there is a `head_index`, all heads learn from the tokens kept, so that the model can answer at every
@@ -474,6 +481,11 @@ class FluxViTForVideoClassification(FluxViTPreTrainedModel):
                 embedded and scored once. Gives a [`FluxViTMultiBudgetOutput`] without a loss, and excludes the
                 arguments that a single budget takes.
         """
+        if isinstance(token_budget, str) and token_budget == AUTO:
+            excluded = {"keep_mask": keep_mask, "head_index": head_index, "labels": labels}
+            return self._forward_auto(
+                pixel_values_videos, token_selection, num_views, token_budgets=token_budgets, **excluded, **kwargs
+            )
         if token_budgets is not None:
             if not (token_budget is keep_mask is head_index is labels is None):
                 raise ValueError("token_budgets excludes token_budget, keep_mask, head_index and labels")
@@ -498,6 +510,27 @@ class FluxViTForVideoClassification(FluxViTPreTrainedModel):
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
         )
+
+    def _forward_auto(self, pixel_values_videos, token_selection, num_views, **kwargs) -> FluxViTClassifierOutput:
+        excluded = {name: kwargs.pop(name) for name in ("keep_mask", "head_index", "labels", "token_budgets")}
+        for name in ("output_hidden_states", "output_attentions"):
+            excluded[name] = kwargs.pop(name, getattr(self.config, name))
+        kwargs.pop("return_dict", None)
+        settings = settings_of_call(self, len(pixel_values_videos), num_views, **excluded)
+        sequences, masks = self.fluxvit.embeddings(
+            pixel_values_videos,
+            settings.token_budgets[::-1],
+            token_selection=self.token_selection if token_selection is None else token_selection,
+        )
+        sequences.reverse()
+
+        def answer(place: int, rows: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+            sequence = sequences[place] if rows is None else sequences[place][rows]
+            head = self.fluxvit.resolve_head(sequence.shape[1] - 1)
+            pooled = self.fluxvit.poolers[head](self.fluxvit.encoder(sequence, **kwargs))
+            return self.classifier(self.classifier_norm(pooled), head), pooled
+
+        return FluxViTClassifierOutput(**sure_answers(settings, masks[::-1], answer, num_views))
 
     def _answers_of_others(self, tokens: torch.Tensor, head_index: int) -> list[torch.Tensor]:
         """Logits of every head but one."""

@@ -81,6 +81,9 @@ def grid_tokens(grid: Grid, patch_size: int, tubelet_size: int = 1) -> int:
     return grid.frames // tubelet_size * rows * columns
 
 
+AUTO = "auto"
+"""The token budget that leaves it to the model how many tokens it keeps of a video: the grid is made for the most."""
+
 REFERENCE_PATCH_SIZE = 14
 """Patch size, in pixels, to which the sizes in `DEFAULT_GRIDS` belong."""
 
@@ -98,9 +101,9 @@ UNLIMITED_GRID = Grid(8, 224)
 
 
 def choose_grid(
-    token_budget: int | None,
+    token_budget: int | str | None,
     patch_size: int = REFERENCE_PATCH_SIZE,
-    grids: dict[int, Grid] | None = None,
+    grids: dict[int | str, Grid] | None = None,
     tubelet_size: int = 1,
 ) -> Grid:
     """The grid for a token budget.
@@ -112,7 +115,8 @@ def choose_grid(
     frames, tubelets are counted instead of frames.
 
     Args:
-        token_budget: number of tokens to keep, >= 1; None for `UNLIMITED_GRID`.
+        token_budget: number of tokens to keep, >= 1; None for `UNLIMITED_GRID`; "auto" for the table's entry of that
+            name, else that of its largest budget.
         patch_size: side of a patch in pixels. The default table is scaled so that tokens per frame stay the same.
         grids: table to use instead of `DEFAULT_GRIDS`, in frames and pixels at this `patch_size` and `tubelet_size`, as
             `normalize_grids` gives it.
@@ -127,12 +131,16 @@ def choose_grid(
     """
     _check_count("patch_size", patch_size, LARGEST_PATCH)
     _check_count("tubelet_size", tubelet_size, LARGEST_TUBELET)
-    if grids:
-        table = check_multiples(grids, patch_size, tubelet_size)
-    else:
-        table = {budget: _for_patches(grid, patch_size, tubelet_size) for budget, grid in DEFAULT_GRIDS.items()}
+    own = check_multiples(grids or {}, patch_size, tubelet_size)
+    if token_budget == AUTO:
+        token_budget = AUTO if AUTO in own else largest_budget(own)
     if token_budget is None:
         return _for_patches(UNLIMITED_GRID, patch_size, tubelet_size)
+    if token_budget == AUTO:
+        return Grid(*own[AUTO])
+    table = {budget: grid for budget, grid in own.items() if budget != AUTO}
+    if not table:
+        table = {budget: _for_patches(grid, patch_size, tubelet_size) for budget, grid in DEFAULT_GRIDS.items()}
     _check_count("token_budget", token_budget, MOST_TOKENS)
     if token_budget in table:
         return Grid(*table[token_budget])
@@ -144,6 +152,11 @@ def choose_grid(
     while grid_tokens(Grid(frames, size), patch_size, tubelet_size) < token_budget:
         size += patch_size
     return Grid(frames, size)
+
+
+def largest_budget(grids: dict[int | str, Grid] | None) -> int:
+    """The largest budget of a table of grids, default `DEFAULT_GRIDS`."""
+    return max((budget for budget in grids or {} if budget != AUTO), default=max(DEFAULT_GRIDS))
 
 
 def fit_grid(
@@ -192,8 +205,8 @@ def fit_grid(
     return Grid(frames, size)
 
 
-def normalize_grids(grids: dict) -> dict[int, Grid]:
-    """`grids` with integer keys and grids as values, largest budget first.
+def normalize_grids(grids: dict) -> dict[int | str, Grid]:
+    """`grids` with integer keys, or "auto", and grids as values, largest budget first, "auto" behind them.
 
     Accepts what JSON makes of such a table: keys as strings of digits, values as lists.
 
@@ -205,20 +218,23 @@ def normalize_grids(grids: dict) -> dict[int, Grid]:
         entry = f"grids entry {reprlib.repr(budget)}: {reprlib.repr(grid)}"
         if isinstance(budget, str) and budget.isascii() and budget.isdigit() and len(budget) < 20:
             budget = int(budget)
-        if not _is_count(budget, MOST_TOKENS):
-            raise ValueError(f"{entry}: the key must be a token budget, an integer >= 1 and <= {MOST_TOKENS}")
+        if budget != AUTO and not _is_count(budget, MOST_TOKENS):
+            raise ValueError(
+                f'{entry}: the key must be "{AUTO}" or a token budget, an integer >= 1 and <= {MOST_TOKENS}'
+            )
         if not isinstance(grid, (tuple, list)) or len(grid) != 2 or not all(map(_is_count, grid)):
             raise ValueError(f"{entry}: the value must be (num_frames, size), two integers >= 1")
         if grid[0] > MOST_FRAMES or grid[1] > LARGEST_SIDE:
             raise ValueError(f"{entry}: the value may be at most {MOST_FRAMES} frames of {LARGEST_SIDE} pixels")
         check_clip_pixels(grid[0], (grid[1], grid[1]), **{"grids entry": f"{budget}: {list(grid)}"})
-        if int(budget) in table:
+        budget = budget if budget == AUTO else int(budget)
+        if budget in table:
             raise ValueError(f"{entry}: the budget {budget} is there twice")
-        table[int(budget)] = Grid(int(grid[0]), int(grid[1]))
-    return dict(sorted(table.items(), reverse=True))
+        table[budget] = Grid(int(grid[0]), int(grid[1]))
+    return dict(sorted(table.items(), key=lambda entry: (entry[0] != AUTO, entry[0]), reverse=True))
 
 
-def check_multiples(grids: dict[int, Grid], patch_size: int, tubelet_size: int = 1) -> dict[int, Grid]:
+def check_multiples(grids: dict[int | str, Grid], patch_size: int, tubelet_size: int = 1) -> dict[int | str, Grid]:
     """Returns `grids`; raises ValueError naming an entry whose size is not a multiple of `patch_size`, or whose frames
     are not one of `tubelet_size`."""
     for budget, (frames, size) in grids.items():

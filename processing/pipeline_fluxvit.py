@@ -11,6 +11,7 @@ from transformers.dynamic_module_utils import custom_object_save
 from transformers.image_processing_utils import BatchFeature
 from transformers.pipelines.pt_utils import PipelineDataset, PipelineIterator
 
+from .grid_fluxvit import AUTO
 from .views_fluxvit import Views, check_processor, read_views
 
 TASK = "flux-video-classification"
@@ -30,7 +31,8 @@ class FluxVideoClassificationPipeline(VideoClassificationPipeline):
     answers like the stock pipeline: a list of {"score", "label"} per video, best first.
 
     Options of a call, or at construction for all calls, beside `top_k`, `function_to_apply` and `num_frames`:
-        token_budget (`int`): tokens to keep, which also chooses the grid. Default: the processor's.
+        token_budget (`int` or `"auto"`): tokens to keep, which also chooses the grid; "auto": for every video the
+            smallest budget that is sure enough, by the mean over its views. Default: the processor's.
         num_clips (`int`, defaults to 1): clips per video, which take different frames of the same segments.
         num_crops (`int`, defaults to 1): crops along the longer side, evenly; 1 is the middle.
 
@@ -45,8 +47,10 @@ class FluxVideoClassificationPipeline(VideoClassificationPipeline):
         preprocess, forward, postprocess = super()._sanitize_parameters(**kwargs)
         for name, value in (("token_budget", token_budget), ("num_clips", num_clips), ("num_crops", num_crops)):
             if value is not None:
-                if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                    raise ValueError(f"{name} must be an integer >= 1, got {value!r}")
+                auto = name == "token_budget" and isinstance(value, str) and value == AUTO
+                if not auto and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+                    also = f' or "{AUTO}"' if name == "token_budget" else ""
+                    raise ValueError(f"{name} must be an integer >= 1{also}, got {value!r}")
                 preprocess[name] = value
         return preprocess, forward, postprocess
 
@@ -70,7 +74,9 @@ class FluxVideoClassificationPipeline(VideoClassificationPipeline):
 
     def _forward(self, model_inputs):
         videos = model_inputs["pixel_values_videos"]
-        output = self.model(videos.flatten(0, 1), token_budget=model_inputs.get("token_budget"))
+        budget = model_inputs.get("token_budget")
+        together = {"num_views": videos.shape[1]} if isinstance(budget, str) else {}
+        output = self.model(videos.flatten(0, 1), token_budget=budget, **together)
         return {"logits": output.logits.unflatten(0, videos.shape[:2])}
 
     def postprocess(self, model_outputs, top_k=5, function_to_apply=None):

@@ -1,7 +1,7 @@
 """`FluxVideoProcessor`: from videos of any kind to the pixels and the token budget that a FluxViT model takes."""
 
 from difflib import get_close_matches
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -20,7 +20,17 @@ from transformers.video_processing_utils import BaseVideoProcessor
 from transformers.video_utils import VideoMetadata, get_video_size, infer_channel_dimension_format
 
 from .frame_sampling_fluxvit import DECODING_MODES, sample_segments
-from .grid_fluxvit import Framing, Grid, check_multiples, check_tubelets, choose_grid, fit_grid, normalize_grids
+from .grid_fluxvit import (
+    AUTO,
+    Framing,
+    Grid,
+    check_multiples,
+    check_tubelets,
+    choose_grid,
+    fit_grid,
+    largest_budget,
+    normalize_grids,
+)
 from .model_settings_fluxvit import model_settings
 from .option_limits_fluxvit import (
     LARGEST_FACTOR,
@@ -107,8 +117,8 @@ class FluxVideoProcessorKwargs(VideosKwargs, total=False):
     annotations before values; of transformers' own validators most check nothing.
 
     Attributes:
-        token_budget (`int`, *optional*): number of tokens the model shall keep.
-        grids (`dict`, *optional*): token budget -> (num_frames, size in pixels).
+        token_budget (`int` or `"auto"`, *optional*): number of tokens the model shall keep.
+        grids (`dict`, *optional*): token budget or "auto" -> (num_frames, size in pixels).
         patch_size (`int`, *optional*): side of the model's patches in pixels.
         tubelet_size (`int`, *optional*): frames that a token of the model covers.
         fit_source (`bool`, *optional*): cut the grid down to the frames and the size of the video.
@@ -122,7 +132,7 @@ class FluxVideoProcessorKwargs(VideosKwargs, total=False):
         resample, rescale_factor, image_mean, image_std, input_data_format, device: as of every video processor.
     """
 
-    token_budget: Annotated[int | None, counted(MOST_TOKENS)]
+    token_budget: Annotated[int | Literal["auto"] | None, counted(MOST_TOKENS)]
     grids: dict | None
     patch_size: Annotated[int | None, counted(LARGEST_PATCH)]
     tubelet_size: Annotated[int | None, counted(LARGEST_TUBELET)]
@@ -152,8 +162,10 @@ class FluxVideoProcessor(BaseVideoProcessor):
     lengths and sizes. A clip with fewer frames than the grid repeats frames evenly.
 
     Options, given here, in a saved configuration or for one call:
-        token_budget: number of tokens the model shall keep; also handed on to the model, as an int. Default None: the
-            model's own setting, and a grid of 8 frames of 16 x 16 patches.
+        token_budget: number of tokens the model shall keep; also handed on to the model, as an int. "auto": the model
+            finds the smallest one that is sure enough for each video; all come out on one grid, that of "auto" in
+            `grids`, else of their largest budget. Default None: the model's own setting, and a grid of 8 frames of
+            16 x 16 patches.
         grids: token budget -> (num_frames, size in pixels), multiples of `tubelet_size` and `patch_size`; instead of
             the default table.
         patch_size: side of a patch in pixels, default 14.
@@ -239,6 +251,13 @@ class FluxVideoProcessor(BaseVideoProcessor):
             logger.warning(f"{cls.__name__} ignores unknown keys of its configuration: {', '.join(sorted(unknown))}")
         return super().from_dict({k: v for k, v in video_processor_dict.items() if k not in unknown}, **kwargs)
 
+    def to_dict(self) -> dict:
+        """As in every processor, as JSON has it: the keys of `grids` are text."""
+        settings = super().to_dict()
+        if settings.get("grids"):
+            settings["grids"] = {str(budget): grid for budget, grid in settings["grids"].items()}
+        return settings
+
     @classmethod
     def for_model(cls, model, **options):
         """A processor that makes what a video model takes.
@@ -268,7 +287,7 @@ class FluxVideoProcessor(BaseVideoProcessor):
             settings["crop_size"] = None
         return cls.from_dict(settings, **options)
 
-    def choose_grid(self, token_budget: int | None = None, *, source: tuple[int, int] | None = None) -> Grid:
+    def choose_grid(self, token_budget: int | str | None = None, *, source: tuple[int, int] | None = None) -> Grid:
         """The grid (num_frames, size in pixels) that videos come out on for a token budget, default the processor's
         own. The size is an int for squares, else (height, width).
 
@@ -276,7 +295,7 @@ class FluxVideoProcessor(BaseVideoProcessor):
         `do_center_crop` and with a shortest edge, the longer side is the video's.
 
         Args:
-            token_budget: number of tokens to keep.
+            token_budget: number of tokens to keep, or "auto".
             source: (frames, shorter side in pixels) of the video the grid is for; then the grid is cut down to it
                 (`fit_grid`), whatever `fit_source` is. Default: the grid for a video that is long and large enough.
         """
@@ -284,11 +303,11 @@ class FluxVideoProcessor(BaseVideoProcessor):
 
     def framing(
         self,
-        token_budget: int | None = None,
+        token_budget: int | str | None = None,
         *,
         grid: Grid | None = None,
         source: tuple[int, int] | None = None,
-        grids: dict[int, Grid] | None = None,
+        grids: dict[int | str, Grid] | None = None,
         patch_size: int | None = None,
         tubelet_size: int | None = None,
         num_frames: int | None = None,
@@ -310,10 +329,12 @@ class FluxVideoProcessor(BaseVideoProcessor):
         """
         budget = self.token_budget if token_budget is None else token_budget
         patch_size, tubelet_size = patch_size or self.patch_size, tubelet_size or self.tubelet_size
+        grids = self.grids if grids is None else grids
         if grid is None:
-            grid = choose_grid(budget, patch_size, self.grids if grids is None else grids, tubelet_size)
+            grid = choose_grid(budget, patch_size, grids, tubelet_size)
         if source is not None:
-            grid = fit_grid(grid, budget, *source, patch_size, tubelet_size)
+            most = largest_budget(grids) if budget == AUTO else budget
+            grid = fit_grid(grid, most, *source, patch_size, tubelet_size)
         resize = size or self.size or _size_dict(grid)
         cropped = self.do_center_crop if do_center_crop is None else do_center_crop
         crop = (crop_size or self.crop_size or resize) if cropped else resize
@@ -343,7 +364,7 @@ class FluxVideoProcessor(BaseVideoProcessor):
 
         Returns:
             `BatchFeature` with `pixel_values_videos` (videos, frames, channels, height, width) float32 and, if a budget
-            is set, `token_budget`, an int.
+            is set, `token_budget`, an int or "auto".
 
         Raises:
             VideoDecodeError: a video cannot be read.
