@@ -37,6 +37,9 @@ class DemoOptions:
 def main(argv: list[str] | None = None) -> None:
     (options,) = parse_options(DemoOptions, argv, __doc__)
     check_at_least(1, options, "port", "upload_mb")
+    if options.port > 65535:
+        raise ValueError(f"--port must be at most 65535, got {options.port}")
+    _check_address(options)
     from importlib.util import find_spec
 
     if find_spec("gradio") is None:
@@ -56,8 +59,17 @@ def main(argv: list[str] | None = None) -> None:
         classifier = replace(classifier, accuracy=evaluated_accuracy(evaluations))
     from flux_hf.demo.serving import serve
 
-    with naming_option("port", str(options.port)):
-        serve(classifier, host=options.host, port=options.port, upload_mb=options.upload_mb)
+    serve(classifier, host=options.host, port=options.port, upload_mb=options.upload_mb)
+
+
+def _check_address(options: DemoOptions) -> None:
+    """Raises OSError where nothing can listen there, before anything takes time."""
+    import socket
+
+    try:
+        socket.create_server((options.host, options.port)).close()
+    except OSError as error:
+        raise OSError(f"--host {options.host} --port {options.port}: {error.strerror}") from error
 
 
 if __name__ == "__main__":

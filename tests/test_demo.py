@@ -5,6 +5,7 @@ import io
 import json
 import re
 import shutil
+import socket
 from html.parser import HTMLParser
 
 import numpy as np
@@ -223,8 +224,19 @@ class TestCards:
         assert max(float(number) for number in re.findall(r'x[12]?="([\d.]+)"', svg)) <= 480
 
 
-def test_wrong_options(tmp_path):
+def test_an_address_that_is_taken():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        with pytest.raises(OSError, match=f"--host 127.0.0.1 --port {port}: Address already in use"):
+            main(["--port", port])
+    with pytest.raises(OSError, match="--host 192.0.2.1 --port 7860: Cannot assign requested address"):
+        main(["--host", "192.0.2.1"])
+
+
+def test_wrong_options():
     with pytest.raises(ValueError, match="--port must be at least 1, got 0"):
         main(["--port", "0"])
+    with pytest.raises(ValueError, match="--port must be at most 65535, got 70000"):
+        main(["--port", "70000"])
     with pytest.raises(ValueError, match="--upload_mb must be at least 1"):
         main(["--upload_mb", "0"])

@@ -104,7 +104,7 @@ def accuracy_chart(known: list[KnownAccuracy], budgets: BudgetRange, chosen: dic
     lines = "".join(chart.line(each.top1, place) for place, each in enumerate(known))
     return (
         '<figure class="flux-card flux-accuracy"><figcaption><h3>Accuracy against budget</h3>'
-        f"<ul>{legend}</ul></figcaption>{chart.svg(lines + chart.marks(chosen), sorted(set(measured)))}"
+        f"<ul>{legend}</ul></figcaption>{chart.svg(lines + chart.marks(chosen), set(measured))}"
         '<p class="flux-note">Top-1 in %, as the card of the checkpoint or its evaluation says; tokens kept, on a '
         "logarithmic axis.</p></figure>"
     )
@@ -117,6 +117,7 @@ class _Chart:
     LEFT, RIGHT, TOP, BOTTOM = 36, 466, 26, 218
 
     def __init__(self, least: int, most: int, worst: float):
+        self._ends = (least, most)
         self._least, self._most = math.log(least), math.log(most)
         room = max(1 - worst, 0.02)
         self._step = next(step for step in (0.01, 0.02, 0.05, 0.1, 0.2) if room / step <= 5 or step == 0.2)
@@ -149,7 +150,7 @@ class _Chart:
             for x, names in places.items()
         )
 
-    def svg(self, drawn: str, measured: list[int]) -> str:
+    def svg(self, drawn: str, measured: set[int]) -> str:
         shares = [self._floor + self._step * i for i in range(round((1 - self._floor) / self._step) + 1)]
         across = "".join(
             f'<line x1="{self.LEFT}" x2="{self.RIGHT}" y1="{self.y(share):.1f}" y2="{self.y(share):.1f}"/>'
@@ -158,7 +159,7 @@ class _Chart:
         )
         below = "".join(
             f'<text class="flux-x" x="{self.x(tokens):.1f}" y="{self.BOTTOM + 22}">{tokens}</text>'
-            for tokens in measured
+            for tokens in sorted({*self._ends, *measured})
         )
         return (
             f'<svg viewBox="0 0 {self.WIDTH} {self.HEIGHT}" role="img" aria-label="Accuracy against budget">'

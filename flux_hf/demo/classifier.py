@@ -9,9 +9,13 @@ from flux_hf.checkpoints import check_weights, checkpoint_name, checkpoint_path
 from flux_hf.classification import Classification, Clip, classify_clip, read_clip
 from flux_hf.costs import clip_tokens
 from flux_hf.demo.accuracy import KnownAccuracy, card_accuracy
+from flux_hf.modeling.adaptive_budget_fluxvit import AUTO
 from flux_hf.modeling.flux_model_fluxvit import FluxModel
 from flux_hf.plugin import load_video_classifier, load_video_processor
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
+
+TokenBudget = int | str
+"""Tokens to keep, or "auto"."""
 
 LABELS = 5
 """Labels of an answer."""
@@ -38,7 +42,7 @@ class OpenVideo:
 
     path: Path
     clips: dict[Hashable, Clip] = field(default_factory=dict)
-    answers: dict[int, Classification] = field(default_factory=dict)
+    answers: dict[TokenBudget, Classification] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,11 @@ class DemoClassifier:
     model: FluxModel
     processor: FluxVideoProcessor
     accuracy: list[KnownAccuracy] = field(default_factory=list)
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether the model can choose a budget by itself."""
+        return self.model.flux_settings.adaptive_budget is not None
 
     @property
     def token_budgets(self) -> list[int]:
@@ -74,11 +83,11 @@ class DemoClassifier:
         tokens = clip_tokens(self.model, self.processor.choose_grid(most))
         return BudgetRange(max(1, least // 4 // step) * step, max(most, min(2 * most, tokens) // step * step), step)
 
-    def answer(self, video: OpenVideo, token_budget: int) -> Classification:
+    def answer(self, video: OpenVideo, token_budget: TokenBudget) -> Classification:
         """What the model says at a budget; what is known already is neither decoded nor computed again. Raises
         `VideoDecodeError`."""
         if token_budget not in video.answers:
-            on_grid = self.grid_budget(token_budget)
+            on_grid = token_budget if token_budget == AUTO else self.grid_budget(token_budget)
             key = on_grid if self.processor.fit_source else self.processor.choose_grid(on_grid)
             if key not in video.clips:
                 video.clips[key] = read_clip(str(video.path), self.processor, on_grid)

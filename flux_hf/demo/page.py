@@ -6,8 +6,9 @@ import gradio as gr
 
 from flux_hf.checkpoints import example_clips
 from flux_hf.demo import cards
-from flux_hf.demo.classifier import BudgetRange, DemoClassifier, OpenVideo
+from flux_hf.demo.classifier import BudgetRange, DemoClassifier, OpenVideo, TokenBudget
 from flux_hf.demo.uploads import Uploads
+from flux_hf.modeling.adaptive_budget_fluxvit import AUTO
 from flux_hf.processing.video_source_fluxvit import VideoDecodeError
 
 ONE_AT_A_TIME = {"concurrency_limit": 1, "concurrency_id": "model"}
@@ -17,6 +18,23 @@ OF_THE_PAGE = {**ONE_AT_A_TIME, "api_visibility": "private", "show_progress": "m
 
 KEPT_SECONDS = 3600
 """Age at which an upload is deleted that no session closed."""
+
+
+def theme() -> gr.themes.Base:
+    """Fonts of the reader's system, and grey text that is dark enough to read."""
+    base = gr.themes.Base(
+        primary_hue=gr.themes.colors.sky,
+        neutral_hue=gr.themes.colors.gray,
+        radius_size="lg",
+        font=["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"],
+        font_mono=["ui-monospace", "monospace"],
+    )
+    return base.set(
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_400",
+        block_label_text_color="*neutral_700",
+        block_title_text_weight="600",
+    )
 
 
 def build_page(classifier: DemoClassifier, uploads: Uploads) -> gr.Blocks:
@@ -29,46 +47,48 @@ def build_page(classifier: DemoClassifier, uploads: Uploads) -> gr.Blocks:
     start = {"A": classifier.token_budgets[0], "B": classifier.token_budgets[-1]}
     examples = example_clips()
 
-    def chart(first: int, second: int) -> str:
-        return cards.accuracy_chart(classifier.accuracy, budgets, {"A": first, "B": second})
-
-    def answers(video: OpenVideo, first: int, second: int) -> tuple[str, str, str, str]:
-        left, right = (classifier.answer(video, budget) for budget in (first, second))
-        return (
-            cards.answer_card(left, classifier.processor),
-            cards.answer_card(right, classifier.processor),
-            cards.comparison(left, right),
-            chart(first, second),
+    def chart(chosen: list[TokenBudget], answered: list[int] | None = None) -> str:
+        marks = dict(zip(start, answered or chosen, strict=True))
+        return cards.accuracy_chart(
+            classifier.accuracy, budgets, {name: tokens for name, tokens in marks.items() if tokens != AUTO}
         )
 
-    def open_video(path: str | None, first: int, second: int, request: gr.Request):
-        if path is None:
-            return cleared(first, second, request)
-        try:
-            return path, *answers(uploads.open(request.session_hash, path), first, second)
-        except VideoDecodeError as error:
-            uploads.close(request.session_hash)
-            return None, cards.error_card(Path(path).name, error.reason or str(error)), "", "", chart(first, second)
+    def answers(video: OpenVideo, chosen: list[TokenBudget]) -> tuple[str, str, str, str]:
+        results = [classifier.answer(video, budget) for budget in chosen]
+        return (
+            *(cards.answer_card(result, classifier.processor) for result in results),
+            cards.comparison(*results),
+            chart(chosen, [result.answered_budget for result in results]),
+        )
 
-    def cleared(first: int, second: int, request: gr.Request):
+    def opened(path: str | None, request: gr.Request, *settings):
+        chosen = _chosen(settings)
+        try:
+            if path is not None:
+                return path, *answers(uploads.open(request.session_hash, path), chosen)
+            first = cards.EMPTY
+        except VideoDecodeError as error:
+            first = cards.error_card(Path(path).name, error.reason or str(error))
         uploads.close(request.session_hash)
-        return None, cards.EMPTY, cards.EMPTY, "", chart(first, second)
+        return None, first, cards.EMPTY if path is None else "", "", chart(chosen)
 
-    def opened(path: str | None, first: int, second: int, request: gr.Request):
-        return *open_video(path, first, second, request), None
+    def uploaded(path: str | None, request: gr.Request, *settings):
+        return *opened(path, request, *settings), None
 
-    def take_example(name: str, first: int, second: int, request: gr.Request):
-        return open_video(examples[name], first, second, request)
+    def cleared(request: gr.Request, *settings):
+        return opened(None, request, *settings)
 
-    def move(path: str | None, first: int, second: int, request: gr.Request):
-        video = uploads.get(request.session_hash)
+    def example_taken(name: str, request: gr.Request, *settings):
+        return opened(examples[name], request, *settings)
+
+    def moved(path: str | None, request: gr.Request, *settings):
+        chosen, video = _chosen(settings), uploads.get(request.session_hash)
         if video is None:
-            nothing = cards.EMPTY if path is None else cards.gone_card()
-            return nothing, nothing if path is None else "", "", chart(first, second)
+            return *((cards.EMPTY, cards.EMPTY) if path is None else (cards.gone_card(), "")), "", chart(chosen)
         try:
-            return answers(video, first, second)
+            return answers(video, chosen)
         except VideoDecodeError as error:
-            return cards.error_card(video.path.name, error.reason or str(error)), "", "", chart(first, second)
+            return cards.error_card(video.path.name, error.reason or str(error)), "", "", chart(chosen)
 
     def close(request: gr.Request) -> None:
         uploads.close(request.session_hash)
@@ -92,6 +112,7 @@ def build_page(classifier: DemoClassifier, uploads: Uploads) -> gr.Blocks:
             "decode_ms": result.decode_ms,
         }
 
+    gr.set_static_paths(sorted(examples.values()))
     with gr.Blocks(
         analytics_enabled=False, title=f"{classifier.name} · flux_hf", delete_cache=(60, KEPT_SECONDS), fill_width=True
     ) as page:
@@ -108,17 +129,19 @@ def build_page(classifier: DemoClassifier, uploads: Uploads) -> gr.Blocks:
                 )
             with gr.Column(scale=9, min_width=320):
                 with gr.Row(elem_id="flux-answers"):
-                    sliders, answered = zip(
-                        *(_side(name, budget, budgets) for name, budget in start.items()), strict=True
+                    sliders, autos, answered = zip(
+                        *(_side(name, budget, budgets, classifier.is_calibrated) for name, budget in start.items()),
+                        strict=True,
                     )
                 compared = gr.HTML(elem_id="flux-compared")
         accuracy = gr.HTML(chart(*start.values()), elem_id="flux-chart")
+        settings = [*sliders, *autos]
         shown = [*answered, compared, accuracy]
-        video.upload(opened, [video, *sliders], [video, *shown, example], **OF_THE_PAGE)
-        video.clear(cleared, [*sliders], [video, *shown], **OF_THE_PAGE)
-        example.input(take_example, [example, *sliders], [video, *shown], **OF_THE_PAGE)
-        for slider in sliders:
-            slider.input(move, [video, *sliders], shown, trigger_mode="always_last", **OF_THE_PAGE)
+        video.upload(uploaded, [video, *settings], [video, *shown, example], **OF_THE_PAGE)
+        video.clear(cleared, settings, [video, *shown], **OF_THE_PAGE)
+        example.input(example_taken, [example, *settings], [video, *shown], **OF_THE_PAGE)
+        for setting in settings:
+            setting.input(moved, [video, *settings], shown, trigger_mode="always_last", **OF_THE_PAGE)
         page.unload(close)
 
         with gr.Row(visible=False):
@@ -128,7 +151,8 @@ def build_page(classifier: DemoClassifier, uploads: Uploads) -> gr.Blocks:
     return page
 
 
-def _side(name: str, budget: int, budgets: BudgetRange) -> tuple[gr.Slider, gr.HTML]:
+def _side(name: str, budget: int, budgets: BudgetRange, calibrated: bool) -> tuple[gr.Slider, gr.Checkbox, gr.HTML]:
+    side = name.lower()
     with gr.Column(min_width=320, elem_classes="flux-side"):
         slider = gr.Slider(
             budgets.least,
@@ -136,7 +160,16 @@ def _side(name: str, budget: int, budgets: BudgetRange) -> tuple[gr.Slider, gr.H
             value=budget,
             step=budgets.step,
             label=f"Budget {name}: tokens to keep",
-            elem_id=f"flux-budget-{name.lower()}",
+            elem_id=f"flux-budget-{side}",
         )
-        answer = gr.HTML(cards.EMPTY, elem_id=f"flux-answer-{name.lower()}")
-    return slider, answer
+        auto = gr.Checkbox(
+            label="auto: as few as the model is sure with", elem_id=f"flux-auto-{side}", visible=calibrated
+        )
+        answer = gr.HTML(cards.EMPTY, elem_id=f"flux-answer-{side}")
+    return slider, auto, answer
+
+
+def _chosen(settings: tuple) -> list[TokenBudget]:
+    """The budgets that two sliders, and a checkbox for each of them, mean."""
+    sliders, autos = settings[: len(settings) // 2], settings[len(settings) // 2 :]
+    return [AUTO if auto else tokens for tokens, auto in zip(sliders, autos, strict=True)]

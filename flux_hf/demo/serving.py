@@ -6,13 +6,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-import gradio as gr
 from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
 
-from flux_hf.checkpoints import example_clips
 from flux_hf.demo.classifier import DemoClassifier
-from flux_hf.demo.page import build_page
 from flux_hf.demo.uploads import Uploads
 
 STYLE = Path(__file__).with_name("style.css")
@@ -41,23 +38,6 @@ class ContentPolicy:
         await self.app(scope, receive, with_policy if scope["type"] == "http" else send)
 
 
-def theme() -> gr.themes.Base:
-    """Fonts of the reader's system, and grey text that is dark enough to read."""
-    base = gr.themes.Base(
-        primary_hue=gr.themes.colors.sky,
-        neutral_hue=gr.themes.colors.gray,
-        radius_size="lg",
-        font=["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"],
-        font_mono=["ui-monospace", "monospace"],
-    )
-    return base.set(
-        body_text_color_subdued="*neutral_600",
-        body_text_color_subdued_dark="*neutral_400",
-        block_label_text_color="*neutral_700",
-        block_title_text_weight="600",
-    )
-
-
 def serve(classifier: DemoClassifier, *, host: str = "127.0.0.1", port: int = 7860, upload_mb: int = 200) -> None:
     """Serve the page until Ctrl-C or SIGTERM. Uploads lie in a folder of this process, which is deleted at the end.
 
@@ -68,11 +48,11 @@ def serve(classifier: DemoClassifier, *, host: str = "127.0.0.1", port: int = 78
     Raises:
         OSError: the port is taken, or the address is not one of this machine.
     """
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # parts of gradio ask the variable, not the page
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    gr.set_static_paths(sorted(example_clips().values()))
     with tempfile.TemporaryDirectory(prefix="flux_hf_demo_") as folder:
-        os.environ["GRADIO_TEMP_DIR"] = folder
+        os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False"}
+        from flux_hf.demo.page import build_page, theme  # gradio reads these variables when it is imported
+
         page = build_page(classifier, Uploads(folder))
         page.queue(max_size=64)
         try:
