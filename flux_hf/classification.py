@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import torch
 
 from flux_hf.costs import clip_tokens, view_gmacs
+from flux_hf.modeling.adaptive_budget_fluxvit import AUTO
 from flux_hf.modeling.flux_model_fluxvit import FluxModel
 from flux_hf.processing.grid_fluxvit import Grid, as_grid
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
@@ -19,7 +20,8 @@ class Classification:
     """Result for one video at one budget.
 
     Attributes:
-        token_budget: tokens asked for.
+        token_budget: tokens asked for, or "auto".
+        answered_budget: the budget that answered: the one asked for or, of "auto", the one found for this video.
         head_budget: budget of the head that answered, the one nearest to the tokens kept; None where one head answers
             at every budget.
         labels: (name, probability), best first.
@@ -34,7 +36,8 @@ class Classification:
         keep_mask: bool (tokens of the grid: times, rows, columns), True = kept; None when every token was kept.
     """
 
-    token_budget: int
+    token_budget: int | str
+    answered_budget: int
     head_budget: int | None
     labels: list[tuple[str, float]]
     grid: Grid
@@ -90,6 +93,7 @@ def classify_clip(clip: Clip, model: FluxModel, token_budget: int, top_k: int = 
     scores, classes = output.logits[0].float().softmax(-1).topk(min(top_k, len(names)))
     return Classification(
         token_budget=token_budget,
+        answered_budget=token_budget if token_budget != AUTO else int(output.answered_budgets),
         head_budget=model.head_budget(kept),
         labels=[(names[int(c)], float(s)) for s, c in zip(scores, classes, strict=True)],
         grid=grid,
