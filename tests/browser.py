@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
-PATIENCE = 180
+PATIENCE = 300
 """Seconds until something has to be on a page; the machine may be busy."""
 
 

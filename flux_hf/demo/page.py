@@ -37,7 +37,7 @@ def theme() -> gr.themes.Base:
     )
 
 
-def build_page(classifier: DemoClassifier, uploads: Uploads) -> gr.Blocks:
+def build_page(classifier: DemoClassifier, uploads: Uploads, upload_mb: int) -> gr.Blocks:
     """The page of a classifier, to be served by `flux_hf.demo.serving`.
 
     Sessions share the model, and nothing else: what is uploaded, decoded and answered is kept by session, and is gone
@@ -120,7 +120,12 @@ def build_page(classifier: DemoClassifier, uploads: Uploads) -> gr.Blocks:
         with gr.Row(elem_id="flux-main"):
             with gr.Column(scale=4, min_width=300, elem_id="flux-source"):
                 video = gr.Video(
-                    sources=["upload"], label="Video", height=300, include_audio=True, loop=True, elem_id="flux-video"
+                    sources=["upload"],
+                    label=f"Video, up to {upload_mb} MB",
+                    height=300,
+                    include_audio=True,
+                    loop=True,
+                    elem_id="flux-video",
                 )
                 example = gr.Radio(
                     [(name.replace("_", " "), name) for name in examples],

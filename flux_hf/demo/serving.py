@@ -53,7 +53,7 @@ def serve(classifier: DemoClassifier, *, host: str = "127.0.0.1", port: int = 78
         os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False"}
         from flux_hf.demo.page import build_page, theme  # gradio reads these variables when it is imported
 
-        page = build_page(classifier, Uploads(folder))
+        page = build_page(classifier, Uploads(folder), upload_mb)
         page.queue(max_size=64)
         try:
             page.launch(
