@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from flux_hf.costs import clip_tokens, view_gmacs
+from flux_hf.costs import auto_gmacs, clip_tokens, view_gmacs
 from flux_hf.modeling.adaptive_budget_fluxvit import AUTO
 from flux_hf.modeling.flux_model_fluxvit import FluxModel
 from flux_hf.processing.grid_fluxvit import Grid, as_grid
@@ -29,7 +29,8 @@ class Classification:
         tokens_kept: tokens that entered the encoder, cls not counted.
         grid_tokens: tokens of the grid.
         patch_shape: (frames, pixels), what a token covers.
-        gmacs: 1e9 multiply-accumulates of the forward, patch embedding of the whole grid included.
+        gmacs: 1e9 multiply-accumulates of the forward, patch embedding of the whole grid and, with "auto", answers that
+            were not sure enough included.
         decode_ms: reading, decoding, resizing and normalising, once.
         model_ms: median of three forwards after one that is not counted.
         pixels: what the model saw, normalised, (frames, channels, height, width).
@@ -64,23 +65,24 @@ class Clip:
     decode_ms: float
 
 
-def read_clip(video, processor: FluxVideoProcessor, token_budget: int) -> Clip:
-    """Decode one video (anything the processor takes) on the grid of a budget. Raises `VideoDecodeError`."""
+def read_clip(video, processor: FluxVideoProcessor, token_budget: int | str) -> Clip:
+    """Decode one video (anything the processor takes) on the grid of a budget or of "auto". Raises `VideoDecodeError`."""
     started = time.perf_counter()
     pixels = processor(video, token_budget=token_budget, return_tensors="pt")["pixel_values_videos"]
     return Clip(pixels, 1000 * (time.perf_counter() - started))
 
 
 def classify(
-    video, model: FluxModel, processor: FluxVideoProcessor, token_budget: int, top_k: int = 3
+    video, model: FluxModel, processor: FluxVideoProcessor, token_budget: int | str, top_k: int = 3
 ) -> Classification:
-    """Classify one video (anything the processor takes) at one budget. Raises `VideoDecodeError`."""
+    """Classify one video (anything the processor takes) at one budget, or with "auto" at the smallest that is sure
+    enough. Raises `VideoDecodeError`, and ValueError where the model is not calibrated for "auto"."""
     return classify_clip(read_clip(video, processor, token_budget), model, token_budget, top_k)
 
 
 @torch.inference_mode()
-def classify_clip(clip: Clip, model: FluxModel, token_budget: int, top_k: int = 3) -> Classification:
-    """Classify a decoded video at one budget, on whatever grid it is."""
+def classify_clip(clip: Clip, model: FluxModel, token_budget: int | str, top_k: int = 3) -> Classification:
+    """As [`classify`], of a decoded video, on whatever grid it is."""
     inputs = {"pixel_values_videos": clip.pixels, "token_budget": token_budget}
     output, _ = _timed_forward(model, inputs)
     model_ms = statistics.median(_timed_forward(model, inputs)[1] for _ in range(MODEL_RUNS))
@@ -100,7 +102,7 @@ def classify_clip(clip: Clip, model: FluxModel, token_budget: int, top_k: int = 
         tokens_kept=kept,
         grid_tokens=tokens,
         patch_shape=model.patch_shape,
-        gmacs=view_gmacs(model, kept, grid),
+        gmacs=view_gmacs(model, kept, grid) if token_budget != AUTO else auto_gmacs(model, kept, grid),
         decode_ms=clip.decode_ms,
         model_ms=model_ms,
         pixels=clip.pixels[0],

@@ -7,6 +7,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from flux_hf.modeling.adaptive_budget_fluxvit import adaptive_budget
 from flux_hf.modeling.configuration_fluxvit import FluxViTConfig
 from flux_hf.modeling.flux_model_fluxvit import FluxModel
 from flux_hf.processing.grid_fluxvit import Grid, grid_tokens
@@ -55,11 +56,23 @@ def view_gmacs(model: FluxModel, token_budget: int, grid: Grid) -> float:
     Raises:
         ValueError: the model's forward does not run on the meta device.
     """
+    return budgets_gmacs(model, [token_budget], grid)
+
+
+def auto_gmacs(model: FluxModel, token_budget: int, grid: Grid) -> float:
+    """As [`view_gmacs`] of a clip that `token_budget="auto"` answers at that budget: patches are embedded once, and the
+    encoder runs at every budget up to it."""
+    tried = adaptive_budget(model.flux_settings.adaptive_budget).token_budgets
+    return budgets_gmacs(model, [budget for budget in tried if budget < token_budget] + [token_budget], grid)
+
+
+def budgets_gmacs(model: FluxModel, token_budgets: list[int], grid: Grid) -> float:
+    """As [`view_gmacs`] of a forward at several ascending budgets, whose patches are embedded once."""
     tokens = clip_tokens(model, grid)
-    kept = min(token_budget, tokens)
+    kept = tuple(dict.fromkeys(min(budget, tokens) for budget in token_budgets))
     config = getattr(model, "config", None)
     if isinstance(config, FluxViTConfig):
-        return forward_macs(config, kept, tokens) / 1e9
+        return forward_macs_at_budgets(config, kept, tokens) / 1e9
     made_by = config.to_json_string() if isinstance(config, PreTrainedConfig) else repr(model)
     numbers = sum(tensor.numel() for tensor in (*model.parameters(), *model.buffers()))
     key = (made_by, numbers, grid, kept)
@@ -68,7 +81,7 @@ def view_gmacs(model: FluxModel, token_budget: int, grid: Grid) -> float:
     return _COUNTED[key] / 1e9
 
 
-def _counted_macs(model: FluxModel, token_budget: int, grid: Grid) -> int:
+def _counted_macs(model: FluxModel, token_budgets: tuple[int, ...], grid: Grid) -> int:
     # Only what is no weight is copied.
     weightless = {id(p): nn.Parameter(p.detach().to("meta"), requires_grad=False) for p in model.parameters()}
     weightless |= {id(buffer): buffer.detach().to("meta") for buffer in model.buffers()}
@@ -78,7 +91,10 @@ def _counted_macs(model: FluxModel, token_budget: int, grid: Grid) -> int:
         if isinstance(skeleton, PreTrainedModel):
             skeleton.set_attn_implementation("eager")
         with FlopCounterMode(display=False) as counter, torch.no_grad():
-            skeleton(clip, token_budget=token_budget)
+            if len(token_budgets) == 1:
+                skeleton(clip, token_budget=token_budgets[0])
+            else:
+                skeleton(clip, token_budgets=token_budgets[::-1])
     except (RuntimeError, NotImplementedError, TypeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ValueError(

@@ -7,7 +7,9 @@ from pathlib import Path
 from flux_hf.checkpoints import check_weights, checkpoint_path, example_clips
 from flux_hf.cli import run_command
 from flux_hf.options import (
+    BUDGET,
     check_at_least,
+    check_budgets,
     check_checkpoints,
     decoding_option,
     decoding_setting,
@@ -24,8 +26,12 @@ class ClassifyOptions:
         default="default",
         metadata={"help": "Folder, Hub id, or default: the static-camera motion model in the package."},
     )
-    token_budgets: list[int] | None = field(
-        default=None, metadata={"help": "Token budgets. Default: those of the model."}
+    token_budgets: list[BUDGET] | None = field(
+        default=None,
+        metadata={
+            "help": "Token budgets; auto: the smallest one that is sure enough of its answer. Default: those of the "
+            "model."
+        },
     )
     decoding: str | None = decoding_option("Frames")
     top_k: int = field(default=3, metadata={"help": "Labels to print."})
@@ -52,7 +58,8 @@ def main(argv: list[str] | None = None) -> None:
         raise ValueError("--show draws one video: give exactly one path or URL, and no --demo")
     if options.show and not Path(options.show).parent.is_dir():
         raise ValueError(f"--show {options.show}: there is no folder {Path(options.show).parent}")
-    check_at_least(1, options, "token_budgets", "top_k", "download_bytes")
+    check_budgets(options, "token_budgets")
+    check_at_least(1, options, "top_k", "download_bytes")
     from flux_hf import VideoDecodeError
     from flux_hf.classification import classify
     from flux_hf.drawing import SUFFIXES, draw_classification
@@ -100,10 +107,12 @@ def main(argv: list[str] | None = None) -> None:
 
 def _line(result, expected: str | None) -> str:
     labels = ", ".join(f"{printable(name)} {score:.2f}" for name, score in result.labels)
-    head = "" if result.head_budget in (None, result.token_budget) else f", head for {result.head_budget}"
+    answered = result.answered_budget
+    head = "" if result.head_budget in (None, answered) else f", head for {result.head_budget}"
+    found = "" if answered == result.token_budget else f" ({answered} answered)"
     mark = "" if expected is None else ("ok  " if result.labels[0][0] == expected else "MISS ")
     return (
-        f"  {mark}budget {result.token_budget:>4}: {labels} | grid {result.grid}, "
+        f"  {mark}budget {result.token_budget:>4}{found}: {labels} | grid {result.grid}, "
         f"kept {result.tokens_kept} of {result.grid_tokens} tokens{head}, {result.gmacs:.2f} GMACs, "
         f"decode {result.decode_ms:.1f} ms, model {result.model_ms:.1f} ms"
     )

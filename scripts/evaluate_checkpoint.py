@@ -9,7 +9,9 @@ from flux_hf.checkpoints import check_weights, checkpoint_name, checkpoint_path
 from flux_hf.cli import run_command
 from flux_hf.files import write_json, write_text
 from flux_hf.options import (
+    BUDGET,
     check_at_least,
+    check_budgets,
     check_checkpoints,
     check_each_once,
     check_paths,
@@ -39,8 +41,12 @@ class EvaluateOptions:
         default=None, metadata={"help": "File with the names of the labels, where the data set has numbers only."}
     )
     checkpoint: str = field(default="default", metadata={"help": "Folder, Hub id, or default: the one in the package."})
-    token_budgets: list[int] | None = field(
-        default=None, metadata={"help": "Token budgets. Default: those of the model."}
+    token_budgets: list[BUDGET] | None = field(
+        default=None,
+        metadata={
+            "help": "Token budgets; auto: for every video the smallest one that is sure enough of its answer. Default: "
+            "those of the model."
+        },
     )
     zero_shot: bool = field(
         default=False,
@@ -83,7 +89,8 @@ class EvaluateOptions:
 
 def main(argv: list[str] | None = None) -> None:
     (options,) = parse_options(EvaluateOptions, argv, __doc__)
-    check_at_least(1, options, "token_budgets", "num_clips", "num_crops", "batch_size")
+    check_budgets(options, "token_budgets")
+    check_at_least(1, options, "num_clips", "num_crops", "batch_size")
     check_at_least(0, options, "num_workers")
     check_each_once(options, "token_budgets")
     check_paths(options, "video_root", "labels_file")

@@ -2,6 +2,10 @@
 
 flux-hf optimize-tokens --dataset my/videos --checkpoint runs/mine --output_dir runs/grids
 flux-hf optimize-tokens --dataset my/videos --checkpoint runs/mine --output_dir runs/grids --write
+
+With --objective adaptive it finds, instead of grids, what token_budget="auto" answers by:
+
+flux-hf optimize-tokens --dataset my/videos --checkpoint runs/mine --output_dir runs/auto --objective adaptive --write
 """
 
 import sys
@@ -80,12 +84,22 @@ class OptimizeTokensOptions:
     objective: str = field(
         default="tokens",
         metadata={
-            "help": "What decides between equally accurate grids; also the axis of the plot.",
-            "choices": ("tokens", "gmacs", "latency_ms"),
+            "help": "What decides between equally accurate grids; also the axis of the plot. adaptive: no grids, but "
+            "how sure an answer has to be to stand with token_budget auto.",
+            "choices": ("tokens", "gmacs", "latency_ms", "adaptive"),
+        },
+    )
+    target: str | None = field(
+        default=None,
+        metadata={
+            "help": "With --objective adaptive: points of accuracy that may be lost against the largest budget, as "
+            '"0.5 points", or mean GMACs, as "0.2 gmacs". Default: 0.5 points.'
         },
     )
     max_cost: float | None = field(default=None, metadata={"help": "Leave out grids above this, in the objective."})
-    rounds: int = field(default=4, metadata={"help": "Rounds of halving; 1 tries every grid on every video."})
+    rounds: int | None = field(
+        default=None, metadata={"help": "Rounds of halving; 1 tries every grid on every video. Default: 4."}
+    )
     seed: int = field(default=0, metadata={"help": "Seed of the order of the calibration videos, and of the halves."})
     batch_size: int = field(default=32, metadata={"help": "Clips per forward."})
     num_workers: int = field(default=0, metadata={"help": "Decoding processes beside each main one."})
@@ -93,7 +107,8 @@ class OptimizeTokensOptions:
         default=False,
         metadata={
             "help": "Write the grids that the report shows to be better, or no worse and cheaper, into the processor "
-            "of the checkpoint; all that were found are in output_dir."
+            "of the checkpoint; all that were found are in output_dir. With --objective adaptive: what was chosen, "
+            "into its config.json and its processor."
         },
     )
 
@@ -104,6 +119,10 @@ def main(argv: list[str] | None = None) -> None:
     check_at_least(0, options, "max_cost", "seed", "num_workers")
     check_each_once(options, "token_budgets")
     check_paths(options, "video_root", "labels_file")
+    if options.objective == "adaptive":
+        return _calibrate(options, argv)
+    if options.target:
+        raise ValueError("--target is for --objective adaptive")
     from flux_hf.evaluation import evaluate
     from flux_hf.evaluation.processes import process_state
     from flux_hf.evaluation.records import load_records
@@ -170,7 +189,7 @@ def main(argv: list[str] | None = None) -> None:
         sizes,
         objective=options.objective,
         max_cost=options.max_cost,
-        rounds=options.rounds,
+        rounds=options.rounds or 4,
         seed=options.seed,
         records_dir=output / "search",
         **shared,
@@ -210,6 +229,51 @@ def main(argv: list[str] | None = None) -> None:
             hint = "; the same command with --write puts these grids into it" if grids else ""
             print(f"{options.checkpoint} is as it was{hint}.")
         print(f"All grids that were found are in {output / 'processor_after'}.")
+    state.wait_for_everyone()
+
+
+def _calibrate(options: OptimizeTokensOptions, argv: list[str] | None) -> None:
+    """The objective adaptive: thresholds instead of grids."""
+    from flux_hf.evaluation.processes import process_state
+    from flux_hf.progress_bars import no_bars_for_folders
+    from flux_hf.provenance import provenance
+    from flux_hf.token_optimization.adaptive import adaptive_table, calibrate, parse_target, write_calibration
+
+    given = [name for name in ("frames", "sizes", "max_cost", "rounds", "templates") if getattr(options, name)]
+    if given or options.score != "accuracy":
+        raise ValueError(f"--objective adaptive takes no --{given[0] if given else 'score other than accuracy'}")
+    if options.write and not Path(options.checkpoint).is_dir():
+        raise ValueError(f"--write needs a checkpoint in a folder, got --checkpoint {options.checkpoint}")
+    with naming_option("target", options.target):
+        target = parse_target("0.5 points" if options.target is None else options.target)
+    check_checkpoints(checkpoint=options.checkpoint)
+    checkpoint, state, output = checkpoint_path(options.checkpoint), process_state(), Path(options.output_dir)
+    with no_bars_for_folders(checkpoint), naming_option("checkpoint", options.checkpoint):
+        model, processor = _load_model(options, checkpoint)
+    processor.decoding = options.decoding or processor.decoding
+    with no_bars_for_folders(options.dataset):
+        calibration, test, splits = _load(options)
+    result = calibrate(
+        calibration,
+        test,
+        model.to(state.device),
+        processor,
+        options.token_budgets or model.token_budgets,
+        target,
+        batch_size=options.batch_size,
+        num_workers=options.num_workers,
+        records_dir=output,
+    )
+    if state.is_main_process:
+        result |= {"dataset": options.dataset, "splits": splits}
+        write_json(output / "result.json", result | provenance("flux-hf optimize-tokens", argv))
+        write_text(output / "result.md", adaptive_table(result))
+        print(adaptive_table(result))
+        if options.write:
+            write_calibration(options.checkpoint, model, result)
+            print(f"{options.checkpoint} has these settings now: token_budget auto works with it.")
+        else:
+            print(f"{options.checkpoint} is as it was; the same command with --write puts these settings into it.")
     state.wait_for_everyone()
 
 

@@ -7,12 +7,13 @@ from pathlib import Path
 
 from datasets import Dataset
 
-from flux_hf.costs import view_gmacs
+from flux_hf.costs import auto_gmacs, view_gmacs
 from flux_hf.evaluation.figures import classification_figures, wilson_interval
 from flux_hf.evaluation.processes import complete_records, open_records
 from flux_hf.evaluation.scoring import Arm, logits_at_budget, score_videos
+from flux_hf.modeling.adaptive_budget_fluxvit import AUTO
 from flux_hf.modeling.flux_model_fluxvit import FluxModel
-from flux_hf.modeling.token_selection_fluxvit import SelectionRule, selection_name
+from flux_hf.modeling.token_selection_fluxvit import SelectionRule, selection_name, selection_rule
 from flux_hf.processing.grid_fluxvit import Grid, as_grid
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
 from flux_hf.processing.views_fluxvit import Views, check_processor
@@ -23,7 +24,7 @@ def evaluate(
     dataset: Dataset,
     model: FluxModel,
     processor: FluxVideoProcessor,
-    token_budgets: list[int],
+    token_budgets: list[int | str],
     *,
     num_clips: int = 1,
     num_crops: int = 1,
@@ -42,7 +43,8 @@ def evaluate(
     Args:
         dataset: as `load_video_dataset` returns it; its label names must be the model's. Where it has the columns
             `start` and `end` (seconds), all clips are taken between them.
-        token_budgets: budgets, on the grids the processor chooses. One decoding of a video serves all of them.
+        token_budgets: budgets, on the grids the processor chooses. One decoding of a video serves all of them. "auto"
+            is one, too: the smallest one that is sure enough of the mean over the views.
         num_clips, num_crops, clip_sampling: the views, see `Views`. Kinetics: 4 x 3 "middles"; Something-Something:
             2 x 3 "ticks"; default one clip, central crop, which is what the processor makes of a video.
         batch_size: views per forward.
@@ -59,11 +61,11 @@ def evaluate(
         `files` (`file_list_hash`), `model` (sha256 of the weights), `token_selection` (name of the rule), `views`,
         `decoding`, `speed` of this run, and `budgets`: for each budget `grid`, `grids_used` (with how many videos),
         `gmacs` (of one view, the mean over videos), `gmacs_x_views`, `top1`, `top1_interval` (95 %), `top5`,
-        `mean_class`, `per_class`, `confusion`.
+        `mean_class`, `per_class`, `confusion`; of "auto" also `answered` (budget -> on how many videos it answered).
 
     Raises:
-        ValueError: the data set has labels the model does not know, a setting is not accepted, or `records_dir` holds
-            results of other settings.
+        ValueError: the data set has labels the model does not know, a setting is not accepted, the model is not
+            calibrated for "auto", or `records_dir` holds results of other settings.
     """
     if len(set(token_budgets)) < len(token_budgets) or not token_budgets:
         raise ValueError(f"token_budgets must name at least one budget, each once, got {list(token_budgets)}")
@@ -80,8 +82,10 @@ def evaluate(
         "token_selection": selection_name(rule),
         "views": vars(views),
     }
-    forward = partial(logits_at_budget, token_selection=rule)
-    arms = [Arm(budget, forward=forward) for budget in token_budgets]
+    if AUTO in token_budgets:
+        settings["adaptive_budget"] = _checked_for_auto(model, rule)
+    fixed, auto = (partial(forward, token_selection=rule) for forward in (logits_at_budget, _forward))
+    arms = [Arm(budget, forward=auto if budget == AUTO else fixed) for budget in token_budgets]
     options = {"label_ids": label_ids, "batch_size": batch_size, "num_workers": num_workers}
     folder, done = open_records(records_dir, settings)
     records, speed = complete_records(
@@ -110,6 +114,22 @@ def evaluate(
     }
 
 
+def _forward(model: FluxModel, pixels, token_budget: str, **options):
+    return model(pixels, token_budget=token_budget, **options)
+
+
+def _checked_for_auto(model: FluxModel, rule) -> dict:
+    """What "auto" answers by. Raises ValueError where nothing is decoded in vain."""
+    if selection_rule(rule).random:
+        raise ValueError(f'token_budgets: "auto" is not for a rule that draws tokens at random, {selection_name(rule)}')
+    if getattr(model.flux_settings, "adaptive_budget", None) is None:
+        raise ValueError(
+            'token_budgets: the model is not calibrated for "auto"; flux-hf optimize-tokens --objective adaptive does '
+            "that"
+        )
+    return model.flux_settings.adaptive_budget
+
+
 def model_labels(dataset: Dataset, model: FluxModel) -> list[int]:
     """The model's class for each label of the data set. Raises ValueError naming labels the model does not know."""
     names = dataset.features["label"].names
@@ -134,7 +154,7 @@ def scored_videos(records: list[dict], dataset: Dataset) -> tuple[list[dict], di
     }
 
 
-def grid_figures(answers: list[dict], budget: int, model, processor: FluxVideoProcessor, views: Views) -> dict:
+def grid_figures(answers: list[dict], budget: int | str, model, processor: FluxVideoProcessor, views: Views) -> dict:
     """`grid`, `grids_used`, `gmacs` and `gmacs_x_views` of one budget of a result, see [`evaluate`].
 
     Args:
@@ -143,16 +163,24 @@ def grid_figures(answers: list[dict], budget: int, model, processor: FluxVideoPr
     """
     nominal = processor.choose_grid(budget)
     used = Counter(as_grid(answer["grid"]) for answer in answers) or Counter({nominal: 1})
-    gmacs = sum(n * view_gmacs(model, budget, grid) for grid, n in used.items()) / used.total()
-    return {
+    if budget == AUTO:
+        costs = [auto_gmacs(model, answer["answered"], as_grid(answer["grid"])) for answer in answers]
+        gmacs = sum(costs) / len(costs) if costs else None
+        answered = Counter(answer["answered"] for answer in answers)
+        found = {"answered": dict(sorted(answered.items()))}
+    else:
+        gmacs, found = sum(n * view_gmacs(model, budget, grid) for grid, n in used.items()) / used.total(), {}
+    return found | {
         "grid": list(nominal),
         "grids_used": {_short(grid): used[grid] for grid in sorted(used, key=_order)} if answers else {},
         "gmacs": gmacs,
-        "gmacs_x_views": gmacs * views.count,
+        "gmacs_x_views": None if gmacs is None else gmacs * views.count,
     }
 
 
-def _figures(scored: list[dict], place: int, budget: int, model, processor, views: Views, of_classes: bool) -> dict:
+def _figures(
+    scored: list[dict], place: int, budget: int | str, model, processor, views: Views, of_classes: bool
+) -> dict:
     answers = [record["arms"][place] for record in scored]
     labels = [record["label"] for record in scored]
     figures = classification_figures(

@@ -13,13 +13,15 @@ TOP = 5
 def markdown_table(result: dict) -> str:
     """One row per budget; accuracies in percent, that of the first five only where there are more classes, GMACs times
     views. Above it the split, where the result names it, and the rule that selected tokens, unless it is the paper's.
-    Below it, of zero-shot recognition, what chance gives and what the classes were put into.
+    Below it, of zero-shot recognition, what chance gives and what the classes were put into; of "auto" how often each
+    budget answered.
     """
     views = result["views"]
     count = views["num_clips"] * views["num_crops"]
     rows, has_top5 = [], len(result["label_names"]) > TOP
     for budget, figures in result["budgets"].items():
-        rows.append([budget, as_grid(figures["grid"]), f"{figures['gmacs_x_views']:.3f}", top1_in_percent(figures)])
+        gmacs = "–" if figures["gmacs_x_views"] is None else f"{figures['gmacs_x_views']:.3f}"
+        rows.append([budget, as_grid(figures["grid"]), gmacs, top1_in_percent(figures)])
         rows[-1] += [_percent(figures[name]) for name in ("top5", "mean_class") if name != "top5" or has_top5]
     head = ["tokens", "grid", f"GMACs x {count}", "top-1 (95 % interval)", *["top-5"] * has_top5, "mean class"]
     damaged = f"{len(result['damaged'])} with damaged frames, " if result.get("damaged") else ""
@@ -32,10 +34,13 @@ def markdown_table(result: dict) -> str:
         zero_shot = (
             f"\nZero-shot: {names} names in {counted(len(templates), 'template')}; chance {_percent(1 / names)}.\n"
         )
+    answered = ""
+    if shares := answered_shares(result["budgets"].get("auto", {})):
+        answered = f"\nauto, answered at: {shares}. GMACs are the mean, answers that were not sure enough included.\n"
     return (
         f"{split}{counted(result['num_videos'], 'video')}, {len(result['unreadable'])} unreadable, "
         f"{damaged}{counted(views['num_clips'], 'clip')} x {counted(views['num_crops'], 'crop')}{selection}\n\n"
-        f"{table(head, rows, 'rlrr' + 'r' * (1 + has_top5))}\n{zero_shot}"
+        f"{table(head, rows, 'rlrr' + 'r' * (1 + has_top5))}\n{answered}{zero_shot}"
     )
 
 
@@ -56,7 +61,7 @@ def plot_accuracy(result: dict, path: str | Path):
     figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
     axes.errorbar(cost, accuracy, (below, above), marker="o", capsize=3, color="#1b6ca8")
     for x, y, (budget, figures) in zip(cost, accuracy, rows, strict=True):
-        label = f"{budget} tokens\n{as_grid(figures['grid'])}"
+        label = f"{budget}{' tokens' * (budget != 'auto')}\n{as_grid(figures['grid'])}"
         axes.annotate(label, (x, y), (6, -4), textcoords="offset points", va="top")
     axes.margins(x=0.18, y=0.15)
     axes.set(xlabel="GMACs x views", ylabel="top-1 accuracy, %")
@@ -69,6 +74,13 @@ def plot_accuracy(result: dict, path: str | Path):
 def counted(number: int, thing: str) -> str:
     """1 clip, 2 clips."""
     return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
+def answered_shares(figures: dict) -> str:
+    """How often each budget answered, of the figures of "auto": 64 tokens 83 %, 256 tokens 17 %. Empty of others."""
+    answered = figures.get("answered", {})
+    total = sum(answered.values())
+    return ", ".join(f"{budget} tokens {100 * count / total:.0f} %" for budget, count in answered.items())
 
 
 def top1_in_percent(figures: dict) -> str:

@@ -10,6 +10,7 @@ import torch
 from datasets import Dataset
 from torch.utils.data import DataLoader
 
+from flux_hf.modeling.adaptive_budget_fluxvit import AUTO
 from flux_hf.modeling.flux_model_fluxvit import FluxModel
 from flux_hf.modeling.token_selection_fluxvit import SelectionRule, selection_rule
 from flux_hf.processes import end_with_parent
@@ -46,9 +47,10 @@ def logits_at_budget(
 @dataclass(frozen=True)
 class Arm:
     """One way to look at a video: a token budget, a grid (none is the processor's choice for the budget) and what
-    computes the logits, for other token selections than the model's own."""
+    computes the logits, for other token selections than the model's own. Where the budget is "auto" that is
+    `model(pixels, token_budget="auto", num_views=...)` of all views of a video together."""
 
-    token_budget: int
+    token_budget: int | str
     grid: Grid | None = None
     forward: Forward = logits_at_budget
 
@@ -78,13 +80,16 @@ def score_videos(
 
     Yields:
         `{"row", "label", "arms"}` with one entry per arm: `grid` [frames, size], `top` (the best five classes, best
-        first) and `scores` (theirs), `label_score` (that of the true class); or `{"row", "reason"}` for a video that
-        cannot be read. A video with damaged frames also has `replaced_frames`: how many others stand in for.
+        first) and `scores` (theirs), `label_score` (that of the true class) and, where the arm is "auto", `answered`
+        (the budget that answered); or `{"row", "reason"}` for a video that cannot be read. A video with damaged frames
+        also has `replaced_frames`: how many others stand in for.
     """
     softmax = partial(torch.softmax, dim=-1)
     for items in decoded_batches(dataset, rows, processor, arms, views, batch_size, num_workers):
         readable = [item for item in items if "reason" not in item]
         probabilities = mean_over_views(readable, arms, model, batch_size, softmax)
+        found, answered = auto_answers(readable, arms, model, batch_size, views.count)
+        probabilities |= found
         for item in items:
             if "reason" in item:
                 yield {"row": item["row"], "reason": item["reason"]}
@@ -95,8 +100,9 @@ def score_videos(
                 "row": item["row"],
                 "label": label,
                 "arms": [
-                    _answer(probabilities[item["row"], arm.token_budget, arm.forward, framing], framing.grid, label)
-                    for arm, framing in zip(arms, item["framings"], strict=True)
+                    _answer(probabilities[look], look[-1].grid, label)
+                    | ({"answered": answered[look]} if look in answered else {})
+                    for look in ((item["row"], *look) for look in _looks(item, arms))
                 ],
             }
 
@@ -138,14 +144,12 @@ def mean_over_views(
     items: list[dict], arms: list[Arm], model, batch_size: int, answer: Callable[[torch.Tensor], torch.Tensor]
 ) -> dict:
     """(row, budget, forward, framing) -> float64 (width,), the mean over the video's views of what `answer` makes of
-    the forward's output (views, width), for the readable items of [`decoded_batches`]."""
-    wanted = defaultdict(list)
-    for item in items:
-        looks = [(arm.token_budget, arm.forward, framing) for arm, framing in zip(arms, item["framings"], strict=True)]
-        for look in dict.fromkeys(looks):
-            wanted[look].append(item)
+    the forward's output (views, width), for the readable items of [`decoded_batches`]. Arms that are "auto" are left
+    out, see [`auto_answers`]."""
     found = {}
-    for (budget, forward, framing), group in wanted.items():
+    for (budget, forward, framing), group in _by_look(items, arms).items():
+        if budget == AUTO:
+            continue
         pixels = torch.cat([item["pixels"][framing] for item in group])
         chunks = [
             answer(forward(model, chunk.to(next(model.parameters())), budget).float()).double().cpu()
@@ -154,6 +158,40 @@ def mean_over_views(
         means = torch.cat(chunks).unflatten(0, (len(group), -1)).mean(1)
         found |= {(item["row"], budget, forward, framing): mean for item, mean in zip(group, means, strict=True)}
     return found
+
+
+def auto_answers(items: list[dict], arms: list[Arm], model, batch_size: int, num_views: int) -> tuple[dict, dict]:
+    """For the arms that are "auto" two dictionaries with the keys of [`mean_over_views`]: the mean of the softmax of
+    the video's views, and the budget that answered. Views of a video, `num_views` of them, are in one forward."""
+    means, budgets = {}, {}
+    for (budget, forward, framing), group in _by_look(items, arms).items():
+        if budget != AUTO:
+            continue
+        pixels = torch.cat([item["pixels"][framing] for item in group])
+        outputs = [
+            forward(model, chunk.to(next(model.parameters())), AUTO, num_views=num_views)
+            for chunk in pixels.split(max(1, batch_size // num_views) * num_views)
+        ]
+        softmax = torch.cat([output.logits.float().softmax(-1).double().cpu() for output in outputs])
+        answered = torch.cat([output.answered_budgets for output in outputs]).tolist()[::num_views]
+        for item, mean, found in zip(group, softmax.unflatten(0, (len(group), -1)).mean(1), answered, strict=True):
+            key = (item["row"], budget, forward, framing)
+            means[key], budgets[key] = mean, found
+    return means, budgets
+
+
+def _looks(item: dict, arms: list[Arm]) -> list[tuple]:
+    """(budget, forward, framing) of each arm for a video."""
+    return [(arm.token_budget, arm.forward, framing) for arm, framing in zip(arms, item["framings"], strict=True)]
+
+
+def _by_look(items: list[dict], arms: list[Arm]) -> dict[tuple, list[dict]]:
+    """The items that each (budget, forward, framing) is wanted of."""
+    wanted = defaultdict(list)
+    for item in items:
+        for look in dict.fromkeys(_looks(item, arms)):
+            wanted[look].append(item)
+    return wanted
 
 
 class _VideoViews(torch.utils.data.Dataset):

@@ -11,6 +11,7 @@ import flux_hf
 from flux_hf.conversion.convert import REPORT_FILE
 from flux_hf.costs import clip_tokens, view_gmacs
 from flux_hf.files import read_json
+from flux_hf.modeling.adaptive_budget_fluxvit import AUTO
 from flux_hf.processing.grid_fluxvit import as_grid
 from flux_hf.tables import code, code_block, markdown, printable
 
@@ -117,7 +118,7 @@ def family(config) -> str:
 
 def card_budgets(model, processor) -> list[int]:
     """Budgets that a card has a row for: those of the model, and those that the processor has a grid for."""
-    return sorted({*model.token_budgets, *(processor.grids or {})}, reverse=True)
+    return sorted({*model.token_budgets, *(processor.grids or {})} - {AUTO}, reverse=True)
 
 
 def _cost(budget: int, model, processor, latency: dict | None) -> dict:
@@ -150,7 +151,10 @@ def _evaluation(evaluation: dict, model) -> dict:
     for budget, figures in _by_budget(evaluation):
         grid = as_grid(figures["grid"])
         tokens = clip_tokens(model, grid)
-        selection = f"{budget} of {tokens}" if tokens > budget else f"none, all {tokens}"
+        if budget == AUTO:
+            selection = f"{' or '.join(map(str, figures['answered']))} of {tokens}"
+        else:
+            selection = f"{budget} of {tokens}" if tokens > budget else f"none, all {tokens}"
         top1 = "–" if figures["top1"] is None else f"{100 * figures['top1']:.2f}"
         rows.append(
             {"budget": budget, "grid": str(grid), "selection": selection, "top1": top1, "gmacs": figures["gmacs"]}
@@ -179,7 +183,7 @@ def _results(evaluation: dict) -> list[EvalResult]:
             dataset_split=printable(evaluation["split"]),
             dataset_revision=evaluation.get("revision"),
             metric_type="accuracy",
-            metric_name=f"top-1, {budget} tokens of {as_grid(figures['grid'])}",
+            metric_name=f"top-1, {budget}{' tokens' * (budget != AUTO)} of {as_grid(figures['grid'])}",
             metric_value=round(100 * figures["top1"], 2),
         )
         for budget, figures in _by_budget(evaluation)
@@ -187,8 +191,11 @@ def _results(evaluation: dict) -> list[EvalResult]:
     ]
 
 
-def _by_budget(evaluation: dict) -> list[tuple[int, dict]]:
-    return sorted(((int(budget), figures) for budget, figures in evaluation["budgets"].items()), reverse=True)
+def _by_budget(evaluation: dict) -> list[tuple[int | str, dict]]:
+    """(budget, figures), the largest first and "auto" last."""
+    figures = dict(evaluation["budgets"])
+    auto = [(AUTO, figures.pop(AUTO))] if AUTO in figures else []
+    return sorted(((int(budget), each) for budget, each in figures.items()), reverse=True) + auto
 
 
 def dataset_name(evaluation: dict) -> str:

@@ -3,6 +3,7 @@
 Nothing here imports torch, Transformers or datasets before options are really parsed: `--help` is quick.
 """
 
+from flux_hf.options.budgets import BUDGET, check_budgets
 from flux_hf.options.decoding import decoding_option, decoding_setting
 from flux_hf.options.errors import (
     check_at_least,
@@ -15,7 +16,9 @@ from flux_hf.options.errors import (
 from flux_hf.options.parsing import parse_options
 
 __all__ = [
+    "BUDGET",
     "check_at_least",
+    "check_budgets",
     "check_checkpoints",
     "check_each_once",
     "check_paths",

@@ -6,7 +6,9 @@ from dataclasses import MISSING, Field, fields
 from types import UnionType
 from typing import Union, get_args, get_origin
 
-VALUES = {int: "INT", float: "FLOAT", bool: "[BOOL]"}
+from flux_hf.options.budgets import BUDGET
+
+VALUES = {int: "INT", float: "FLOAT", bool: "[BOOL]", BUDGET: "INT|auto"}
 RECIPE_HELP = "Recipe: a name that `flux-hf recipes` lists, or a YAML file of options. Options after it win."
 
 

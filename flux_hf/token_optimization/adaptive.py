@@ -1,0 +1,303 @@
+"""Thresholds of `token_budget="auto"`: chosen on labelled videos, for a target.
+
+Every video is answered at every budget, on one grid. Then all ways to go from a budget to a larger one are tried on
+these answers: two or three of the budgets, and thresholds at quantiles of the confidences, for each budget its own. Of
+those that keep to the target the cheapest is taken, or, where the target is a cost, the most accurate.
+"""
+
+import itertools
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from datasets import Dataset
+
+from flux_hf.costs import budgets_gmacs, view_gmacs
+from flux_hf.evaluation.accuracy import evaluate, model_labels
+from flux_hf.evaluation.processes import complete_records, open_records
+from flux_hf.evaluation.records import load_records
+from flux_hf.evaluation.report import answered_shares, top1_in_percent
+from flux_hf.evaluation.scoring import Arm, score_videos
+from flux_hf.files import read_json, whole_folder, write_text
+from flux_hf.modeling.adaptive_budget_fluxvit import AUTO, AdaptiveBudget
+from flux_hf.modeling.flux_model_fluxvit import FluxModel
+from flux_hf.plugin import load_video_processor
+from flux_hf.processing.grid_fluxvit import Grid, as_grid
+from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
+from flux_hf.processing.views_fluxvit import Views, check_processor
+from flux_hf.provenance import file_list_hash, model_hash
+from flux_hf.tables import table
+from flux_hf.token_optimization.candidates import with_grids
+from flux_hf.token_optimization.search import alone_right, sign_test
+
+MOST_STEPS = 3
+QUANTILES = 64
+
+
+@dataclass(frozen=True)
+class Target:
+    """What thresholds are chosen for: at most `value` points of accuracy lost against the largest budget ("points"), or
+    at most `value` GMACs in the mean ("gmacs")."""
+
+    value: float
+    unit: str
+
+    def __str__(self) -> str:
+        return f"{self.value:g} {self.unit}"
+
+
+def parse_target(text: str) -> Target:
+    """The target that a text like "0.5 points" or "0.16 gmacs" means. Raises ValueError for any other."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(points?|gmacs)\s*", text, re.IGNORECASE)
+    if not found:
+        raise ValueError(
+            f'must be points of accuracy that may be lost, as "0.5 points", or mean GMACs, as "0.2 gmacs", got {text!r}'
+        )
+    return Target(float(found[1]), "gmacs" if found[2].lower() == "gmacs" else "points")
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a model says of some videos at some budgets.
+
+    Attributes:
+        token_budgets: ascending.
+        right: bool (budgets, videos).
+        confidence: probability of the best class, (budgets, videos).
+        embedding_gmacs: 1e9 multiply-accumulates of what all budgets share.
+        encoder_gmacs: those of the rest, one a budget.
+    """
+
+    token_budgets: tuple[int, ...]
+    right: np.ndarray
+    confidence: np.ndarray
+    embedding_gmacs: float
+    encoder_gmacs: tuple[float, ...]
+
+    @property
+    def accuracies(self) -> np.ndarray:
+        """Of each budget alone."""
+        return self.right.mean(1)
+
+
+def calibrate(
+    calibration: Dataset,
+    test: Dataset,
+    model: FluxModel,
+    processor: FluxVideoProcessor,
+    token_budgets: list[int],
+    target: Target,
+    *,
+    records_dir: str | Path,
+    batch_size: int = 32,
+    num_workers: int = 0,
+) -> dict:
+    """Choose thresholds on one data set, set `config.adaptive_budget` of the model, and report on another.
+
+    Args:
+        calibration, test: labelled videos, as `load_video_dataset` returns them.
+        token_budgets: at least two, from which two or three are chosen.
+        records_dir, batch_size, num_workers: as in `evaluate`; an interrupted calibration goes on from there.
+
+    Returns:
+        `adaptive_budget` (what the configuration holds now), `grid` (of all its budgets), `target`, `calibration`
+        (`videos`, `unreadable`, `top1` and `gmacs` of what was chosen, `largest_top1`), `test` (what `evaluate` says at
+        the budgets, each on its own grid, and at "auto") and `paired`, see [`comparison_with_largest`].
+
+    Raises:
+        ValueError: as of [`answers_at_budgets`] and [`choose_thresholds`].
+    """
+    budgets, folder = sorted(set(token_budgets), reverse=True), Path(records_dir)
+    stored = AUTO in (processor.grids or {})
+    grid = processor.choose_grid(AUTO if stored else budgets[0])
+    shared = {"batch_size": batch_size, "num_workers": num_workers}
+    answers, unreadable = answers_at_budgets(
+        calibration, model, processor, budgets, grid, records_dir=folder / "calibration", **shared
+    )
+    chosen, figures = choose_thresholds(answers, target)
+    model.flux_settings.adaptive_budget = chosen.to_dict()
+    tried = [*budgets, AUTO]
+    reading = processor if stored else with_auto_grid(processor, grid)
+    report = evaluate(test, model, reading, tried, records_dir=folder / "test", **shared)
+    return {
+        "adaptive_budget": chosen.to_dict(),
+        "grid": list(grid),
+        "target": str(target),
+        "calibration": {"videos": answers.right.shape[1], "unreadable": unreadable, **figures},
+        "test": report,
+        "paired": comparison_with_largest(load_records(folder / "test"), tried),
+    }
+
+
+def with_auto_grid(processor: FluxVideoProcessor, grid: Grid) -> FluxVideoProcessor:
+    """The processor with a grid for "auto" in its table; as it is where its own settings give all budgets one grid."""
+    if processor.num_frames is not None or processor.size is not None:
+        return processor
+    return with_grids(processor, {AUTO: grid})
+
+
+def write_calibration(checkpoint: str | Path, model: FluxModel, result: dict) -> None:
+    """Put what [`calibrate`] found into the config.json of a checkpoint's folder and, the grid, into its processor.
+
+    Raises:
+        ValueError: the checkpoint is of a stock model, whose configuration has no place for it.
+    """
+    path = Path(checkpoint) / "config.json"
+    saved = read_json(path)
+    if saved.get("model_type") != model.config.model_type:
+        raise ValueError(
+            f"{path} is of a stock model ({saved.get('model_type')}), which keeps no token budgets: save the model "
+            "with selection on first, flux_hf.enable_flux(model).save_pretrained(...)"
+        )
+    saved["adaptive_budget"] = result["adaptive_budget"]
+    processor = with_auto_grid(load_video_processor(checkpoint, model), as_grid(result["grid"]))
+    with whole_folder(checkpoint) as partial:
+        processor.save_pretrained(partial)
+        write_text(partial / path.name, json.dumps(saved, indent=2, sort_keys=True) + "\n")
+
+
+def answers_at_budgets(
+    calibration: Dataset,
+    model: FluxModel,
+    processor: FluxVideoProcessor,
+    token_budgets: list[int],
+    grid: Grid,
+    *,
+    batch_size: int = 32,
+    num_workers: int = 0,
+    records_dir: str | Path | None = None,
+) -> tuple[Answers, int]:
+    """The answers for the readable videos of a labelled data set, one clip and crop, and how many are unreadable.
+
+    Args:
+        token_budgets: at least two.
+        grid: of all budgets.
+        batch_size, num_workers, records_dir: as in `evaluate`.
+
+    Raises:
+        ValueError: there are fewer than two budgets, no video is readable, or a setting is not accepted.
+    """
+    budgets = tuple(sorted(set(token_budgets)))
+    if len(budgets) < 2:
+        raise ValueError(f"token_budgets must be at least two for objective adaptive, got {list(token_budgets)}")
+    check_processor(processor, Views())
+    settings = {
+        "files": file_list_hash(calibration),
+        "model": model_hash(model),
+        "processor": processor.to_dict(),
+        "budgets": list(budgets),
+        "grid": list(grid),
+    }
+    folder, done = open_records(records_dir, settings)
+    arms = [Arm(budget, grid) for budget in budgets]
+    options = {"label_ids": model_labels(calibration, model), "batch_size": batch_size, "num_workers": num_workers}
+    records, _ = complete_records(
+        list(range(len(calibration))),
+        done,
+        lambda rows: score_videos(calibration, rows, model, processor, arms, Views(), **options),
+        folder,
+        "calibration",
+    )
+    scored = [record for record in records if "reason" not in record]
+    if not scored:
+        raise ValueError("no video of the calibration split can be read")
+    single = [view_gmacs(model, budget, grid) for budget in budgets]
+    embedding = sum(single[:2]) - budgets_gmacs(model, budgets[:2], grid)
+    answers = Answers(
+        budgets,
+        np.array([[r["arms"][place]["top"][0] == r["label"] for r in scored] for place in range(len(budgets))]),
+        np.array([[r["arms"][place]["scores"][0] for r in scored] for place in range(len(budgets))]),
+        embedding,
+        tuple(cost - embedding for cost in single),
+    )
+    return answers, len(records) - len(scored)
+
+
+def choose_thresholds(answers: Answers, target: Target) -> tuple[AdaptiveBudget, dict]:
+    """The settings for a target, and what they come to on these answers: `top1`, `gmacs` (mean), `largest_top1`.
+
+    Raises:
+        ValueError: nothing keeps to the target; says what the least is.
+    """
+    largest, best, least = answers.accuracies[-1], None, np.inf
+    for places in itertools.chain.from_iterable(
+        itertools.combinations(range(len(answers.token_budgets)), steps) for steps in range(2, MOST_STEPS + 1)
+    ):
+        thresholds = [_quantiles(answers.confidence[place]) for place in places[:-1]]
+        top1, gmacs = _outcomes(answers, places, thresholds)
+        least = min(least, float(gmacs.min()))
+        if target.unit == "points":
+            allowed, order = top1 >= largest - target.value / 100 - 1e-9, (gmacs, -top1)
+        else:
+            allowed, order = gmacs <= target.value, (-top1, gmacs)
+        for index in np.argwhere(allowed):
+            index = tuple(index)
+            rank = (float(order[0][index]), float(order[1][index]), len(places))
+            if best is None or rank < best[0]:
+                confidences = tuple(float(each[i]) for each, i in zip(thresholds, index, strict=True))
+                chosen = AdaptiveBudget(tuple(answers.token_budgets[place] for place in places), confidences)
+                best = (rank, chosen, {"top1": float(top1[index]), "gmacs": float(gmacs[index])})
+    if best is None:
+        raise ValueError(f"--target {target}: no thresholds keep to it; the least are {least:.3g} GMACs")
+    return best[1], best[2] | {"largest_top1": float(largest)}
+
+
+def _quantiles(confidence: np.ndarray) -> np.ndarray:
+    """Thresholds between the confidences, from one that lets every answer stand on, four decimals each."""
+    found = np.quantile(confidence, np.linspace(0, 1, QUANTILES))
+    return np.unique(np.floor(1e4 * np.concatenate([[0.0], found])) / 1e4)
+
+
+def _outcomes(answers: Answers, places: tuple[int, ...], thresholds: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Top-1 and mean GMACs of every choice of thresholds, one axis for each of `places` but the last."""
+    first, *between, last = places
+    right, cost = (
+        answers.right[[last]].astype(float),
+        np.full_like(answers.confidence[[last]], answers.encoder_gmacs[last]),
+    )
+    for place in between:  # at most one
+        stands = answers.confidence[place] >= thresholds[1][:, None]
+        right = np.where(stands, answers.right[place], right)
+        cost = answers.encoder_gmacs[place] + np.where(stands, 0.0, cost)
+    goes_on = (answers.confidence[first] < thresholds[0][:, None]).astype(float)
+    videos = goes_on.shape[1]
+    top1 = ((1 - goes_on) @ answers.right[first])[:, None] + goes_on @ right.T
+    gmacs = answers.embedding_gmacs + answers.encoder_gmacs[first] + goes_on @ cost.T / videos
+    shape = tuple(map(len, thresholds))
+    return (top1 / videos).reshape(shape), gmacs.reshape(shape)
+
+
+def comparison_with_largest(records: list[dict], token_budgets: list[int | str]) -> dict:
+    """Of the records of `evaluate` at these budgets: on how many videos "auto" alone (`auto`) and the largest budget
+    alone (`largest`) is right, and `p`, the two-sided sign test of the two."""
+    auto, largest = token_budgets.index(AUTO), token_budgets.index(max(b for b in token_budgets if b != AUTO))
+    read = [record for record in records if "reason" not in record]
+    hits = [[record["arms"][place]["top"][0] == record["label"] for record in read] for place in (auto, largest)]
+    more, fewer = alone_right(*hits)
+    return {"auto": more, "largest": fewer, "p": min(1.0, 2 * sign_test(max(more, fewer), min(more, fewer)))}
+
+
+def adaptive_table(result: dict) -> str:
+    """The report: fixed budgets and "auto" on the videos that calibration did not see, and what was chosen."""
+    tested, splits = result["test"], result["splits"]
+    fixed = {budget: figures for budget, figures in tested["budgets"].items() if budget != AUTO}
+    auto, largest = tested["budgets"][AUTO], tested["budgets"][max(fixed)]
+    rows = [[budget, f"{each['gmacs']:.3f}", top1_in_percent(each)] for budget, each in tested["budgets"].items()]
+    unseen = f"the other half of the {splits['test']} split" if splits["halves"] else f"the {splits['test']} split"
+    chosen, paired = result["adaptive_budget"], result["paired"]
+    budgets, confidences = chosen["token_budgets"], chosen["confidences"]
+    steps = ", ".join(
+        f"from {budget} tokens to {larger} below {confidence:g}"
+        for (budget, larger), confidence in zip(itertools.pairwise(budgets), confidences, strict=True)
+    )
+    return (
+        f"{table(['tokens', 'mean GMACs', 'top-1 (95 % interval)'], rows, 'rrr')}\n\n"
+        f"{tested['num_videos']} videos of {unseen}, which the calibration did not see. auto has "
+        f"{auto['gmacs'] / largest['gmacs']:.2f} of the GMACs of {max(fixed)} tokens; it alone is right on "
+        f"{paired['auto']} videos, {max(fixed)} tokens alone on {paired['largest']} (sign test: "
+        f"p = {paired['p']:.2g}). Answered at: {answered_shares(auto)}.\n\n"
+        f"Chosen for {result['target']} on {result['calibration']['videos']} videos of the {splits['calibration']} "
+        f"split: {steps}.\n"
+    )
