@@ -66,7 +66,7 @@ class Clip:
 
 
 def read_clip(video, processor: FluxVideoProcessor, token_budget: int | str) -> Clip:
-    """Decode one video (anything the processor takes) on the grid of a budget or of "auto". Raises `VideoDecodeError`."""
+    """Decode one video (anything the processor takes) on the grid of a budget. Raises `VideoDecodeError`."""
     started = time.perf_counter()
     pixels = processor(video, token_budget=token_budget, return_tensors="pt")["pixel_values_videos"]
     return Clip(pixels, 1000 * (time.perf_counter() - started))

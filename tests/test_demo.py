@@ -59,6 +59,20 @@ def test_a_moved_slider_decodes_nothing(nano, tmp_path):
     assert nano.answer(video, 128) is answer
 
 
+@pytest.mark.parametrize(("confidence", "answered"), [(0.0, 64), (1.0, 256)])
+def test_a_calibrated_model_chooses(nano, confidence, answered, monkeypatch):
+    monkeypatch.setattr(nano.model.config, "adaptive_budget", None)
+    assert not nano.is_calibrated
+    settings = {"token_budgets": [64, 256], "confidences": [confidence]}
+    monkeypatch.setattr(nano.model.config, "adaptive_budget", settings)
+    assert nano.is_calibrated
+    video = OpenVideo(example_clips()["still"])
+    found, fixed = nano.answer(video, "auto"), nano.answer(video, answered)
+    assert len(video.clips) == 1 and found.labels[0] == fixed.labels[0]
+    assert found.answered_budget == found.tokens_kept == answered
+    assert f"Sure enough with {answered} tokens" in cards.answer_card(found, nano.processor)
+
+
 def test_each_grid_is_decoded_when_it_is_needed(tiny, make_video):
     path = make_video("film.mp4")
     video = OpenVideo(path)

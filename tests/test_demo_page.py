@@ -1,5 +1,6 @@
 """`flux-hf demo` as a process of its own: asked over HTTP, by gradio's client, and in a real browser."""
 
+import json
 import os
 import re
 import shlex
@@ -17,7 +18,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flux_hf.checkpoints import example_clips
+from flux_hf.checkpoints import default_checkpoint, example_clips
 from tests.browser import CHROMIUM, DRIVER, browser
 from tests.conftest import ROOT
 from tests.requirements import requirements
@@ -91,7 +92,12 @@ def served(command: list[str], port: int, folder: Path, **environment: str):
 def page(tmp_path_factory):
     """(address, folder of uploads) of a page that lives as long as the tests here; asks no other host."""
     folder, port = tmp_path_factory.mktemp("page"), free_port()
-    command = [str(ROOT / "scripts" / "demo.py"), "--port", str(port), "--upload_mb", "2"]
+    checkpoint = shutil.copytree(default_checkpoint(), folder / "fluxvit-nano")
+    settings = json.loads((checkpoint / "config.json").read_text())
+    settings["adaptive_budget"] = {"token_budgets": [64, 128, 256], "confidences": [0.9, 0.9]}
+    (checkpoint / "config.json").write_text(json.dumps(settings))
+    command = [str(ROOT / "scripts" / "demo.py"), "--checkpoint", str(checkpoint)]
+    command += ["--port", str(port), "--upload_mb", "2"]
     with served(command, port, folder) as (address, process, temporary):
         yield address, temporary
     assert process.returncode == 128 + signal.SIGTERM
@@ -128,6 +134,7 @@ def test_a_script_asks_the_endpoint(page, tmp_path):
     with pytest.raises(AppError, match=r"broken\.mp4: ") as refused:
         client.predict(handle_file(str(broken)), 128, api_name="/classify")
     assert str(temporary) not in str(refused.value)
+    assert client.predict(handle_file(str(film)), "auto", api_name="/classify")["tokens_kept"] in (128, 256)
     with pytest.raises(AppError, match="token_budget must be"):
         client.predict(handle_file(str(film)), 0, api_name="/classify")
     with pytest.raises(AppError):
@@ -147,7 +154,7 @@ class TestInABrowser:
         with browser() as tab:
             yield tab
 
-    def answered(self, tab, side: str, budget: int) -> str:
+    def answered(self, tab, side: str, budget: int | str) -> str:
         """The label on top at a budget, as soon as that is shown."""
         card = f"#flux-answer-{side} .flux-card[data-budget='{budget}']"
         tab.wait(f"side {side} has answered at {budget} tokens", lambda: tab.all(card))
@@ -195,6 +202,9 @@ class TestInABrowser:
         tab.open(page[0])
         tab.one("#flux-examples input[value=approaches]").click()
         assert self.answered(tab, "a", 64) == "approaches"
+        tab.one("#flux-auto-b input").click()
+        assert self.answered(tab, "b", "auto") == "approaches"
+        tab.wait("auto is sure at once", lambda: "64 tokens" in tab.text("#flux-answer-b .flux-note"))
 
     def test_sessions_are_apart(self, page, tab, tmp_path):
         address, temporary = page

@@ -16,6 +16,7 @@ from flux_hf.classification import Classification
 from flux_hf.demo.accuracy import KnownAccuracy
 from flux_hf.demo.classifier import BudgetRange, DemoClassifier
 from flux_hf.drawing import DIMMED, kept_pixels, seen_frames
+from flux_hf.modeling.adaptive_budget_fluxvit import AUTO
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
 from flux_hf.tables import percent, printable
 
@@ -48,11 +49,12 @@ def answer_card(result: Classification, processor: FluxVideoProcessor) -> str:
     numbers = "".join(
         f"<div><dt>{name}</dt><dd><b>{value}</b> <small>{unit}</small></dd></div>" for name, value, unit in facts
     )
+    auto = f"Sure enough with {result.answered_budget} tokens. " if result.token_budget == AUTO else ""
     return (
         f'<div class="flux-card" data-budget="{result.token_budget}"><ol class="flux-labels">{rows}</ol>'
         f'<dl class="flux-facts">{numbers}</dl>{_frames(result, processor)}'
-        f'<p class="flux-note">{_grid(result)}: the model computed with the {100 * share:.0f} % that is not faded.</p>'
-        "</div>"
+        f'<p class="flux-note">{auto}{_grid(result)}: the model computed with the {100 * share:.0f} % that is not '
+        "faded.</p></div>"
     )
 
 

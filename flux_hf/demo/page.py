@@ -9,6 +9,7 @@ from flux_hf.demo import cards
 from flux_hf.demo.classifier import BudgetRange, DemoClassifier, OpenVideo, TokenBudget
 from flux_hf.demo.uploads import Uploads
 from flux_hf.modeling.adaptive_budget_fluxvit import AUTO
+from flux_hf.options.budgets import BUDGET
 from flux_hf.processing.video_source_fluxvit import VideoDecodeError
 
 ONE_AT_A_TIME = {"concurrency_limit": 1, "concurrency_id": "model"}
@@ -93,11 +94,11 @@ def build_page(classifier: DemoClassifier, uploads: Uploads, upload_mb: int) -> 
     def close(request: gr.Request) -> None:
         uploads.close(request.session_hash)
 
-    def classify(path: str, token_budget: int | None) -> dict:
+    def classify(path: str, token_budget: str | None) -> dict:
         """Labels of one video: `{"labels": [[name, score], ...], "tokens_kept", "gmacs", "model_ms", "decode_ms"}`."""
         video = OpenVideo(Path(path))
         try:
-            result = classifier.answer(video, classifier.token_budgets[-1] if token_budget is None else token_budget)
+            result = classifier.answer(video, _asked(token_budget, classifier))
         except VideoDecodeError as error:
             raise gr.Error(f"{video.path.name}: {error.reason}", print_exception=False) from error
         except ValueError as error:
@@ -151,7 +152,7 @@ def build_page(classifier: DemoClassifier, uploads: Uploads, upload_mb: int) -> 
 
         with gr.Row(visible=False):
             file = gr.File(label="video", file_count="single")
-            tokens = gr.Number(label="token_budget", precision=0)
+            tokens = gr.Textbox(label="token_budget")
             gr.Button().click(classify, [file, tokens], gr.JSON(label="answer"), api_name="classify", **ONE_AT_A_TIME)
     return page
 
@@ -178,3 +179,13 @@ def _chosen(settings: tuple) -> list[TokenBudget]:
     """The budgets that two sliders, and a checkbox for each of them, mean."""
     sliders, autos = settings[: len(settings) // 2], settings[len(settings) // 2 :]
     return [AUTO if auto else tokens for tokens, auto in zip(sliders, autos, strict=True)]
+
+
+def _asked(token_budget: str | None, classifier: DemoClassifier) -> TokenBudget:
+    """The budget that a script asks for, default the largest trained one."""
+    if not token_budget:
+        return classifier.token_budgets[-1]
+    try:
+        return BUDGET(token_budget)
+    except ValueError:
+        raise ValueError(f'token_budget must be an integer of at least 1 or "auto", got {token_budget!r}') from None
