@@ -56,7 +56,7 @@ print(json.dumps({
 
 
 def is_run_from_a_clone(path: Path) -> bool:
-    return {"benchmarks", "experiments"} & set(path.parts) != set()
+    return {"benchmarks", "experiments", "space"} & set(path.parts) != set()
 
 
 def declared(*extras: str) -> dict[str, Requirement]:
