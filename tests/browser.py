@@ -1,7 +1,12 @@
-"""Headless Chromium, driven by selenium: opens pages, uploads files, says which hosts a page asked."""
+"""Headless Chromium, driven by selenium: opens pages, uploads files, says which hosts a page asked.
+
+Run as a program it takes the picture of docs/demo.md of a page that is served:
+python -m tests.browser http://127.0.0.1:8000/ docs/images/demo.png
+"""
 
 import json
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
@@ -92,3 +97,13 @@ def browser() -> Iterator[Browser]:
         yield Browser(driver)
     finally:
         driver.quit()
+
+
+if __name__ == "__main__":
+    address, picture = sys.argv[1:]
+    with browser() as tab:
+        tab.open(address)
+        tab.one("#flux-examples input[value=turns_clockwise]").click()
+        tab.wait("both sides have answered", lambda: len(tab.all(".flux-frames")) == 2)
+        tab.one(".flux-comparison")
+        tab.screenshot(picture)

@@ -118,6 +118,13 @@ def test_the_policy_names_no_other_host(page):
     assert sources == {"'self'", "data:", "blob:", "'unsafe-inline'", "'unsafe-eval'", "'none'"}
 
 
+def test_files_of_the_machine_are_not_served(page):
+    address, temporary = page
+    for path in (ROOT / "setup.py", temporary.parent / "fluxvit-nano" / "config.json", "/etc/hostname"):
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            urllib.request.urlopen(f"{address}gradio_api/file={path}", timeout=PATIENCE)
+
+
 def test_a_script_asks_the_endpoint(page, tmp_path):
     from gradio_client import Client, handle_file
     from gradio_client.exceptions import AppError
