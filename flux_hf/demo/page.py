@@ -140,7 +140,7 @@ def build_page(classifier: DemoClassifier, uploads: Uploads, upload_mb: int) -> 
                         strict=True,
                     )
                 compared = gr.HTML(elem_id="flux-compared")
-        accuracy = gr.HTML(chart(*start.values()), elem_id="flux-chart")
+        accuracy = gr.HTML(chart(list(start.values())), elem_id="flux-chart")
         settings = [*sliders, *autos]
         shown = [*answered, compared, accuracy]
         video.upload(uploaded, [video, *settings], [video, *shown, example], **OF_THE_PAGE)
