@@ -11,6 +11,7 @@ from torch import nn
 from flux_hf.checkpoints import check_weights, checkpoint_path
 from flux_hf.files import whole_folder, write_json
 from flux_hf.latency import machine, median_ms
+from flux_hf.modeling.adaptive_budget_fluxvit import AUTO
 from flux_hf.modeling.token_selection_fluxvit import selection_rule
 from flux_hf.options import check_at_least, check_checkpoints, naming_option
 from flux_hf.options.checkpoints import ExportOptions
@@ -66,6 +67,11 @@ def export(options: ExportOptions) -> dict:
             "random, and a file cannot be compared with PyTorch; set another rule in its config.json"
         )
     budget = options.token_budget or processor.token_budget or model.config.token_budget
+    if budget == AUTO:
+        raise ValueError(
+            f'--checkpoint {options.checkpoint}: its processor has token_budget "{AUTO}", which depends on the answers '
+            "and cannot be built into a file: give --token_budget"
+        )
     processor, shape = _fixed_processor(processor, model.num_channels, budget)
     with whole_folder(options.output_dir) as folder:
         return _write(folder, model, processor, budget, (options.batch_size, *shape), options.int8)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from torch import nn
 from transformers.utils import logging
 
+from flux_hf.modeling.adaptive_budget_fluxvit import AUTO
 from flux_hf.modeling.flux_model_fluxvit import FluxModel
 from flux_hf.processing.grid_fluxvit import choose_grid
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
@@ -55,7 +56,7 @@ def fit_processor(processor: FluxVideoProcessor, before: list[int], after: list[
     chosen = {budget: choose_grid(budget, processor.patch_size, grids, processor.tubelet_size) for budget in after}
     settings = processor.to_dict()
     settings["grids"] = {budget: grid for budget, grid in grids.items() if budget not in gone} | chosen
-    if processor.token_budget in gone:
+    if processor.token_budget in {*gone, AUTO}:  # the model is calibrated no more
         settings["token_budget"] = max(after)
     return type(processor)(**settings)
 

@@ -46,7 +46,8 @@ def starting_model(
 
     A checkpoint keeps its classifiers when it has the same labels. When its labels include all of ours (Kinetics-710 to
     Kinetics-400), each of our classes takes the weights of the class of the same name; otherwise the classifiers start
-    at random. The log says which of these happened. A pre-trained checkpoint has no classifiers yet.
+    at random. The log says which of these happened. A pre-trained checkpoint has no classifiers yet. What
+    `token_budget="auto"` answers by goes: it belongs to the weights.
 
     Args:
         checkpoint: folder, Hub id, or `default` for the one in the package.
@@ -75,6 +76,7 @@ def starting_model(
             model = _fluxvit(checkpoint, config, changes, say)
         else:
             model = _other_model(checkpoint, config, changes)
+    model.config.adaptive_budget = None  # weights that learn on are sure in another way
     if isinstance(model, FluxViTForPreTraining):
         model.config.update(names)
         classifier = FluxViTForVideoClassification(model.config)

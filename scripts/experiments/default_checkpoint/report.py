@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from flux_hf.evaluation.report import top1_in_percent
+from flux_hf.evaluation.report import answered_shares, top1_in_percent
 from flux_hf.files import read_json
 from flux_hf.tables import table
 
@@ -16,6 +16,7 @@ def tables(folder: Path = RESULTS) -> dict[str, str]:
     found = {name: read_json(folder / f"{name}.json") for name in names}
     rendered, photos = found["motion_test"], found["motion_photos"]
     search = read_json(folder / "token_optimization.json")
+    adaptive = read_json(folder / "adaptive_budget.json")
     return {
         "default_checkpoint.accuracy": table(
             ["tokens kept", "GMACs", f"rendered ({rendered['num_videos']})", f"photographs ({photos['num_videos']})"],
@@ -58,11 +59,31 @@ def tables(folder: Path = RESULTS) -> dict[str, str]:
             ],
             "rrlr",
         ),
+        "default_checkpoint.adaptive_budget": adaptive_table(adaptive),
         "default_checkpoint.search": (
             f"The search took {100 * search['compute']['share']:.0f} % of the evaluations that trying every grid on "
             "every clip takes."
         ),
     }
+
+
+def adaptive_table(result: dict) -> str:
+    """Fixed budgets and "auto" on the clips that calibration did not see, and how often each budget answered."""
+    fixed = result["test"]["budgets"]
+    largest = fixed[BUDGETS[0]]["gmacs"]
+    rows = [
+        [name, f"{figures['gmacs']:.3f}", f"{figures['gmacs'] / largest:.2f}", top1_in_percent(figures)]
+        + [answered_shares(figures) or "–"]
+        for name, figures in fixed.items()
+    ]
+    head = ["tokens", "mean GMACs", f"of those of {BUDGETS[0]}", "top-1 (95 % interval)", "answered at"]
+    paired = result["paired"]
+    below = (
+        f"{result['test']['num_videos']} rendered clips; thresholds chosen on {result['calibration']['videos']} others "
+        f"for {result['target']}. auto alone is right on {paired['auto']} clips, {BUDGETS[0]} tokens alone on "
+        f"{paired['largest']} (sign test: p = {paired['p']:.2g})."
+    )
+    return f"{table(head, rows, 'rrrrl')}\n\n{below}"
 
 
 def confusion(result: dict) -> str:

@@ -1,0 +1,397 @@
+"""token_budget="auto": rows that stop at different budgets have the answers of calls at these budgets."""
+
+import json
+import math
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import AutoModelForVideoClassification, AutoVideoProcessor, pipeline
+
+from flux_hf import (
+    FluxVideoClassificationPipeline,
+    FluxVideoProcessor,
+    FluxViTConfig,
+    FluxViTForVideoClassification,
+    FluxViTModel,
+    cli,
+    default_checkpoint,
+    enable_flux,
+)
+from flux_hf.checkpoints import example_clips
+from flux_hf.costs import auto_gmacs, view_gmacs
+from flux_hf.data import load_video_dataset
+from flux_hf.evaluation import evaluate
+from flux_hf.modeling.adaptive_budget_fluxvit import adaptive_budget
+from flux_hf.processing.grid_fluxvit import Grid
+from flux_hf.scripts import classify, evaluate_checkpoint, optimize_tokens
+from flux_hf.token_optimization.adaptive import Answers, Target, choose_thresholds, parse_target
+from flux_hf.training.starting_model import starting_model
+from tests import stock_models
+from tests.tiny_models import PATCHES_OF_8
+
+BUDGETS = [8, 16, 32]
+SETTINGS = {"token_budgets": BUDGETS, "confidences": [0.5, 0.5]}
+CLIPS = list(example_clips().values())
+
+
+def fluxvit(**changes) -> FluxViTForVideoClassification:
+    torch.manual_seed(0)
+    settings = {"head_token_budgets": [32, 16, 8], "layer_scale_init": 1.0, "initializer_range": 0.3, "num_labels": 4}
+    return FluxViTForVideoClassification(FluxViTConfig(**PATCHES_OF_8 | settings | changes)).eval()
+
+
+def videomae() -> torch.nn.Module:
+    torch.manual_seed(0)
+    model = enable_flux(stock_models.videomae(), token_budgets=[32, 16, 8], heads_per_budget=True).eval()
+    for head in model._heads():
+        head.classifier.weight.data.normal_()
+    return model
+
+
+def with_thresholds_between(model, pixels):
+    """The model, with thresholds at the middle of the confidences: at every budget some rows stop."""
+    with torch.no_grad():
+        best = [model(pixels, token_budget=budget).logits.softmax(-1).amax(-1) for budget in BUDGETS]
+    first = float(best[0].median())
+    second = float(best[1][best[0] < first].median())
+    model.flux_settings.adaptive_budget = {"token_budgets": BUDGETS, "confidences": [first, second]}
+    return model
+
+
+@pytest.mark.parametrize(("make", "side"), [(fluxvit, 48), (videomae, 32)])
+@torch.no_grad()
+def test_every_row_has_the_answer_of_its_budget(make, side):
+    pixels = torch.randn(12, 4, 3, side, side, generator=torch.Generator().manual_seed(0))
+    model = with_thresholds_between(make(), pixels)
+    found = model(pixels, token_budget="auto")
+    assert set(found.answered_budgets.tolist()) == set(BUDGETS)
+    for row, budget in enumerate(found.answered_budgets.tolist()):
+        alone = model(pixels[row : row + 1], token_budget=budget)
+        torch.testing.assert_close(found.logits[row], alone.logits[0], atol=1e-6, rtol=1e-6)
+        torch.testing.assert_close(found.pooler_output[row], alone.pooler_output[0], atol=1e-6, rtol=1e-6)
+        kept = torch.ones_like(found.keep_mask[row]) if alone.keep_mask is None else alone.keep_mask[0]
+        assert found.keep_mask[row].equal(kept) and int(kept.sum()) == budget
+        for smaller, confidence in zip(BUDGETS, model.flux_settings.adaptive_budget["confidences"], strict=False):
+            sure = model(pixels[row : row + 1], token_budget=smaller).logits.softmax(-1).max() >= confidence
+            assert bool(sure) == (smaller == budget) or smaller > budget
+    as_tuple = model(pixels, token_budget="auto", return_dict=False)
+    assert as_tuple[0].equal(found.logits)
+
+
+@torch.no_grad()
+def test_views_of_a_video_go_on_together():
+    pixels = torch.randn(12, 4, 3, 48, 48, generator=torch.Generator().manual_seed(1))
+    model = fluxvit()
+    means = model(pixels, token_budget=8).logits.softmax(-1).unflatten(0, (4, 3)).mean(1).amax(-1)
+    threshold = float(means.median()) + 1e-6
+    model.config.adaptive_budget = {"token_budgets": [8, 32], "confidences": [threshold]}
+    found = model(pixels, token_budget="auto", num_views=3).answered_budgets.unflatten(0, (4, 3))
+    assert found.tolist() == [[8 if mean >= threshold else 32] * 3 for mean in means]
+    assert len(set(found[:, 0].tolist())) == 2
+    with pytest.raises(ValueError, match="num_views .* 12, got 5"):
+        model(pixels, token_budget="auto", num_views=5)
+
+
+@torch.no_grad()
+def test_a_grid_without_more_tokens_ends_the_search():
+    model = fluxvit(adaptive_budget={"token_budgets": BUDGETS, "confidences": [1.0, 1.0]})
+    pixels = torch.randn(2, 1, 3, 32, 24)  # 12 tokens
+    found = model(pixels, token_budget="auto")
+    assert found.answered_budgets.tolist() == [16, 16] and found.keep_mask.all()
+    assert found.logits.equal(model(pixels, token_budget=16).logits)
+    only = fluxvit(adaptive_budget={"token_budgets": [16, 32], "confidences": [1.0]})
+    assert only(pixels, token_budget="auto").keep_mask is None
+
+
+@pytest.mark.parametrize("make", [fluxvit, videomae])
+@torch.no_grad()
+def test_gmacs_are_what_torch_counts(make):
+    """Patches are embedded once, and the encoder runs at every budget up to the one that answers."""
+    model = make()
+    model.flux_settings.adaptive_budget = {"token_budgets": BUDGETS, "confidences": [1.0, 1.0]}
+    grid = Grid(4, 48) if make is fluxvit else Grid(4, 32)
+    pixels = torch.randn(1, 4, 3, *grid.pixels())
+    model(pixels, token_budget="auto")  # keeps the positions of the grid
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        model(pixels, token_budget="auto")
+    assert counter.get_total_flops() == pytest.approx(2e9 * auto_gmacs(model, 32, grid))
+    assert auto_gmacs(model, 8, grid) == view_gmacs(model, 8, grid)
+    assert auto_gmacs(model, 32, grid) < sum(view_gmacs(model, budget, grid) for budget in BUDGETS)
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "word"),
+    [
+        ({"adaptive_budget": None}, {}, "flux-hf optimize-tokens --objective adaptive"),
+        ({"problem_type": "regression"}, {}, "problem_type regression"),
+        ({}, {"labels": torch.tensor([0])}, "excludes labels"),
+        ({}, {"head_index": 0}, "excludes head_index"),
+        ({}, {"token_budgets": [8]}, "excludes token_budgets"),
+        ({}, {"output_hidden_states": True}, "excludes output_hidden_states"),
+        ({"output_attentions": True}, {}, "excludes output_attentions"),
+    ],
+)
+def test_what_does_not_fit_is_said(change, options, word):
+    model = fluxvit(**{"adaptive_budget": SETTINGS, "attn_implementation": "eager"} | change)
+    with pytest.raises(ValueError, match=word):
+        model(torch.randn(1, 4, 3, 48, 48), token_budget="auto", **options)
+
+
+def test_training_export_and_encoders_refuse():
+    model, pixels = fluxvit(adaptive_budget=SETTINGS), torch.randn(1, 4, 3, 48, 48)
+    with pytest.raises(ValueError, match="cannot be compiled or exported"):
+        torch.export.export(model, (pixels,), {"token_budget": "auto"}, strict=False)
+    with pytest.raises(Exception, match="cannot be compiled or exported"):
+        torch.compile(model, backend="eager", fullgraph=True)(pixels, token_budget="auto")
+    with pytest.raises(ValueError, match="is for classifiers"):
+        FluxViTModel(model.config)(pixels, token_budget="auto")
+    with pytest.raises(ValueError, match="model.eval"):
+        model.train()(pixels, token_budget="auto")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        *({}, [], 7, "auto", {"token_budgets": BUDGETS}, SETTINGS | {"more": 1}),
+        *(SETTINGS | {"confidences": wrong} for wrong in ([0.5], [0.5, math.nan], [0.5, 1.1], [0.5, -1], [True, 0.5])),
+        *(SETTINGS | {"confidences": wrong} for wrong in (0.5, None, [None, 0.5], ["0.5", 0.5], [[0.5], 0.5])),
+        *(SETTINGS | {"token_budgets": wrong} for wrong in ([16, 8, 32], [8, 8, 32], [0, 8, 16], [8, 16, 10**9])),
+        *(SETTINGS | {"token_budgets": wrong} for wrong in (None, 8, "8", [8.0, 16, 32], [True, 16, 32])),
+        {"token_budgets": [8], "confidences": []},
+        {"token_budgets": list(range(1, 10**5)), "confidences": [0.5] * (10**5 - 2)},
+    ],
+)
+def test_settings_that_are_none(settings):
+    for make in (FluxViTConfig, lambda **given: fluxvit().config.update(given)):
+        with pytest.raises(ValueError, match="adaptive_budget") as error:
+            make(adaptive_budget=settings)
+        assert len(str(error.value)) < 500
+    model = fluxvit(adaptive_budget=SETTINGS)
+    assert FluxViTConfig.from_dict(model.config.to_dict()).adaptive_budget == SETTINGS
+    model.config.__dict__["adaptive_budget"] = settings  # past every check
+    with pytest.raises(ValueError):
+        model(torch.randn(1, 4, 3, 48, 48), token_budget="auto")
+
+
+def test_other_classes_or_heads_are_not_calibrated():
+    for change in (
+        lambda model: model.set_token_budgets([32, 16]),
+        lambda model: model.set_labels(["a", "b"]),
+        lambda model: model.set_labels(["a", "b", "c", "d"], [3, 2, 1, 0]),
+    ):
+        model = fluxvit(adaptive_budget=SETTINGS)
+        change(model)
+        assert model.config.adaptive_budget is None
+    model = fluxvit(adaptive_budget=SETTINGS)
+    model.set_labels(["a", "b", "c", "d"], [0, 1, 2, 3])
+    assert model.config.adaptive_budget == SETTINGS
+    names = FluxViTForVideoClassification.from_pretrained(default_checkpoint()).label_names
+    assert starting_model(names, checkpoint="default").config.adaptive_budget is None
+
+
+def test_the_processor_makes_one_grid_and_hands_auto_over(tmp_path):
+    table = {64: (2, 32), 128: (4, 48)}
+    processor = FluxVideoProcessor(patch_size=8, grids=table)
+    assert processor.choose_grid("auto") == (4, 48)
+    assert FluxVideoProcessor(patch_size=14).choose_grid("auto") == FluxVideoProcessor(patch_size=14).choose_grid(3072)
+    own = FluxVideoProcessor(patch_size=8, grids=table | {"auto": (4, 32)}, token_budget="auto")
+    own.save_pretrained(tmp_path)
+    loaded = AutoVideoProcessor.from_pretrained(tmp_path)
+    assert loaded.grids == {128: (4, 48), 64: (2, 32), "auto": (4, 32)} and loaded.token_budget == "auto"
+    assert loaded.choose_grid(64) == (2, 32) and loaded.choose_grid(60).frames == 2
+    batch = loaded(CLIPS[:2], return_tensors="pt")
+    assert batch["pixel_values_videos"].shape == (2, 4, 3, 32, 32) and batch["token_budget"] == "auto"
+    assert FluxVideoProcessor(patch_size=8, grids={"auto": (4, 32)}).choose_grid("auto") == (4, 32)
+    for wrong in ("Auto", "x", 0, 1.5):
+        with pytest.raises(ValueError, match="token_budget"):
+            processor(CLIPS[0], token_budget=wrong)
+    with pytest.raises(ValueError, match='"auto" or a token budget'):
+        FluxVideoProcessor(patch_size=8, grids={"other": (4, 32)})
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """The default one, with a threshold between the confidences of the example clips, and "auto" in its processor."""
+    folder = tmp_path_factory.mktemp("auto")
+    model = FluxViTForVideoClassification.from_pretrained(default_checkpoint()).eval()
+    processor = FluxVideoProcessor.from_pretrained(default_checkpoint())
+    with torch.no_grad():
+        best = model(**processor(CLIPS, token_budget=64, return_tensors="pt")).logits.softmax(-1).amax(-1)
+    model.config.adaptive_budget = {"token_budgets": [64, 256], "confidences": [float(best.median())]}
+    model.save_pretrained(folder)
+    processor.token_budget = "auto"
+    processor.save_pretrained(folder)
+    return folder
+
+
+def test_pipelines_answer_with_it(checkpoint):
+    model = AutoModelForVideoClassification.from_pretrained(checkpoint).eval()
+    processor = AutoVideoProcessor.from_pretrained(checkpoint)
+    with torch.no_grad():
+        found = model(**processor(CLIPS, return_tensors="pt"))
+    assert set(found.answered_budgets.tolist()) == {64, 256}
+    expected = found.logits.softmax(-1).amax(-1).tolist()
+    stock = pipeline("video-classification", model=str(checkpoint))
+    assert [answer[0]["score"] for answer in stock(CLIPS)] == pytest.approx(expected, abs=1e-5)
+    own = FluxVideoClassificationPipeline(model=model, video_processor=processor)
+    assert [answer[0]["score"] for answer in own(CLIPS, batch_size=4)] == pytest.approx(expected, abs=1e-5)
+    several = own(CLIPS[:3], token_budget="auto", num_clips=2)
+    assert [answer[0]["label"] for answer in several] == [answer[0]["label"] for answer in own(CLIPS[:3])]
+    with pytest.raises(ValueError, match='token_budget must be an integer >= 1 or "auto"'):
+        own(CLIPS[0], token_budget="best")
+
+
+def test_classify_names_the_budget_that_answered(checkpoint, capsys):
+    classify.main([*map(str, CLIPS), "--checkpoint", str(checkpoint), "--token_budgets", "auto", "64"])
+    printed = capsys.readouterr().out
+    assert printed.count("budget auto (64 answered)") + printed.count("budget auto (256 answered)") == len(CLIPS)
+    assert "budget auto (256 answered)" in printed and "budget   64: " in printed
+    with pytest.raises(ValueError, match='--token_budgets must be an integer of at least 1 or "auto", got 0'):
+        classify.main([str(CLIPS[0]), "--token_budgets", "0"])
+    with pytest.raises(SystemExit):
+        classify.main([str(CLIPS[0]), "--token_budgets", "most"])
+
+
+@pytest.fixture(scope="module")
+def dataset_dir(tmp_path_factory):
+    """The example clips as validation and test split, the classes in their names."""
+    root = tmp_path_factory.mktemp("clips")
+    for split, suffix in (("validation", b"\0\0\0\x08free"), ("test", b"")):
+        for label, clip in example_clips().items():
+            path = root / split / label / "clip.mp4"
+            path.parent.mkdir(parents=True)
+            with open(clip, "rb") as file:
+                path.write_bytes(file.read() + suffix)  # an empty box: other bytes, the same film
+    return root
+
+
+def test_evaluation_of_auto(checkpoint, dataset_dir, tmp_path, capsys):
+    model = FluxViTForVideoClassification.from_pretrained(checkpoint).eval()
+    processor = FluxVideoProcessor.from_pretrained(checkpoint)
+    dataset = load_video_dataset(dataset_dir, "test")
+    result = evaluate(dataset, model, processor, [256, 64, "auto"], records_dir=tmp_path / "records", batch_size=4)
+    auto = result["budgets"]["auto"]
+    with torch.no_grad():
+        one_by_one = [
+            int(model(**processor(video["bytes"] or video["path"], return_tensors="pt")).answered_budgets)
+            for video in dataset["video"]
+        ]
+    assert auto["answered"] == {64: one_by_one.count(64), 256: one_by_one.count(256)}
+    expected = np.mean([auto_gmacs(model, budget, Grid(8, 96)) for budget in one_by_one])
+    assert auto["gmacs"] == pytest.approx(expected)
+    assert result["budgets"][64]["gmacs"] < auto["gmacs"]
+    several = evaluate(dataset, model, processor, ["auto"], num_clips=2, batch_size=3)
+    assert sum(several["budgets"]["auto"]["answered"].values()) == len(dataset)
+    model.config.adaptive_budget = {"token_budgets": [64, 256], "confidences": [1.0]}
+    with pytest.raises(ValueError, match="adaptive_budget"):
+        evaluate(dataset, model, processor, [256, 64, "auto"], records_dir=tmp_path / "records")
+    with pytest.raises(ValueError, match="at random"):
+        evaluate(dataset, model, processor, ["auto"], token_selection="random")
+    model.config.adaptive_budget = None
+    with pytest.raises(ValueError, match="not calibrated"):
+        evaluate(dataset, model, processor, ["auto"])
+    output = tmp_path / "result.json"
+    command = ["--dataset", str(dataset_dir), "--checkpoint", str(checkpoint), "--token_budgets", "64", "auto"]
+    evaluate_checkpoint.main([*command, "--output", str(output)])
+    assert "auto, answered at: 64 tokens" in capsys.readouterr().out
+    written = json.loads(output.read_text())["budgets"]["auto"]
+    assert written["answered"] == {str(budget): count for budget, count in auto["answered"].items()}
+
+
+def some_answers(videos: int = 40) -> Answers:
+    draw = np.random.default_rng(0)
+    confidence = np.round(draw.uniform(0.3, 1, (3, videos)), 3)
+    right = draw.uniform(size=(3, videos)) < np.maximum(confidence, np.array([[0.3], [0.6], [0.9]]))
+    return Answers((8, 16, 32), right, confidence, 0.5, (1.0, 2.0, 4.0))
+
+
+@pytest.mark.parametrize("target", [Target(2.5, "points"), Target(0.0, "points"), Target(3.0, "gmacs")])
+def test_thresholds_are_the_best_that_keep_to_the_target(target):
+    """Compared with all that there are, video by video."""
+    answers = some_answers()
+    chosen, figures = choose_thresholds(answers, target)
+    places = [answers.token_budgets.index(budget) for budget in chosen.token_budgets]
+
+    def outcome(places, confidences):
+        top1, cost = [], []
+        for video in range(answers.right.shape[1]):
+            spent = answers.embedding_gmacs
+            for place, least in zip(places, [*confidences, 0.0], strict=True):
+                spent += answers.encoder_gmacs[place]
+                if answers.confidence[place, video] >= least:
+                    break
+            top1.append(answers.right[place, video])
+            cost.append(spent)
+        return np.mean(top1), np.mean(cost)
+
+    top1, gmacs = outcome(places, chosen.confidences)
+    assert (figures["top1"], figures["gmacs"]) == (pytest.approx(top1), pytest.approx(gmacs))
+    least = answers.right[2].mean() - target.value / 100 if target.unit == "points" else 0
+    assert top1 >= least - 1e-9 and (target.unit == "points" or gmacs <= target.value)
+    for steps in ([0, 1], [0, 2], [1, 2]):
+        for threshold in answers.confidence[steps[0]]:
+            other_top1, other_gmacs = outcome(steps, [threshold])
+            if target.unit == "points":
+                assert other_top1 < least - 1e-9 or other_gmacs >= gmacs - 1e-9
+            else:
+                assert other_gmacs > target.value or other_top1 <= top1 + 1e-9
+
+
+def test_targets():
+    assert parse_target("0.5 points") == Target(0.5, "points") and parse_target("1point") == Target(1, "points")
+    assert parse_target(" .16 GMACs") == Target(0.16, "gmacs")
+    for wrong in ("", "0.5", "-1 points", "0.5 percent", "points", "nan points"):
+        with pytest.raises(ValueError, match="0.5 points"):
+            parse_target(wrong)
+    with pytest.raises(ValueError, match="the least are 1.5 GMACs"):
+        choose_thresholds(some_answers(), Target(0.1, "gmacs"))
+
+
+def test_the_command_calibrates_a_checkpoint(checkpoint, dataset_dir, tmp_path, capsys):
+    before = (checkpoint / "config.json").read_bytes()
+    output = tmp_path / "calibrated"
+    command = ["--dataset", str(dataset_dir), "--checkpoint", str(checkpoint), "--output_dir", str(output)]
+    command += ["--objective", "adaptive", "--token_budgets", "64", "256", "--target", "100 points"]
+    optimize_tokens.main(command)
+    assert (checkpoint / "config.json").read_bytes() == before
+    result = json.loads((output / "result.json").read_text())
+    assert adaptive_budget(result["adaptive_budget"]).token_budgets == (64, 256)
+    assert result["test"]["budgets"]["auto"]["answered"] == {"64": 9}  # any loss is allowed: the cheapest
+    assert set(result["test"]["budgets"]) == {"256", "64", "auto"} and result["splits"]["test"] == "test"
+    optimize_tokens.main([*command, "--write"])
+    assert "calibration did not see" in capsys.readouterr().out
+    assert FluxViTConfig.from_pretrained(checkpoint).adaptive_budget == result["adaptive_budget"]
+    assert FluxVideoProcessor.from_pretrained(checkpoint).grids["auto"] == (8, 96)
+    for extra, word in (
+        (["--frames", "4"], "--frames"),
+        (["--target", "half"], "--target half"),
+        (["--score", "retrieval"], "--score"),
+        (["--token_budgets", "64"], "at least two"),
+    ):
+        with pytest.raises(ValueError, match=word):
+            optimize_tokens.main([*command, *extra])
+    with pytest.raises(ValueError, match="--target is for --objective adaptive"):
+        optimize_tokens.main([*command, "--objective", "tokens"])
+
+
+def test_the_page_runs_as_it_stands(dataset_dir, tmp_path, monkeypatch, capsys):
+    page = (Path(__file__).parent.parent / "docs" / "adaptive_budget.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(dataset_dir, "my/videos")
+    shutil.copytree(default_checkpoint(), "runs/mine")
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    exec(compile(example, "adaptive_budget.md", "exec"), {"__name__": "example"})
+    answers = capsys.readouterr().out.splitlines()
+    assert len(answers) == 9 and all(re.fullmatch(r"\w+ at (64|128|256) tokens", line) for line in answers)
+    for command in re.findall(r"^flux-hf (.*)$", page, re.MULTILINE):
+        cli.main(shlex.split(command))
+    assert "9 of 9 times" in capsys.readouterr().out
+    found = json.loads(Path("runs/mine/config.json").read_text())["adaptive_budget"]
+    assert found == json.loads(Path("runs/auto/result.json").read_text())["adaptive_budget"]
