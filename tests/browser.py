@@ -30,7 +30,9 @@ class Browser:
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
-        self.driver.get(address)
+        for place in ("about:blank", address):  # nothing of an earlier page is taken for one of this
+            self.driver.get(place)
+            self.wait(f"{place} is open", lambda place=place: self.driver.current_url == place)
 
     def wait(self, what: str, seen):
         """What `seen()` returns as soon as that is true; fails naming `what` otherwise."""
