@@ -1,4 +1,4 @@
-"""Serve a page on this machine: drop a video, move the token budget, see labels, kept tokens and costs.
+"""Serve a page: drop a video, move the token budget, see labels, kept tokens and costs.
 
 flux-hf demo
 flux-hf demo --checkpoint runs/mine --port 8000
