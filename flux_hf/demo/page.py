@@ -113,7 +113,6 @@ def build_page(classifier: DemoClassifier, uploads: Uploads, upload_mb: int) -> 
             "decode_ms": result.decode_ms,
         }
 
-    gr.set_static_paths(sorted(examples.values()))
     with gr.Blocks(
         analytics_enabled=False, title=f"{classifier.name} · flux_hf", delete_cache=(60, KEPT_SECONDS), fill_width=True
     ) as page:

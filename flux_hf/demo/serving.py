@@ -9,6 +9,7 @@ from pathlib import Path
 from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
 
+from flux_hf.checkpoints import example_clips
 from flux_hf.demo.classifier import DemoClassifier
 from flux_hf.demo.uploads import Uploads
 
@@ -68,6 +69,7 @@ def serve(classifier: DemoClassifier, *, host: str = "127.0.0.1", port: int = 78
                 enable_monitoring=False,
                 prevent_thread_lock=True,
                 max_file_size=f"{upload_mb}mb",
+                allowed_paths=sorted(example_clips().values()),
                 footer_links=["api"],
                 theme=theme(),
                 css_paths=STYLE,
