@@ -14,6 +14,7 @@ from flux_hf.tables import printable
 
 COMMANDS = {
     "classify": "classify",
+    "watch": "watch",
     "finetune": "finetune",
     "pretrain": "pretrain",
     "align": "align",

@@ -1,4 +1,5 @@
-"""Exports for one grid and one budget, with the token selector inside: ONNX, torch.export, and int8 for CPUs."""
+"""Exports for one grid, one budget and batches of any size, with the token selector inside: ONNX, torch.export, and
+int8 for CPUs."""
 
 from contextlib import contextmanager
 from io import BytesIO
@@ -23,6 +24,7 @@ TOLERANCE = 1e-4
 
 REPORT_FILE = "export.json"
 _INPUT, _OUTPUT = "pixel_values_videos", "logits"
+_BATCH = torch.export.Dim("batch", min=1, max=2**20)  # without a bound torch 2.7 refuses the largest number
 
 
 class _Classifier(nn.Module):
@@ -40,12 +42,12 @@ def export(options: ExportOptions) -> dict:
     """Write `model.onnx`, `model.pt2`, on demand `model_int8.onnx`, the configurations of model and processor, and
     `export.json` to `options.output_dir`.
 
-    The processor's configuration gives every video the exported grid. Each export runs on a random clip and on one
-    without any motion, where all tokens tie, and has to give PyTorch's logits.
+    The processor's configuration gives every video the exported grid. Each export runs on a random clip, on one without
+    any motion, where all tokens tie, and on both in one batch, and has to give PyTorch's logits.
 
     Returns:
-        What `export.json` holds: `input_shape` (batch, frames, channels, height, width), `token_budget`, `labels`,
-        `machine`, and `runs`: for "pytorch" and each file `milliseconds` (median) and `difference` (largest
+        What `export.json` holds: `clip_shape` (frames, channels, height, width), `token_budget`, `labels`, `machine`,
+        and `runs`: for "pytorch" and each file `milliseconds` (of one clip, median) and `difference` (largest
         difference from PyTorch's logits over the largest logit).
 
     Raises:
@@ -53,7 +55,7 @@ def export(options: ExportOptions) -> dict:
         ImportError: onnx, onnxruntime or onnxscript is missing.
         RuntimeError: an export does not give PyTorch's logits.
     """
-    check_at_least(1, options, "token_budget", "batch_size")
+    check_at_least(1, options, "token_budget")
     check_checkpoints(checkpoint=options.checkpoint)
     _require_onnx()
     checkpoint = checkpoint_path(options.checkpoint)
@@ -74,7 +76,7 @@ def export(options: ExportOptions) -> dict:
         )
     processor, shape = _fixed_processor(processor, model.num_channels, budget)
     with whole_folder(options.output_dir) as folder:
-        return _write(folder, model, processor, budget, (options.batch_size, *shape), options.int8)
+        return _write(folder, model, processor, budget, shape, options.int8)
 
 
 def _write(folder: Path, model, processor, budget: int | None, shape: tuple[int, ...], int8: bool) -> dict:
@@ -83,11 +85,13 @@ def _write(folder: Path, model, processor, budget: int | None, shape: tuple[int,
     model.config.save_pretrained(folder)
 
     classifier = _Classifier(model, budget)
-    clips = [torch.randn(shape, generator=torch.Generator().manual_seed(0)), torch.full(shape, 0.5)]
+    moving, still = torch.randn(1, *shape, generator=torch.Generator().manual_seed(0)), torch.full((1, *shape), 0.5)
+    clips = [moving, still, torch.cat([moving, still, -moving])]
     runs = {"pytorch": _eager(classifier)}
     with torch.no_grad():
         with _refused(model, "torch.export"):
-            program = torch.export.export(classifier, (clips[0],), strict=False)
+            # Exporters take one clip, or none, for a size that never varies: the batch they see has several.
+            program = torch.export.export(classifier, (clips[2],), dynamic_shapes=({0: _BATCH},), strict=False)
             content = BytesIO()  # PyTorch's own writer ends the process where the disk is full
             torch.export.save(program, content)
             (folder / "model.pt2").write_bytes(content.getvalue())
@@ -106,7 +110,7 @@ def _write(folder: Path, model, processor, budget: int | None, shape: tuple[int,
         if result["difference"] > TOLERANCE and "int8" not in name:
             raise RuntimeError(f"{name} differs from PyTorch by {result['difference']:.2g}, over {TOLERANCE:g}")
     report = {
-        "input_shape": list(shape),
+        "clip_shape": list(shape),
         "token_budget": budget,
         "labels": model.label_names,
         "machine": machine(),
@@ -179,3 +183,11 @@ def _require_onnx() -> None:
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise ImportError(f"{error}; exports need it: pip install onnx onnxruntime onnxscript") from error
+
+
+def require_onnxruntime() -> None:
+    """Raises ImportError, which says what to install, unless exported files can be run."""
+    try:
+        import onnxruntime  # noqa: F401
+    except ImportError as error:
+        raise ImportError(f"{error}; exported files need it: pip install onnxruntime") from error

@@ -12,8 +12,13 @@ from transformers.video_utils import VideoMetadata
 
 from .video_source_fluxvit import VideoDecodeError, source_name
 
-DECODING_MODES = ("fast", "exact")
-"""Which frame of a segment inference takes: the middle one unless another is much cheaper, or always the middle one."""
+DECODING_MODES = ("fast", "exact", "keyframes")
+"""Which frame of a segment inference takes: the middle one unless another is much cheaper; always the middle one; or a
+key frame, with as few segments as that takes."""
+
+FEWEST_KEY_FRAMES = 4
+"""Below that many key frames, evenly spread, a film is read as with "fast": training draws no fewer frames by default,
+and they show too little of what moves."""
 
 FILE_COST, FRAME_COST = 20, 4
 """What opening a video and what taking one frame of it cost beside decoding, in decoded frames."""
@@ -125,9 +130,47 @@ def middles_unless_cheaper(total: int, num_frames: int, key_frames: Sequence[int
     return _least(choices, key_frames, price=SHIFT_PRICE * cheapest / total)[1]
 
 
+def key_frame_of_each_segment(metadata, num_frames: int) -> np.ndarray | None:
+    """Of each of `num_frames` segments (`segment_bounds`) the key frame that is nearest to the middle, the earlier of
+    two: int array (num_frames,), ascending; None where a segment has none that is intact, and where `metadata` has no
+    `key_frames`. `key_frame_of_each_segment` of 1500 frames with a key frame every 250, and 6 segments, is 0, 250, 500,
+    750, 1000, 1250; with 8 segments it is None."""
+    keys = np.setdiff1d(getattr(metadata, "key_frames", []), getattr(metadata, "damaged_frames", []))
+    if not keys.size:
+        return None
+    first, last = segment_bounds(metadata.total_num_frames, num_frames)
+    middles = segment_middles(metadata.total_num_frames, num_frames)
+    taken = _nearest_key_frames(middles, first, last, keys, otherwise=np.full_like(middles, -1))
+    return None if (taken < 0).any() else taken
+
+
+def segments_with_key_frames(metadata, most: int, tubelet_size: int = 1) -> int | None:
+    """The largest number of segments, `most` or fewer, all of which hold an intact key frame: `most` or an even number
+    of tubelets, and `FEWEST_KEY_FRAMES` or more. None where there is no such number.
+
+    Args:
+        metadata: of the video, or of the part of it that counts; see `SeekableMetadata`.
+        most: frames of the grid.
+        tubelet_size: frames in a token.
+    """
+    step = 2 * tubelet_size
+    for count in (most, *range((most - 1) // step * step, 0, -step)):
+        if count >= FEWEST_KEY_FRAMES and key_frame_of_each_segment(metadata, count) is not None:
+            return count
+    return None
+
+
 def sample_segments(metadata, num_frames: int, decoding: str) -> np.ndarray:
-    """`middles_unless_cheaper` for `decoding` "fast" where `metadata` has `key_frames`, else `segment_middles`; of both
-    `intact_frames`."""
+    """One frame of each of `num_frames` segments.
+
+    With `decoding` "keyframes" `key_frame_of_each_segment`, if it has `FEWEST_KEY_FRAMES` or more. With it otherwise,
+    and with "fast", `middles_unless_cheaper` where `metadata` has `key_frames`. Else `segment_middles`. Of the last two
+    `intact_frames`.
+    """
+    if decoding == "keyframes" and num_frames >= FEWEST_KEY_FRAMES:
+        taken = key_frame_of_each_segment(metadata, num_frames)
+        if taken is not None:
+            return taken
     key_frames = getattr(metadata, "key_frames", None)
     if decoding == "exact" or key_frames is None:
         return intact_frames(segment_middles(metadata.total_num_frames, num_frames), metadata)

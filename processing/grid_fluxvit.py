@@ -205,6 +205,21 @@ def fit_grid(
     return Grid(frames, size)
 
 
+def with_frames(grid: Grid, frames: int, largest_side: int | None = None, *, patch_size: int) -> Grid:
+    """The grid with `frames` frames; where they are fewer than its own, its size grows to the smallest multiple of the
+    patch at which it has no fewer tokens than before.
+
+    Args:
+        grid: of squares, their size a multiple of `patch_size`.
+        largest_side: pixels; beyond it the size does not grow, and fewer tokens are left. Default: no limit.
+    """
+    rows = patches = grid.size // patch_size
+    most = math.inf if largest_side is None else -(-largest_side // patch_size)
+    while frames * patches**2 < grid.frames * rows**2 and patches < most:
+        patches += 1
+    return Grid(frames, patches * patch_size)
+
+
 def normalize_grids(grids: dict) -> dict[int | str, Grid]:
     """`grids` with integer keys, or "auto", and grids as values, largest budget first, "auto" behind them.
 

@@ -94,8 +94,8 @@ def _read_along(video: VideoFile, timeline: Timeline, indices, short_side: int |
         metadata.replaced_frames = int(np.isin(first_choice, metadata.damaged_frames).sum())
         if metadata.replaced_frames:
             logger.warning_once(
-                f"{video.name}: {metadata.replaced_frames} of {len(numbers)} frames are damaged, the nearest intact "
-                "ones are shown instead"
+                f"{video.name}: {metadata.replaced_frames} of {len(first_choice)} frames are damaged, others are shown "
+                "instead"
             )
         return frames.array, metadata
 

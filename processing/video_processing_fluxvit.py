@@ -19,7 +19,7 @@ from transformers.utils import logging
 from transformers.video_processing_utils import BaseVideoProcessor
 from transformers.video_utils import VideoMetadata, get_video_size, infer_channel_dimension_format
 
-from .frame_sampling_fluxvit import DECODING_MODES, sample_segments
+from .frame_sampling_fluxvit import DECODING_MODES, FEWEST_KEY_FRAMES, sample_segments, segments_with_key_frames
 from .grid_fluxvit import (
     AUTO,
     Framing,
@@ -30,6 +30,7 @@ from .grid_fluxvit import (
     fit_grid,
     largest_budget,
     normalize_grids,
+    with_frames,
 )
 from .model_settings_fluxvit import model_settings
 from .option_limits_fluxvit import (
@@ -84,6 +85,9 @@ OWN_WHEN_NONE = {
 }
 """Options for which None in a call means the processor's own setting."""
 
+FIXES_THE_GRID = ("num_frames", "fps", "size", "crop_size")
+"""Options that leave `decoding="keyframes"` nothing to choose."""
+
 
 def _beside_options(name: str) -> bool:
     return name in SAVED_BESIDE_OPTIONS or name.startswith("_")
@@ -109,6 +113,16 @@ def _longest_and_largest(videos: list, metadata: list[VideoMetadata]) -> tuple[i
     return max(entry.total_num_frames for entry in metadata), max(sides)
 
 
+def _check_key_frame_options(settings: dict):
+    """Raises ValueError for an option that excludes `decoding="keyframes"`."""
+    for name in FIXES_THE_GRID:
+        if settings.get(name) is not None:
+            raise ValueError(
+                f'decoding="keyframes" chooses the number of frames and the size itself, but {name} is set; leave it '
+                'out, or take decoding="fast"'
+            )
+
+
 Numbers = float | int | list[float | int] | tuple[float | int, ...] | None
 
 
@@ -125,7 +139,7 @@ class FluxVideoProcessorKwargs(VideosKwargs, total=False):
         num_frames (`int`, *optional*): number of frames, instead of the grid's.
         model_frames (`int`, *optional*): the `num_frames` that leaves the number of frames to the processor.
         fps (`int` or `float`, *optional*): frames per second of video, instead of a number of frames.
-        decoding (`str`, *optional*): "fast" or "exact", which frame of each segment to take.
+        decoding (`str`, *optional*): "fast", "exact" or "keyframes", which frame of each segment to take.
         download_seconds (`int` or `float`, *optional*): how long the transfers of one video may take.
         download_bytes (`int`, *optional*): how much of one video may be held in memory.
         size, crop_size (`int` or `dict`, *optional*): positive numbers of pixels.
@@ -181,8 +195,13 @@ class FluxVideoProcessor(BaseVideoProcessor):
         fps: frames per second of video to take, wins over the grid, excludes `num_frames`.
         decoding: which frame of a segment is taken from a video that has to be decoded. "fast", the default: the middle
             one, unless others make reading much cheaper (`middles_unless_cheaper`), so that a long video takes little
-            longer than a short one. "exact": the middle one. Both give the same frames every time, and each of them as
-            it was encoded. From arrays and lists of frames it is always the middle one.
+            longer than a short one. "exact": the middle one. "keyframes": a key frame of each, on a grid that follows
+            the film: as many frames, up to the grid's, as there are segments that all hold a key frame
+            (`segments_with_key_frames`), and a size that has grown until there are as many tokens as before. A film
+            without so many key frames is read as with "fast", and a warning says so. It excludes `num_frames`, `fps`,
+            `size` and `crop_size`, and the videos of one call have to come out on one grid. All three give the same
+            frames every time, and each of them as it was encoded. From arrays and lists of frames it is always the
+            middle one.
         download_seconds: that all transfers of one video from a URL may take together. Default 300.
         download_bytes: of one video that are held in memory, where its server, its archive or its file object gives it
             only as a whole. Default 2**30 (1 GiB).
@@ -236,6 +255,8 @@ class FluxVideoProcessor(BaseVideoProcessor):
             check_multiples(self.grids, self.patch_size, self.tubelet_size)
         if self.num_frames:
             check_tubelets(self.num_frames, self.tubelet_size, "num_frames")
+        if self.decoding == "keyframes":
+            _check_key_frame_options(vars(self))
 
     @classmethod
     def from_dict(cls, video_processor_dict: dict, **kwargs):
@@ -307,10 +328,13 @@ class FluxVideoProcessor(BaseVideoProcessor):
         *,
         grid: Grid | None = None,
         source: tuple[int, int] | None = None,
+        metadata: VideoMetadata | None = None,
         grids: dict[int | str, Grid] | None = None,
         patch_size: int | None = None,
         tubelet_size: int | None = None,
         num_frames: int | None = None,
+        fps: int | float | None = None,
+        decoding: str | None = None,
         size: SizeDict | None = None,
         crop_size: SizeDict | None = None,
         do_center_crop: bool | None = None,
@@ -321,11 +345,15 @@ class FluxVideoProcessor(BaseVideoProcessor):
         Args:
             token_budget, source: as of `choose_grid`.
             grid: instead of the table's; `num_frames`, `size` and `crop_size` win over it, too.
-            grids, patch_size, tubelet_size, num_frames, size, crop_size, do_center_crop: default the processor's own.
+            metadata: of the video, whose key frames the grid follows with `decoding` "keyframes". Default: the grid of
+                a video with enough of them.
+            grids, patch_size, tubelet_size, num_frames, decoding, size, crop_size, do_center_crop: default the
+                processor's own.
             **kwargs: other options of a call; they change nothing here.
 
         Raises:
-            ValueError: a number of frames is no multiple of `tubelet_size`, or the clip would be too large.
+            ValueError: a number of frames is no multiple of `tubelet_size`, the clip would be too large, or an option
+                excludes `decoding="keyframes"`.
         """
         budget = self.token_budget if token_budget is None else token_budget
         patch_size, tubelet_size = patch_size or self.patch_size, tubelet_size or self.tubelet_size
@@ -335,6 +363,17 @@ class FluxVideoProcessor(BaseVideoProcessor):
         if source is not None:
             most = largest_budget(grids) if budget == AUTO else budget
             grid = fit_grid(grid, most, *source, patch_size, tubelet_size)
+        if metadata is not None and (decoding or self.decoding) == "keyframes":
+            asked = {"num_frames": num_frames, "fps": fps, "size": size, "crop_size": crop_size}
+            _check_key_frame_options({name: asked[name] or getattr(self, name) for name in asked})
+            frames = segments_with_key_frames(metadata, grid.frames, tubelet_size)
+            if frames is not None:
+                grid = with_frames(grid, frames, source and source[1], patch_size=patch_size)
+            elif hasattr(metadata, "key_frames"):
+                logger.warning_once(
+                    f'decoding="keyframes": a video does not have {FEWEST_KEY_FRAMES} key frames, evenly spread; such '
+                    'videos are read as with decoding="fast"'
+                )
         resize = size or self.size or _size_dict(grid)
         cropped = self.do_center_crop if do_center_crop is None else do_center_crop
         crop = (crop_size or self.crop_size or resize) if cropped else resize
@@ -401,7 +440,7 @@ class FluxVideoProcessor(BaseVideoProcessor):
                 `key_frames` (`SeekableMetadata`) the middles of the segments are taken.
             num_frames, fps: how many frames, at most one of them. Default: the processor's own, else the grid's.
             grid_frames: frames of the grid, default that of `choose_grid`.
-            decoding: "fast" or "exact", default the processor's own.
+            decoding: "fast", "exact" or "keyframes", default the processor's own.
             tubelet_size: the number of frames is a multiple of it, default the processor's own.
             **kwargs: `token_budget`, `grids` and `patch_size` for the grid; others are ignored.
 
@@ -417,7 +456,9 @@ class FluxVideoProcessor(BaseVideoProcessor):
         if num_frames is not None and fps is not None:
             raise ValueError(f"num_frames={num_frames} and fps={fps} exclude each other, give one of them")
         total = metadata.total_num_frames
-        tubelet_size = tubelet_size or self.tubelet_size
+        tubelet_size, decoding = tubelet_size or self.tubelet_size, decoding or self.decoding
+        if decoding == "keyframes":
+            _check_key_frame_options({"num_frames": num_frames, "fps": fps})
         asked = num_frames is not None and num_frames != self.num_frames
         if fps is not None:
             if not metadata.fps:
@@ -429,11 +470,12 @@ class FluxVideoProcessor(BaseVideoProcessor):
             if num_frames > MOST_FRAMES:
                 raise ValueError(f"fps={fps} asks for {num_frames} frames of the video, accepted are {MOST_FRAMES}")
         elif num_frames is None:
-            num_frames = grid_frames or self.framing(**kwargs, tubelet_size=tubelet_size).frames
+            options = kwargs | {"tubelet_size": tubelet_size, "decoding": decoding, "metadata": metadata}
+            num_frames = grid_frames or self.framing(**options).frames
         check_tubelets(num_frames, tubelet_size, "num_frames")
         if asked and num_frames > total:
             raise ValueError(f"num_frames={num_frames} is more than the {total} frames of the video")
-        return sample_segments(metadata, num_frames, decoding or self.decoding)
+        return sample_segments(metadata, num_frames, decoding)
 
     def take_frames(self, video, choose=None, metadata: VideoMetadata | None = None, **kwargs) -> tuple:
         """The frames of one video and its metadata, of arrays `metadata` or what can be known without.
@@ -502,34 +544,47 @@ class FluxVideoProcessor(BaseVideoProcessor):
     def _take_clips(self, videos: list, options: dict) -> tuple[list, list[VideoMetadata], Framing]:
         """Frames and metadata of every video, and the one framing that all of them get."""
         sources = batched_metadata(videos, options["video_metadata"])
-        sampled = options["do_sample_frames"]
-        fit_each = fit_all = sampled and options["fit_source"]
-        if fit_all and len(videos) > 1:
+        fits, follows = (
+            options["do_sample_frames"] and wish for wish in (options["fit_source"], options["decoding"] == "keyframes")
+        )
+        shared = None
+        if fits and not follows and len(videos) > 1:
             from .video_decoding_fluxvit import probe_video
 
-            fit_each = False
             probed = [
                 probe_video(video, self._download_limits(**options)) if is_video_source(video) else entry
                 for video, entry in zip(videos, sources, strict=True)
             ]
-            framing = self.framing(**options, source=_longest_and_largest(videos, probed))
-        else:
-            framing = self.framing(**options)
+            shared = self.framing(**options, source=_longest_and_largest(videos, probed))
+        elif not fits and not follows:
+            shared = self.framing(**options)
+        taken = [
+            self._take_clip(video, metadata, shared, options) for video, metadata in zip(videos, sources, strict=True)
+        ]
+        clips, found, framings = (list(column) for column in zip(*taken, strict=True))
+        if len(set(framings)) > 1:
+            grids = ", ".join(sorted({str(framing.grid) for framing in framings}))
+            raise ValueError(
+                f'decoding="keyframes": the videos of one call come out on different grids ({grids}); hand them over '
+                "one at a time"
+            )
+        return clips, found, framings[0]
+
+    def _take_clip(self, video, metadata: VideoMetadata | None, shared: Framing | None, options: dict) -> tuple:
+        """(frames, metadata, framing) of one video; `shared` None: the framing is the one for this video."""
+        framing = shared
 
         def choose(metadata):
             nonlocal framing
-            if fit_each:
-                framing = self.framing(**options, source=_longest_and_largest(videos, [metadata]))
+            if shared is None:
+                source = _longest_and_largest([video], [metadata]) if options["fit_source"] else None
+                framing = self.framing(**options, source=source, metadata=metadata)
             return self.sample_frames(metadata, **options, grid_frames=framing.frames)
 
-        taken = [
-            self.take_frames(video, choose if sampled else None, metadata, **options)
-            for video, metadata in zip(videos, sources, strict=True)
-        ]
-        clips = [clip for clip, _ in taken]
-        for clip in clips:
-            check_tubelets(len(clip), options["tubelet_size"], "do_sample_frames=False: the number of frames")
-        return clips, [metadata for _, metadata in taken], framing
+        choose_or_all = choose if options["do_sample_frames"] else None
+        clip, metadata = self.take_frames(video, choose_or_all, metadata, **options)
+        check_tubelets(len(clip), options["tubelet_size"], "do_sample_frames=False: the number of frames")
+        return clip, metadata, framing
 
     def _standardize_kwargs(self, grids=None, **kwargs) -> dict:
         options = super()._standardize_kwargs(**kwargs)

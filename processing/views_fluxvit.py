@@ -40,6 +40,11 @@ class Views:
     def count(self) -> int:
         return self.num_clips * self.num_crops
 
+    @property
+    def one_clip(self) -> bool:
+        """Whether they take the frames that the processor takes; the others are those of a protocol."""
+        return self.num_clips == 1 and self.clip_sampling == "middles"
+
 
 def clip_frames(total: int, num_frames: int, views: Views) -> np.ndarray:
     """Frame numbers (clips, num_frames) of a video of `total` frames, as the official protocol takes them.
@@ -57,7 +62,7 @@ def clip_frames(total: int, num_frames: int, views: Views) -> np.ndarray:
 def frames_to_decode(metadata, num_frames: int, views: Views, decoding: str) -> np.ndarray:
     """Frame numbers (clips, num_frames): one clip of "middles" is what the processor takes with `decoding`,
     several clips and "ticks" are those of the protocol, see `clip_frames`; of all `intact_frames`."""
-    if views.num_clips == 1 and views.clip_sampling == "middles":
+    if views.one_clip:
         return sample_segments(metadata, num_frames, decoding)[None]
     clips = clip_frames(metadata.total_num_frames, num_frames, views)
     return np.stack([intact_frames(numbers, metadata) for numbers in clips])
@@ -93,7 +98,8 @@ def read_views(
         video: anything a `FluxVideoProcessor` takes, one of it.
         processor: the `FluxVideoProcessor` whose pixels the views are; `check_processor` says which.
         wanted: pairs of a token budget (None: the processor's) and the grid for it (None: the processor's choice). Both
-            are cut down to the video where the processor says so (`fit_source`).
+            are cut down to the video where the processor says so (`fit_source`), and with its `decoding` "keyframes"
+            one clip follows the video's key frames.
         start, end: seconds; all views are of the part between them, as if it were the whole video. Default: no cut.
         num_frames: instead of the grids' number of frames.
 
@@ -110,9 +116,8 @@ def read_views(
     def choose(metadata) -> np.ndarray:
         first, part = cut(metadata, video, start, end)
         source = (part.total_num_frames, min(part.height, part.width)) if processor.fit_source else None
-        framings[:] = [
-            processor.framing(budget, grid=grid, source=source, num_frames=num_frames) for budget, grid in wanted
-        ]
+        options = {"source": source, "num_frames": num_frames, "metadata": part if views.one_clip else None}
+        framings[:] = [processor.framing(budget, grid=grid, **options) for budget, grid in wanted]
         numbers.clear()
         for framing in set(framings):
             numbers[framing] = first + frames_to_decode(part, framing.frames, views, processor.decoding)

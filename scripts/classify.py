@@ -13,6 +13,7 @@ from flux_hf.options import (
     check_checkpoints,
     decoding_option,
     decoding_setting,
+    dtype_option,
     naming_option,
     parse_options,
 )
@@ -34,6 +35,7 @@ class ClassifyOptions:
         },
     )
     decoding: str | None = decoding_option("Frames")
+    dtype: str | None = dtype_option()
     top_k: int = field(default=3, metadata={"help": "Labels to print."})
     download_seconds: float | None = field(
         default=None, metadata={"help": "Seconds for all transfers of one video. Default: 300."}
@@ -66,6 +68,7 @@ def main(argv: list[str] | None = None) -> None:
     from flux_hf.plugin import load_video_classifier, load_video_processor
     from flux_hf.processing.video_source_fluxvit import source_name
     from flux_hf.progress_bars import no_bars_for_folders
+    from flux_hf.runtime import set_dtype
 
     if options.show and (Path(options.show).suffix.lower() not in SUFFIXES or Path(options.show).is_dir()):
         raise ValueError(f"--show must end in {' or '.join(SUFFIXES)}, with a name before it, got {options.show}")
@@ -79,6 +82,7 @@ def main(argv: list[str] | None = None) -> None:
         given = {name: value for name, value in downloads.items() if value is not None}
         processor = load_video_processor(checkpoint, model, **decoding_setting(options), **given)
     budgets = options.token_budgets or model.token_budgets
+    set_dtype(model, options.dtype)
 
     examples = {path: label for label, path in example_clips().items()} if options.demo else {}
     right, all_read = 0, True

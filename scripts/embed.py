@@ -16,6 +16,7 @@ from flux_hf.options import (
     check_paths,
     decoding_option,
     decoding_setting,
+    dtype_option,
     naming_option,
     naming_split,
     parse_options,
@@ -46,6 +47,7 @@ class EmbedOptions:
         default=None, metadata={"help": "Token budgets, each an embedding. Default: the largest of the video tower."}
     )
     decoding: str | None = decoding_option("Frames")
+    dtype: str | None = dtype_option()
     batch_size: int = field(default=32, metadata={"help": "Clips per forward."})
     num_workers: int = field(default=0, metadata={"help": "Decoding processes beside each main one."})
 
@@ -63,6 +65,7 @@ def main(argv: list[str] | None = None) -> None:
     from flux_hf.processing.views_fluxvit import Views, check_processor
     from flux_hf.progress_bars import no_bars_for_folders
     from flux_hf.provenance import file_list_hash
+    from flux_hf.runtime import set_dtype
     from flux_hf.text.embedding import embed_videos
     from flux_hf.text.index import IndexOrigin, weights_hash, write_index
     from flux_hf.text.loading import load_clip
@@ -78,11 +81,13 @@ def main(argv: list[str] | None = None) -> None:
     model, processor = model.to(state.device), processor.video_processor
     check_processor(processor, Views())
     budgets = options.token_budgets or model.token_budgets[:1]
+    dtype = set_dtype(model, options.dtype, batch_size=options.batch_size)
     settings = {
         "files": file_list_hash(dataset),
         "weights": weights,
         "processor": processor.to_dict(),
         "token_budgets": budgets,
+        "dtype": str(dtype),
     }
     folder, done = open_records(output.with_suffix(".videos"), settings)
     shared = {"batch_size": options.batch_size, "num_workers": options.num_workers}

@@ -17,6 +17,7 @@ from flux_hf.options import (
     check_paths,
     decoding_option,
     decoding_setting,
+    dtype_option,
     naming_option,
     parse_options,
 )
@@ -76,6 +77,7 @@ class EvaluateOptions:
         metadata={"help": "Frames of a clip: middles (as on Kinetics), ticks (SSv2).", "choices": ("middles", "ticks")},
     )
     decoding: str | None = decoding_option("Frames of one clip (several are exact)")
+    dtype: str | None = dtype_option()
     batch_size: int = field(default=32, metadata={"help": "Views per forward."})
     num_workers: int = field(default=0, metadata={"help": "Decoding processes beside each main one."})
     output: str | None = field(
@@ -128,6 +130,7 @@ def main(argv: list[str] | None = None) -> None:
             "dataset": options.dataset,
             "split": split,
             "checkpoint": checkpoint_name(options.checkpoint),
+            "dtype": str(model.dtype).removeprefix("torch."),
             **templates,
         }
         _write(result | provenance("flux-hf evaluate", argv), output)
@@ -152,17 +155,20 @@ def _load_classifier(options: EvaluateOptions, dataset, device) -> tuple:
     """(model, its video processor, nothing to add to the result)"""
     from flux_hf.plugin import load_video_classifier, load_video_processor
     from flux_hf.progress_bars import no_bars_for_folders
+    from flux_hf.runtime import set_dtype
 
     checkpoint = checkpoint_path(options.checkpoint)
     with no_bars_for_folders(checkpoint), naming_option("checkpoint", options.checkpoint):
         model = load_video_classifier(checkpoint).to(device)
         check_weights(model, checkpoint)
+        set_dtype(model, options.dtype, batch_size=options.batch_size)
         return model, load_video_processor(checkpoint, model, **decoding_setting(options)), {}
 
 
 def _load_zero_shot(options: EvaluateOptions, dataset, device) -> tuple:
     """(classifier of the data set's names, its video processor, `templates` of the result)"""
     from flux_hf.progress_bars import no_bars_for_folders
+    from flux_hf.runtime import set_dtype
     from flux_hf.text.loading import load_clip
     from flux_hf.text.zero_shot import templates_of, zero_shot_classifier
 
@@ -172,7 +178,8 @@ def _load_zero_shot(options: EvaluateOptions, dataset, device) -> tuple:
     with no_bars_for_folders(checkpoint), naming_option("checkpoint", options.checkpoint):
         model, processor = load_clip(checkpoint, **decoding_setting(options))
     names = dataset.features["label"].names
-    classifier = zero_shot_classifier(model.to(device), processor, names, templates)
+    set_dtype(model.to(device), options.dtype, batch_size=options.batch_size)
+    classifier = zero_shot_classifier(model, processor, names, templates)
     return classifier, processor.video_processor, {"templates": list(templates)}
 
 

@@ -16,6 +16,7 @@ from flux_hf.options import (
     check_paths,
     decoding_option,
     decoding_setting,
+    dtype_option,
     naming_option,
     naming_split,
     parse_options,
@@ -60,6 +61,7 @@ class EvaluateRetrievalOptions:
     num_clips: int = field(default=1, metadata={"help": "Temporal clips, whose embeddings are averaged."})
     num_crops: int = field(default=1, metadata={"help": "Crops along the longer side."})
     decoding: str | None = decoding_option("Frames of one clip (several are exact)")
+    dtype: str | None = dtype_option()
     batch_size: int = field(default=32, metadata={"help": "Views per forward."})
     num_workers: int = field(default=0, metadata={"help": "Decoding processes beside each main one."})
     output: str | None = field(
@@ -83,6 +85,7 @@ def main(argv: list[str] | None = None) -> None:
     from flux_hf.evaluation.processes import process_state
     from flux_hf.progress_bars import no_bars_for_folders
     from flux_hf.provenance import provenance
+    from flux_hf.runtime import set_dtype
     from flux_hf.text.loading import load_clip
     from flux_hf.text.pairs import load_pairs
     from flux_hf.text.retrieval_evaluation import evaluate_retrieval, markdown_table, with_paragraphs
@@ -97,9 +100,10 @@ def main(argv: list[str] | None = None) -> None:
         dataset = with_paragraphs(dataset)
     with no_bars_for_folders(options.checkpoint), naming_option("checkpoint", options.checkpoint):
         model, processor = load_clip(options.checkpoint, **decoding_setting(options))
+    set_dtype(model.to(state.device), options.dtype, batch_size=options.batch_size)
     result = evaluate_retrieval(
         dataset,
-        model.to(state.device),
+        model,
         processor,
         options.token_budgets or model.token_budgets,
         match=options.match,
@@ -113,7 +117,7 @@ def main(argv: list[str] | None = None) -> None:
     if state.is_main_process:
         split = {} if Path(options.dataset).is_file() else {"split": options.split}
         result |= {"dataset": options.dataset, **split, "checkpoint": options.checkpoint}
-        result |= {"paragraphs": options.paragraphs}
+        result |= {"paragraphs": options.paragraphs, "dtype": str(model.dtype).removeprefix("torch.")}
         print(markdown_table(result))
         for entry in result["unreadable"]:
             print(f"unreadable: {printable(entry['reason'], None)}", file=sys.stderr)

@@ -13,7 +13,7 @@ def main(argv: list[str] | None = None) -> None:
     from flux_hf.export import export
 
     report = export(options)
-    print(f"input {report['input_shape']}, budget {report['token_budget'] or 'all tokens'}; {report['machine']}")
+    print(f"clips {report['clip_shape']}, budget {report['token_budget'] or 'all tokens'}; {report['machine']}")
     for name, run in report["runs"].items():
         print(f"{name:<16} {run['milliseconds']:8.1f} ms, difference from PyTorch {run['difference']:.1e}")
 

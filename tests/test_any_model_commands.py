@@ -299,8 +299,8 @@ def test_exports_equal_pytorch(stock_checkpoint, tmp_path):
     FluxVideoProcessor.for_model(model, grids={20: (4, 40)}).save_pretrained(folder)
     export_command([str(folder), str(output), "--token_budget", "20"])
     report = json.loads((output / "export.json").read_text())
-    assert report["input_shape"] == [1, 4, 3, 40, 40]
-    video = torch.randn(1, 4, 3, 40, 40, generator=torch.Generator().manual_seed(3))
+    assert report["clip_shape"] == [4, 3, 40, 40]
+    video = torch.randn(3, 4, 3, 40, 40, generator=torch.Generator().manual_seed(3))
     with torch.no_grad():
         expected = model(video, token_budget=20).logits
         assert not torch.allclose(expected, model(video).logits, atol=1e-4)

@@ -36,6 +36,7 @@ from flux_hf.scripts.benchmarks.report import (
     end_to_end_tables,
     frame_choice_tables,
     gpu_tables,
+    key_frame_tables,
     model_tables,
 )
 from tests import stock_models
@@ -386,6 +387,40 @@ def test_frame_choice_command(tmp_path, monkeypatch):
     assert decoded[1] == [52, 46, 52]
     head, _, *lines = lines_of(frame_choice_tables(result)["files"])
     assert lines[1][:5] == [KINDS[1].name, "4", "52", "46", "52"]
+
+
+def test_key_frames_command(tmp_path, monkeypatch, tiny_checkpoint):
+    from flux_hf.scripts.benchmarks.keyframes import main
+    from flux_hf.scripts.benchmarks.measuring import files
+    from flux_hf.scripts.benchmarks.measuring.key_frames import accuracy_of_films
+    from tests.video_files import encode_video
+
+    monkeypatch.setattr(files, "FEW_KEY_FRAMES_FILE", FileKind(3, 128, 96, 15))
+    output = tmp_path / "found.json"
+    main(["--quick", "--films", "0", "--files", str(tmp_path), "--output", str(output)])
+    result = json.loads(output.read_text())
+    (row,) = result["time"]
+    assert (row["key_frames"], row["taken"]) == (6, list(range(0, 90, 15)))
+    assert {"keyframes", "exact", "fast", "transformers pyav"} <= set(row["readers"])
+    assert (
+        row["gain"]["keyframes"]
+        == min(
+            found["seconds"] for name, found in row["readers"].items() if name not in row["gain"] and "seconds" in found
+        )
+        / (row["readers"]["keyframes"]["seconds"])
+    )
+    head, _, line = lines_of(key_frame_tables(result)["time"])
+    assert line[:3] == ["3 s 128x96 H.264, key frame every 15", "6", "6"]
+
+    for label in ("label 1", "label 2"):
+        path = tmp_path / "films" / "test" / label / "film.mp4"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(encode_video(90, options={"g": "15", "sc_threshold": "0"}))
+    found = {"films": "key frame every 15", **accuracy_of_films(tmp_path / "films", str(tiny_checkpoint))}
+    grids = {mode: list(figures[96]["grids_used"]) for mode, figures in found["modes"].items()}
+    assert grids == {"fast": ["8x70"], "exact": ["8x70"], "keyframes": ["6x84"]} and found["count"] == 2
+    lines = lines_of(key_frame_tables({"time": [], "accuracy": [found]})["accuracy"])[2:]
+    assert lines[2][:3] == ["key frame every 15 (2)", "keyframes", "6x84"]
 
 
 def test_frame_choice_of_clips(tmp_path, tiny_checkpoint):

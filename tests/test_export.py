@@ -1,4 +1,5 @@
-"""`flux-hf export`: files that compute what PyTorch computes, ties included, and a processor that fits them."""
+"""`flux-hf export`: files that compute what PyTorch computes, ties included, for any number of clips, a processor that
+fits them, and the ONNX file in a model's place."""
 
 import json
 import sys
@@ -9,8 +10,9 @@ import pytest
 import torch
 from transformers import AutoVideoProcessor
 
-from flux_hf import FluxViTForVideoClassification
+from flux_hf import FluxVideoProcessor, FluxViTConfig, FluxViTForVideoClassification
 from flux_hf import export as export_module
+from flux_hf.runtime import OnnxClassifier
 from flux_hf.scripts.export import main
 
 BUDGET = 20
@@ -30,6 +32,10 @@ def model(tiny_checkpoint):
 
 def session(path):
     return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+
+def clip_shape(folder) -> tuple[int, ...]:
+    return tuple(json.loads((folder / "export.json").read_text())["clip_shape"])
 
 
 def still_clip(shape) -> torch.Tensor:
@@ -61,8 +67,7 @@ def test_files_and_report(exported, tiny_checkpoint):
 @pytest.mark.parametrize("kind", ["moving", "still", "half still", "constant"])
 def test_onnx_and_torch_export_equal_pytorch(exported, model, kind):
     """Also where tokens tie: the earlier position wins everywhere."""
-    shape = tuple(json.loads((exported / "export.json").read_text())["input_shape"])
-    clip = clips(shape)[kind]
+    clip = clips((1, *clip_shape(exported)))[kind]
     with torch.no_grad():
         expected = model(clip, token_budget=BUDGET)
     assert int(expected.keep_mask.sum()) == BUDGET
@@ -70,6 +75,55 @@ def test_onnx_and_torch_export_equal_pytorch(exported, model, kind):
     np.testing.assert_allclose(found, expected.logits.numpy(), atol=1e-5, rtol=1e-4)
     program = torch.export.load(exported / "model.pt2").module()
     torch.testing.assert_close(program(clip), expected.logits, atol=1e-5, rtol=1e-4)
+
+
+def check_batches(folder, model, budget: int) -> None:
+    """Batches of 1, 2 and 5, in which one clip has no motion, in both files."""
+    classifier, program = OnnxClassifier(folder), torch.export.load(folder / "model.pt2").module()
+    assert classifier.token_budget == budget and classifier.clip_shape == clip_shape(folder)
+    for batch in (1, 2, 5):
+        pixels = torch.randn(batch, *classifier.clip_shape, generator=torch.Generator().manual_seed(batch))
+        pixels[-1] = pixels[-1, :1]
+        with torch.no_grad():
+            expected = model.eval()(pixels, token_budget=budget).logits
+        torch.testing.assert_close(classifier(pixels, token_budget=budget).logits, expected, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(program(pixels), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_batches_have_any_size(exported, model):
+    check_batches(exported, model, BUDGET)
+
+
+def test_an_onnx_file_stands_in_for_the_model(exported, model, tmp_path):
+    classifier = OnnxClassifier(exported)
+    assert classifier.label_names == model.label_names
+    pixels = torch.randn(2, *classifier.clip_shape)
+    with torch.no_grad():
+        expected = model(pixels, token_budget=BUDGET).logits
+    torch.testing.assert_close(classifier(pixels).logits, expected, atol=1e-5, rtol=1e-4)
+    coarse = OnnxClassifier(exported, int8=True)(pixels).logits
+    assert 0 < (coarse - expected).abs().max() < 0.2 * expected.abs().max()
+    with pytest.raises(ValueError, match=f"^token_budget: the file was exported for {BUDGET} tokens, got 30$"):
+        classifier(pixels, token_budget=30)
+    for wrong in (pixels[0], pixels[:, 1:], pixels[..., :28]):
+        with pytest.raises(ValueError, match="^pixel_values_videos must be .*for which the file was exported, got"):
+            classifier(wrong)
+    with pytest.raises(ValueError, match=f"^{tmp_path} holds no export.json: flux-hf export CHECKPOINT .* writes it$"):
+        OnnxClassifier(tmp_path)
+    (tmp_path / "export.json").touch()
+    with pytest.raises(ValueError, match="holds no model_int8.onnx: .* --int8 true writes it$"):
+        OnnxClassifier(tmp_path, int8=True)
+
+
+@pytest.mark.slow
+def test_a_model_of_size_s(tmp_path):
+    """Random weights at 512 tokens."""
+    torch.manual_seed(0)
+    config = FluxViTConfig.from_json_file("scripts/configs/models/fluxvit_small.json")
+    FluxViTForVideoClassification(config).save_pretrained(tmp_path / "checkpoint")
+    FluxVideoProcessor().save_pretrained(tmp_path / "checkpoint")
+    main([str(tmp_path / "checkpoint"), str(tmp_path / "out"), "--token_budget", "512"])
+    check_batches(tmp_path / "out", FluxViTForVideoClassification.from_pretrained(tmp_path / "checkpoint"), 512)
 
 
 def test_tied_tokens_matter_to_the_check(model):
@@ -82,7 +136,7 @@ def test_tied_tokens_matter_to_the_check(model):
 
 
 def test_the_saved_processor_makes_the_input(exported, tiny_checkpoint, model, make_video):
-    shape = tuple(json.loads((exported / "export.json").read_text())["input_shape"])
+    shape = (1, *clip_shape(exported))
     processor = AutoVideoProcessor.from_pretrained(exported)
     original = AutoVideoProcessor.from_pretrained(tiny_checkpoint)
     for name, frames in (("long.mp4", 40), ("short.mp4", 2)):
@@ -111,13 +165,14 @@ def test_frames_that_are_no_squares(tiny_checkpoint, tmp_path, make_video, setti
     AutoVideoProcessor.from_pretrained(tiny_checkpoint, **settings).save_pretrained(tmp_path / "checkpoint")
     main([str(tmp_path / "checkpoint"), str(tmp_path / "out"), "--token_budget", str(BUDGET)])
     frames = AutoVideoProcessor.from_pretrained(tiny_checkpoint).choose_grid(BUDGET).frames
-    shape = json.loads((tmp_path / "out" / "export.json").read_text())["input_shape"]
-    assert shape == [1, frames, 3, *size]
+    shape = clip_shape(tmp_path / "out")
+    assert shape == (frames, 3, *size)
+    check_batches(tmp_path / "out", FluxViTForVideoClassification.from_pretrained(tiny_checkpoint), BUDGET)
     for name, count in (("long.mp4", 40), ("short.mp4", 2)):
         inputs = AutoVideoProcessor.from_pretrained(tmp_path / "out")(
             make_video(name, frames=count), return_tensors="pt"
         )
-        assert list(inputs["pixel_values_videos"].shape) == shape
+        assert tuple(inputs["pixel_values_videos"].shape) == (1, *shape)
 
 
 @pytest.mark.slow
@@ -147,10 +202,9 @@ def test_rules_that_draw_tokens_are_not_exported(tiny_checkpoint, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("options", [["--token_budget", "0"], ["--batch_size", "0"]])
-def test_options_are_checked(tiny_checkpoint, tmp_path, options):
-    with pytest.raises(ValueError, match=f"^{options[0]} must be at least 1, got 0"):
-        main([str(tiny_checkpoint), str(tmp_path / "out"), *options])
+def test_options_are_checked(tiny_checkpoint, tmp_path):
+    with pytest.raises(ValueError, match="^--token_budget must be at least 1, got 0"):
+        main([str(tiny_checkpoint), str(tmp_path / "out"), "--token_budget", "0"])
 
 
 def test_the_checkpoint_is_looked_for_first(tmp_path, monkeypatch):

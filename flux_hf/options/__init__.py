@@ -5,6 +5,7 @@ Nothing here imports torch, Transformers or datasets before options are really p
 
 from flux_hf.options.budgets import BUDGET, check_budgets
 from flux_hf.options.decoding import decoding_option, decoding_setting
+from flux_hf.options.dtype import DTYPES, dtype_option
 from flux_hf.options.errors import (
     check_at_least,
     check_checkpoints,
@@ -17,6 +18,7 @@ from flux_hf.options.parsing import parse_options
 
 __all__ = [
     "BUDGET",
+    "DTYPES",
     "check_at_least",
     "check_budgets",
     "check_checkpoints",
@@ -24,6 +26,7 @@ __all__ = [
     "check_paths",
     "decoding_option",
     "decoding_setting",
+    "dtype_option",
     "naming_option",
     "naming_split",
     "parse_options",

@@ -54,7 +54,6 @@ class ExportOptions:
     token_budget: int | None = field(
         default=None, metadata={"help": "Budget built in. Default: the processor's, or the model's."}
     )
-    batch_size: int = field(default=1, metadata={"help": "Clips per call, built in."})
     int8: bool = field(default=False, metadata={"help": "Also write model_int8.onnx, quantised dynamically for CPUs."})
 
 

@@ -4,13 +4,14 @@ from dataclasses import Field, field
 
 
 def decoding_option(what: str) -> Field:
-    """The field `decoding`: "fast", "exact" or None, where nobody asks. `what` begins its help."""
+    """The field `decoding`: a mode of the video processor or None, where nobody asks. `what` begins its help."""
     return field(
         default=None,
         metadata={
             "help": f"{what}: exact takes the middle one of each segment, fast another where that is much cheaper to "
-            "decode. Default: the processor's (fast).",
-            "choices": ("fast", "exact"),
+            "decode, keyframes a key frame of as few segments as that takes, on a grid that follows the film. "
+            "Default: the processor's (fast).",
+            "choices": ("fast", "exact", "keyframes"),
         },
     )
 

@@ -217,6 +217,8 @@ def _check(processor: FluxVideoProcessor, objective: str, rounds: int, token_bud
     check_processor(processor, Views())
     if processor.size is not None or processor.num_frames is not None or processor.crop_size is not None:
         raise ValueError("the processor's own size, crop_size or num_frames wins over any grid; set them to None")
+    if processor.decoding == "keyframes":
+        raise ValueError('decoding="keyframes" follows each film to its own grid; search grids with "fast" or "exact"')
     if objective not in OBJECTIVES:
         raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}, got {objective!r}")
     if rounds < 1:

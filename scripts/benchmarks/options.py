@@ -51,19 +51,15 @@ def main(argv: list[str] | None = None) -> None:
 
     with tempfile.TemporaryDirectory(prefix="flux_benchmark_") as folder:
         runs = {
-            (budget, batch): inference_options(
-                model, options.checkpoint, Path(folder, f"{budget}_{batch}"), budget, batch
-            )
+            budget: inference_options(model, options.checkpoint, Path(folder, str(budget)), budget)
             for budget in budgets
-            for batch in sorted({1, *batches})
         }
         speed = {
             (budget, batch): _timed(named, processor.choose_grid(budget), batch, options.repeats)
-            for (budget, batch), named in runs.items()
-            if batch in batches
+            for budget, named in runs.items()
+            for batch in batches
         }
-        singly = {budget: runs[budget, 1] for budget in budgets}
-        accuracy, unreadable = accuracy_of_options(dataset, processor, singly, label_ids)
+        accuracy, unreadable = accuracy_of_options(dataset, processor, runs, label_ids)
     result = provenance(f"python {COMMAND}", argv, "onnxruntime") | {
         "options": vars(options) | {"checkpoint": Path(options.checkpoint).name},
         "files": file_list_hash(dataset),

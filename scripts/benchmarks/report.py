@@ -15,28 +15,29 @@ UNCOMPILED = ["forward", "graph", "training"]
 
 
 def tables(results: Path = RESULTS) -> dict[str, str]:
-    """Markdown by the name that documents call it, of every result in a folder."""
+    """Markdown by the name that documents call it, of every result in a folder. What stands behind the name of a
+    benchmark in that of a file (model_xeon.json) says which of its runs it is."""
     found = {path.stem: read_json(path) for path in sorted(results.glob("*.json"))}
     makers = {
         "alternatives": alternatives_tables,
         "any_model": any_model_tables,
-        "any_model_cuda": any_model_tables,
         "decoding": decoding_tables,
         "end_to_end": end_to_end_tables,
         "frame_choice": frame_choice_tables,
-        "frame_choice_clips": frame_choice_tables,
-        "frame_choice_manipulation": frame_choice_tables,
         "gpu": gpu_tables,
+        "keyframes": key_frame_tables,
         "model": model_tables,
-        "model_batch8": model_tables,
         "options": options_tables,
         "pretraining": pretraining_tables,
+        "runtimes": runtimes_tables,
         "startup": startup_tables,
         "training": training_tables,
+        "watching": watching_tables,
     }
     made = {f"benchmarks.{name}": result_origin(result) for name, result in found.items()}
     for name, result in found.items():
-        made |= {f"benchmarks.{name}.{part}": text for part, text in makers[name](result).items()}
+        benchmark = max((known for known in makers if f"{name}_".startswith(f"{known}_")), key=len)
+        made |= {f"benchmarks.{name}.{part}": text for part, text in makers[benchmark](result).items()}
     return made
 
 
@@ -185,6 +186,20 @@ def options_tables(result: dict) -> dict[str, str]:
     return {"forward": table(head, lines)}
 
 
+def runtimes_tables(result: dict) -> dict[str, str]:
+    """A line for each model, budget and number of clips, a column for each way to run it."""
+    rows = result["runtimes"]
+    names = list(dict.fromkeys(name for row in rows for name in row["runs"]))
+    lines = [
+        [row["model"], row["token_budget"], row["batch"]]
+        + [fine_milliseconds(row["runs"].get(name)) for name in names]
+        + [row["auto"]]
+        for row in rows
+    ]
+    head = ["model", "tokens", "clips", *names, "dtype auto took"]
+    return {"forward": table(head, lines, "lrr" + "r" * len(names) + "l")}
+
+
 def end_to_end_tables(result: dict) -> dict[str, str]:
     rows = result["end_to_end"]
     names = list(rows[0]["models"])
@@ -219,6 +234,37 @@ def frame_choice_tables(result: dict) -> dict[str, str]:
         for name, choice in row["choices"].items()
     ]
     return {"clips": table(head, lines, "llrrr")}
+
+
+def key_frame_tables(result: dict) -> dict[str, str]:
+    """`time`: a line for each film, a column for each reader. `accuracy`: a line for each kind of film and mode."""
+    made = {"time": "", "accuracy": ""}
+    if result["time"]:
+        names = list(result["time"][0]["readers"])
+        modes = list(result["time"][0]["gain"] or {})
+        head = ["film", "key frames", "frames of keyframes", *names, *(f"{mode} / best other" for mode in modes)]
+        lines = [
+            [row["film"], row["key_frames"], len(row["taken"]), *(milliseconds(row["readers"][name]) for name in names)]
+            + [f"{row['gain'][mode]:.1f}x" for mode in modes]
+            for row in result["time"]
+        ]
+        made["time"] = table(head, lines, "lrr" + "r" * (len(names) + len(modes)))
+    if result["accuracy"]:
+        budgets = list(next(iter(result["accuracy"][0]["modes"].values())))
+        lines = [
+            [f"{row['films']} ({row['count']})", mode, ", ".join(figures[budgets[0]]["grids_used"])]
+            + [_with_interval(figures[budget]) for budget in budgets]
+            for row in result["accuracy"]
+            for mode, figures in row["modes"].items()
+        ]
+        head = ["films", "decoding", "grid", *(f"{budget} tokens" for budget in budgets)]
+        made["accuracy"] = table(head, lines, "lll" + "r" * len(budgets))
+    return made
+
+
+def _with_interval(figures: dict) -> str:
+    low, high = figures["top1_interval"]
+    return f"{percent(figures['top1'])} ({percent(low)}-{percent(high)})"
 
 
 def gpu_tables(result: dict) -> dict[str, str]:
@@ -274,6 +320,29 @@ def startup_tables(result: dict) -> dict[str, str]:
         lines = [[row["name"], milliseconds(row)] for row in result["startup"] if row["what"] == what]
         made[what] = table([title, "ms of CPU"], lines, "lr")
     return made
+
+
+def watching_tables(result: dict) -> dict[str, str]:
+    lines = [
+        [row["model"], row["rate"], part["part"], part["answers"], *_delays(part["delay"]), part["late"]]
+        + [", ".join(f"{budget}: {count}" for budget, count in part["budgets"].items())]
+        for row in result["watching"]
+        for part in row["parts"]
+    ]
+    head = ["model", "pictures/s", "machine", "answers", "delay", "95 %", "longest", "late", "answers at each budget"]
+    dropped = [[row["model"], row["rate"], row["pictures"], row["dropped"]] for row in result["watching"]]
+    memory = result["memory"]
+    slope = [f"{memory['seconds'] / 3600:.1f}", memory["answers"], f"{memory['kilobytes'] / 1024:.0f}"]
+    slope.append(f"{memory['kilobytes_per_hour'] / 1024:+.1f}")
+    return {
+        "delay": table(head, lines, "lrlrrrrrl"),
+        "dropped": table(["model", "pictures/s", "decoded", "dropped"], dropped, "lrrr"),
+        "memory": table(["hours of video", "answers", "MiB", "MiB an hour"], [slope], "rrrr"),
+    }
+
+
+def _delays(delay: dict | None) -> list[str]:
+    return ["", "", ""] if delay is None else [f"{1000 * delay[name]:.0f}" for name in ("median", "p95", "most")]
 
 
 def training_tables(result: dict) -> dict[str, str]:

@@ -17,9 +17,10 @@ class FileKind:
     """A file to measure with.
 
     Attributes:
-        seconds, width, height: of the video, 30 frames a second.
+        seconds, width, height: of the video.
         key_every: frames between key frames.
         codec: "libx264" (mp4) or "libvpx-vp9" (webm).
+        rate: frames a second.
     """
 
     seconds: int
@@ -27,17 +28,20 @@ class FileKind:
     height: int
     key_every: int = 250
     codec: str = "libx264"
+    rate: int = RATE
 
     @property
     def name(self) -> str:
         length = f"{self.seconds // 60} min" if self.seconds % 60 == 0 and self.seconds > 60 else f"{self.seconds} s"
         codec = "H.264" if self.codec == "libx264" else "VP9"
-        return f"{length} {self.width}x{self.height} {codec}, key frame every {self.key_every}"
+        rate = "" if self.rate == RATE else f" {self.rate} frames/s"
+        return f"{length}{rate} {self.width}x{self.height} {codec}, key frame every {self.key_every}"
 
     @property
     def file_name(self) -> str:
         ending = "mp4" if self.codec == "libx264" else "webm"
-        return f"{self.codec}_{self.width}x{self.height}_{self.seconds}s_{self.key_every}.{ending}"
+        rate = "" if self.rate == RATE else f"_{self.rate}fps"
+        return f"{self.codec}_{self.width}x{self.height}_{self.seconds}s_{self.key_every}{rate}.{ending}"
 
 
 HD, FULL_HD = (1280, 720), (1920, 1080)
@@ -47,6 +51,8 @@ FILES = [
     *WEBM_FILES,
     FileKind(10, 340, 256),
 ]
+FEW_KEY_FRAMES_FILE = FileKind(60, *HD, rate=25)
+"""Six key frames, where a grid of eight frames has eight segments."""
 SCALED_FILES = [*(FileKind(60, *size, key) for size in (HD, FULL_HD) for key in (48, 250)), FileKind(10, 340, 256)]
 MEMORY_FILES = (FileKind(10, *FULL_HD), FileKind(600, *FULL_HD))
 """A short and a long file that differ in nothing else."""
@@ -58,7 +64,7 @@ def video_file(kind: FileKind, folder: Path) -> Path:
     path = folder / kind.file_name
     if path.exists():
         return path
-    frames = kind.seconds * RATE
+    frames = kind.seconds * kind.rate
     packets = _encoded(kind, min(2 * kind.key_every, frames))
     with whole_file(path) as partial, av.open(str(partial), "w") as output:
         stream = _stream(output, kind)
@@ -70,7 +76,7 @@ def video_file(kind: FileKind, folder: Path) -> Path:
                 if start + pts < frames:
                     packet = av.Packet(content)
                     packet.pts, packet.dts, packet.is_keyframe = start + pts, start + dts, key
-                    packet.time_base, packet.stream = Fraction(1, RATE), stream
+                    packet.time_base, packet.stream = Fraction(1, kind.rate), stream
                     output.mux(packet)
     return path
 
@@ -79,7 +85,7 @@ def _stream(output, kind: FileKind):
     fast = {"preset": "ultrafast", "bf": "2", "sc_threshold": "0", "keyint_min": str(kind.key_every)}
     if kind.codec != "libx264":
         fast = {"deadline": "realtime", "cpu-used": "8", "lag-in-frames": "0", "keyint_min": str(kind.key_every)}
-    stream = output.add_stream(kind.codec, rate=RATE, options={"g": str(kind.key_every), **fast})
+    stream = output.add_stream(kind.codec, rate=kind.rate, options={"g": str(kind.key_every), **fast})
     stream.width, stream.height, stream.pix_fmt = kind.width, kind.height, "yuv420p"
     stream.bit_rate = 4_000_000 if kind.height > 300 else 500_000
     return stream
@@ -96,13 +102,13 @@ def _encoded(kind: FileKind, count: int) -> dict:
             left = 2 * number % (texture.shape[1] - kind.width)
             luma = texture[: kind.height, left : left + kind.width]
             frame = av.VideoFrame.from_ndarray(np.concatenate([luma, chroma]), "yuv420p")
-            frame.pts, frame.time_base = number, Fraction(1, RATE)
+            frame.pts, frame.time_base = number, Fraction(1, kind.rate)
             packets += stream.encode(frame)
         packets += stream.encode(None)
-        rows = [(bytes(packet), *_frames(packet), packet.is_keyframe) for packet in packets]
+        rows = [(bytes(packet), *_frames(packet, kind.rate), packet.is_keyframe) for packet in packets]
         return {"packets": rows, "extradata": stream.codec_context.extradata}
 
 
-def _frames(packet) -> tuple[int, int]:
+def _frames(packet, rate: int) -> tuple[int, int]:
     """Presentation and decoding time in frames."""
-    return tuple(round(stamp * packet.time_base * RATE) for stamp in (packet.pts, packet.dts))
+    return tuple(round(stamp * packet.time_base * rate) for stamp in (packet.pts, packet.dts))

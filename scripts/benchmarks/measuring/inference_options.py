@@ -2,6 +2,8 @@
 
 from collections import defaultdict
 from collections.abc import Callable
+from copy import deepcopy
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -32,6 +34,12 @@ def compiled(model: FluxViTForVideoClassification, token_budget: int) -> Run:
     return lambda pixels: forward(pixels, token_budget=token_budget).logits
 
 
+def in_bfloat16_weights(model: FluxViTForVideoClassification, token_budget: int) -> Run:
+    """A copy of the model in bf16, as `--dtype bfloat16` makes it."""
+    coarse = deepcopy(model).to(torch.bfloat16)
+    return lambda pixels: coarse(pixels, token_budget=token_budget).logits.float()
+
+
 def in_bfloat16(model: FluxViTForVideoClassification, token_budget: int) -> Run:
     """Under autocast."""
 
@@ -47,22 +55,41 @@ def has_bfloat16() -> bool:
     return torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
-def exported(checkpoint: str, folder: Path, token_budget: int, batch_size: int) -> dict[str, Run]:
+def exported(checkpoint: str, folder: Path, token_budget: int) -> dict[str, Run]:
     """The files of `flux-hf export --int8` in ONNX Runtime, written to `folder`: "onnx" in float32 and "onnx int8",
-    whose matrix products are quantised dynamically. They take `batch_size` clips on the budget's grid."""
-    export(ExportOptions(checkpoint, str(folder), token_budget, batch_size, int8=True))
+    whose matrix products are quantised dynamically. They take clips on the budget's grid. With "openvino", where that
+    is installed, which runs the first of the files in float32 or, where the processor has it, "openvino bf16"."""
+    export(ExportOptions(checkpoint, str(folder), token_budget, int8=True))
     sessions = {"onnx": load_onnx(folder / "model.onnx"), "onnx int8": load_onnx(folder / "model_int8.onnx")}
+    if find_spec("openvino"):
+        sessions |= openvino_sessions(folder / "model.onnx")
     return {name: (lambda pixels, run=run: torch.from_numpy(run(pixels))) for name, run in sessions.items()}
 
 
+def openvino_sessions(path: Path) -> dict[str, Callable]:
+    """The file in OpenVINO, as `load_onnx` has it in ONNX Runtime: in float32, and in what OpenVINO takes itself for
+    this CPU, with bf16 where that has it."""
+    import openvino
+
+    core = openvino.Core()
+    sessions = {}
+    for name, settings in (("openvino", {"INFERENCE_PRECISION_HINT": "f32"}), ("openvino bf16", {})):
+        threads = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "PERFORMANCE_HINT": "LATENCY"}
+        compiled = core.compile_model(path, "CPU", settings | threads)
+        sessions[name] = lambda clip, compiled=compiled: compiled([clip.numpy()])[0]
+    return sessions
+
+
 def inference_options(
-    model: FluxViTForVideoClassification, checkpoint: str, folder: Path, token_budget: int, batch_size: int
+    model: FluxViTForVideoClassification, checkpoint: str, folder: Path, token_budget: int
 ) -> dict[str, Run]:
-    """All of the above by name, `REFERENCE` first; "bf16" where the CPU has it. `model` is that of `checkpoint`."""
+    """All of the above by name, `REFERENCE` first; "bf16", which is autocast, and "bf16 weights" where the CPU has it.
+    `model` is that of `checkpoint`."""
     runs = {REFERENCE: in_float32(model, token_budget), "compiled": compiled(model, token_budget)}
     if has_bfloat16():
         runs["bf16"] = in_bfloat16(model, token_budget)
-    return runs | exported(checkpoint, folder, token_budget, batch_size)
+        runs["bf16 weights"] = in_bfloat16_weights(model, token_budget)
+    return runs | exported(checkpoint, folder, token_budget)
 
 
 @torch.inference_mode()

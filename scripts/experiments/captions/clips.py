@@ -16,16 +16,18 @@ from flux_hf.scripts.experiments.motion_clips.rendering import render_frames
 from flux_hf.scripts.experiments.motion_clips.specification import ClipSpec, draw_spec
 from flux_hf.scripts.experiments.motion_clips.trajectories import Motion
 
-OUTLINES = {"ball": ("ellipse", 1.0), "bar": ("box", 2.6), "cross": ("cross", 1.0), "arrow": ("wedge", 1.3)}
+OUTLINES = {"egg": ("ellipse", 1.4), "bar": ("box", 4.0), "cross": ("cross", 1.0), "arrow": ("wedge", 1.3)}
 """What is drawn: outline and how much longer than wide it is."""
 RGB = {"red": (205, 40, 40), "green": (40, 160, 60), "blue": (45, 70, 205), "yellow": (225, 200, 40)}
 LENGTHS = {"slowly": (0.16, 0.24), "fast": (0.48, 0.62)}
 """Length of a path in short sides of the frame; all clips last as long."""
 SCALES = {"slowly": (1.3, 1.5), "fast": (2.2, 2.8)}
 """End size over start size of what comes closer."""
+DEGREES = {"slowly": (60, 85), "fast": (150, 190)}
+"""What is turned through."""
 SIDE, FRAMES = 80, 16
 SPLITS = ("train", "validation", "test")
-_VERSION = 1
+_VERSION = 3
 
 
 def make_clips(folder: str | Path, *, train: int, seed: int = 0, num_workers: int = 1) -> Path:
@@ -82,7 +84,7 @@ def clip_spec(facts: Facts, entropy: tuple[int, ...]) -> ClipSpec:
         quality=0.9,
         object_shape=outline,
         object_aspect=aspect,
-        object_side=float(generator.uniform(0.3, 0.4)),
+        object_side=float(generator.uniform(0.36, 0.44)),
         object_colour=RGB[facts.colour],
         num_distractors=0,
         pause_start=0.0,
@@ -95,6 +97,9 @@ def _at_speed(motion: Motion, facts: Facts, generator: np.random.Generator) -> M
     if facts.motion in ("approaches", "recedes"):
         scale = float(np.log(generator.uniform(*SCALES[facts.speed])))
         return dataclasses.replace(motion, log_scale=scale if facts.motion == "approaches" else -scale)
+    if facts.motion in ("turns_clockwise", "turns_counterclockwise"):
+        angle = float(np.radians(generator.uniform(*DEGREES[facts.speed])))
+        return dataclasses.replace(motion, angle=angle if facts.motion == "turns_clockwise" else -angle)
     factor = float(generator.uniform(*LENGTHS[facts.speed])) / float(np.hypot(motion.dx, motion.dy))
     return dataclasses.replace(motion, dx=motion.dx * factor, dy=motion.dy * factor)
 

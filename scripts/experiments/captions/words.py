@@ -1,13 +1,14 @@
 """What is said of a clip: four facts, the sentences for them, and a tokenizer that knows all of their words."""
 
 import itertools
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-SHAPES = ("ball", "bar", "cross", "arrow")
+SHAPES = ("egg", "bar", "cross", "arrow")
 COLOURS = ("red", "green", "blue", "yellow")
 MOTIONS = {
     "moves_left": ("moves left", "moving to the left", "goes leftwards"),
@@ -16,13 +17,20 @@ MOTIONS = {
     "moves_down": ("moves down", "moving downwards", "sinks"),
     "approaches": ("comes closer", "coming towards the camera", "grows"),
     "recedes": ("goes away", "moving away from the camera", "shrinks"),
+    "turns_clockwise": ("turns clockwise", "turning clockwise", "rotates clockwise"),
+    "turns_counterclockwise": ("turns counterclockwise", "turning counterclockwise", "rotates counterclockwise"),
 }
 """Label -> three ways to say it: of a verb, a participle, another verb."""
 SPEEDS = {"slowly": ("slowly", "gently"), "fast": ("fast", "quickly")}
-OPPOSITES = (("moves_left", "moves_right"), ("moves_up", "moves_down"), ("approaches", "recedes"))
-HELD_OUT = tuple((motion, SHAPES[shape]) for motion, shape in zip(MOTIONS, (0, 1, 2, 3, 1, 2), strict=True))
-"""Pairs of motion and shape that no training clip shows: every motion and every shape is in one, and in others that are
-shown."""
+OPPOSITES = (
+    ("moves_left", "moves_right"),
+    ("moves_up", "moves_down"),
+    ("approaches", "recedes"),
+    ("turns_clockwise", "turns_counterclockwise"),
+)
+HELD_OUT = tuple((motion, COLOURS[colour]) for motion, colour in zip(MOTIONS, (0, 1, 2, 3, 1, 2, 3, 0), strict=True))
+"""Pairs of motion and colour that no training clip shows: every motion and every colour is in one, and in others that
+are shown."""
 TEMPLATES = (
     "a {colour} {shape} {verb} {speed}",
     "the {colour} {shape} {other} {speed}",
@@ -44,11 +52,16 @@ class Facts(NamedTuple):
 
     @property
     def held_out(self) -> bool:
-        return (self.motion, self.shape) in HELD_OUT
+        return (self.motion, self.colour) in HELD_OUT
+
+    def opposite(self) -> "Facts":
+        """The same of the opposite motion."""
+        pair = next(pair for pair in OPPOSITES if self.motion in pair)
+        return self._replace(motion=pair[1 - pair.index(self.motion)])
 
 
 def combinations() -> list[Facts]:
-    """All there are, 192."""
+    """All there are, 256."""
     return [Facts(*values) for values in itertools.product(MOTIONS, SHAPES, COLOURS, SPEEDS)]
 
 
@@ -68,16 +81,16 @@ def captions(facts: Facts, generator: np.random.Generator, count: int = 3) -> li
     return [caption(facts, TEMPLATES[number], int(generator.integers(2))) for number in chosen]
 
 
-def motion_and_shape(motion: str, shape: str) -> list[str]:
-    """Sentences that leave colour and speed open, for zero-shot recognition."""
-    verb, participle, other = MOTIONS[motion]
-    return [f"a {shape} {verb}", f"the {shape} {other}", f"a video of a {shape} {participle}"]
-
-
 def tokenizer() -> PreTrainedTokenizerFast:
-    """One number for every word that a sentence can have; `[CLS]` comes first."""
-    words = {word for facts in combinations() for template in TEMPLATES for synonym in range(2)
-             for word in caption(facts, template, synonym).split()}  # fmt: skip
+    """[`tokenizer_of`] all captions."""
+    return tokenizer_of(
+        caption(facts, template, synonym) for facts in combinations() for template in TEMPLATES for synonym in range(2)
+    )
+
+
+def tokenizer_of(sentences: Iterable[str]) -> PreTrainedTokenizerFast:
+    """One number for every word of the sentences; `[CLS]` comes first."""
+    words = {word for sentence in sentences for word in sentence.split()}
     vocabulary = {word: number for number, word in enumerate([PADDING, "[UNK]", "[CLS]", *sorted(words)])}
     made = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
     made.normalizer = normalizers.Lowercase()

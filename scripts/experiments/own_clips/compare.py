@@ -27,7 +27,6 @@ from flux_hf.data import load_video_dataset
 from flux_hf.evaluation import evaluate
 from flux_hf.files import read_json, write_json
 from flux_hf.options import parse_options
-from flux_hf.processing.frame_sampling_fluxvit import DECODING_MODES
 from flux_hf.provenance import file_list_hash, provenance, video_names
 from flux_hf.scripts.experiments.own_clips.baselines import fit_cnn, fit_thumbnails, predict_cnn, thumbnails
 from flux_hf.training import FluxTrainer, FluxTrainingArguments
@@ -36,6 +35,7 @@ from flux_hf.training.starting_model import starting_model
 
 COMMAND = "scripts/experiments/own_clips/compare.py"
 RESULTS = Path(__file__).parent / "results.json"
+DECODINGS = ("fast", "exact")
 KEY = ("method", "clips", "seed", "epochs", "tokens", "decoding")
 """What tells rows apart: "flux", "cnn", "thumbnails" or "majority"; clips a class; epochs of FluxViT ("cnn": of the
 training whose CPU seconds it got); tokens kept and way of reading. What a method does not have is None."""
@@ -134,7 +134,7 @@ def missing_rows(
 
     ours = [one for key, one in there.items() if key[:4] == ("flux", clips, seed, options.epochs)]
     budgets = FluxVideoProcessor.from_pretrained(default_checkpoint()).grids
-    if len(ours) < len(budgets) * len(DECODING_MODES):
+    if len(ours) < len(budgets) * len(DECODINGS):
         ours = []
         for one in flux_rows(train, test, options, seed):
             ours.append(row("flux", epochs=options.epochs, **one))
@@ -166,7 +166,7 @@ def flux_rows(train: Dataset, test: Dataset, options: OwnClipsOptions, seed: int
         args = arguments(options, seed, len(train), folder)
         FluxTrainer(model=model, args=args, train_dataset=train, processing_class=processor).train()
         seconds = time.process_time() - began
-    for decoding in DECODING_MODES:
+    for decoding in DECODINGS:
         processor = FluxVideoProcessor.from_pretrained(default_checkpoint(), decoding=decoding)
         found = evaluate(test, model.eval(), processor, model.config.head_token_budgets)
         for tokens, figures in found["budgets"].items():
