@@ -31,6 +31,7 @@ from flux_hf.evaluation import evaluate
 from flux_hf.modeling.adaptive_budget_fluxvit import adaptive_budget
 from flux_hf.processing.grid_fluxvit import Grid
 from flux_hf.scripts import classify, evaluate_checkpoint, optimize_tokens
+from flux_hf.scripts.benchmarks import adaptive_budget as benchmark
 from flux_hf.token_optimization.adaptive import Answers, Target, choose_thresholds, parse_target
 from flux_hf.training.starting_model import starting_model
 from tests import stock_models
@@ -55,12 +56,18 @@ def videomae() -> torch.nn.Module:
     return model
 
 
+def middle(numbers: torch.Tensor) -> float:
+    """Between two of the numbers, so that no rounding decides."""
+    ordered = numbers.sort().values
+    return float(ordered[len(ordered) // 2 - 1 :][:2].mean())
+
+
 def with_thresholds_between(model, pixels):
     """The model, with thresholds at the middle of the confidences: at every budget some rows stop."""
     with torch.no_grad():
         best = [model(pixels, token_budget=budget).logits.softmax(-1).amax(-1) for budget in BUDGETS]
-    first = float(best[0].median())
-    second = float(best[1][best[0] < first].median())
+    first = middle(best[0])
+    second = middle(best[1][best[0] < first])
     model.flux_settings.adaptive_budget = {"token_budgets": BUDGETS, "confidences": [first, second]}
     return model
 
@@ -90,7 +97,7 @@ def test_views_of_a_video_go_on_together():
     pixels = torch.randn(12, 4, 3, 48, 48, generator=torch.Generator().manual_seed(1))
     model = fluxvit()
     means = model(pixels, token_budget=8).logits.softmax(-1).unflatten(0, (4, 3)).mean(1).amax(-1)
-    threshold = float(means.median()) + 1e-6
+    threshold = middle(means)
     model.config.adaptive_budget = {"token_budgets": [8, 32], "confidences": [threshold]}
     found = model(pixels, token_budget="auto", num_views=3).answered_budgets.unflatten(0, (4, 3))
     assert found.tolist() == [[8 if mean >= threshold else 32] * 3 for mean in means]
@@ -148,7 +155,8 @@ def test_training_export_and_encoders_refuse():
     model, pixels = fluxvit(adaptive_budget=SETTINGS), torch.randn(1, 4, 3, 48, 48)
     with pytest.raises(ValueError, match="cannot be compiled or exported"):
         torch.export.export(model, (pixels,), {"token_budget": "auto"}, strict=False)
-    with pytest.raises(Exception, match="cannot be compiled or exported"):
+    # Older versions of torch name the error that they came upon, and not its message.
+    with pytest.raises(Exception, match="cannot be compiled or exported|raised exception .*ValueError"):
         torch.compile(model, backend="eager", fullgraph=True)(pixels, token_budget="auto")
     with pytest.raises(ValueError, match="is for classifiers"):
         FluxViTModel(model.config)(pixels, token_budget="auto")
@@ -224,7 +232,7 @@ def checkpoint(tmp_path_factory):
     processor = FluxVideoProcessor.from_pretrained(default_checkpoint())
     with torch.no_grad():
         best = model(**processor(CLIPS, token_budget=64, return_tensors="pt")).logits.softmax(-1).amax(-1)
-    model.config.adaptive_budget = {"token_budgets": [64, 256], "confidences": [float(best.median())]}
+    model.config.adaptive_budget = {"token_budgets": [64, 256], "confidences": [middle(best)]}
     model.save_pretrained(folder)
     processor.token_budget = "auto"
     processor.save_pretrained(folder)
@@ -253,7 +261,7 @@ def test_classify_names_the_budget_that_answered(checkpoint, capsys):
     printed = capsys.readouterr().out
     assert printed.count("budget auto (64 answered)") + printed.count("budget auto (256 answered)") == len(CLIPS)
     assert "budget auto (256 answered)" in printed and "budget   64: " in printed
-    with pytest.raises(ValueError, match='--token_budgets must be an integer of at least 1 or "auto", got 0'):
+    with pytest.raises(ValueError, match="--token_budgets must be at least 1, got 0"):
         classify.main([str(CLIPS[0]), "--token_budgets", "0"])
     with pytest.raises(SystemExit):
         classify.main([str(CLIPS[0]), "--token_budgets", "most"])
@@ -320,7 +328,7 @@ def test_thresholds_are_the_best_that_keep_to_the_target(target):
     places = [answers.token_budgets.index(budget) for budget in chosen.token_budgets]
 
     def outcome(places, confidences):
-        top1, cost = [], []
+        top1, lost, cost = [], [], []
         for video in range(answers.right.shape[1]):
             spent = answers.embedding_gmacs
             for place, least in zip(places, [*confidences, 0.0], strict=True):
@@ -328,18 +336,18 @@ def test_thresholds_are_the_best_that_keep_to_the_target(target):
                 if answers.confidence[place, video] >= least:
                     break
             top1.append(answers.right[place, video])
+            lost.append(answers.right[2, video] and not answers.right[place, video])
             cost.append(spent)
-        return np.mean(top1), np.mean(cost)
+        return np.mean(top1), np.mean(lost), np.mean(cost)
 
-    top1, gmacs = outcome(places, chosen.confidences)
-    assert (figures["top1"], figures["gmacs"]) == (pytest.approx(top1), pytest.approx(gmacs))
-    least = answers.right[2].mean() - target.value / 100 if target.unit == "points" else 0
-    assert top1 >= least - 1e-9 and (target.unit == "points" or gmacs <= target.value)
+    top1, lost, gmacs = outcome(places, chosen.confidences)
+    assert [figures[name] for name in ("top1", "lost", "gmacs")] == pytest.approx([top1, lost, gmacs])
+    assert lost <= target.value / 100 + 1e-9 if target.unit == "points" else gmacs <= target.value
     for steps in ([0, 1], [0, 2], [1, 2]):
         for threshold in answers.confidence[steps[0]]:
-            other_top1, other_gmacs = outcome(steps, [threshold])
+            other_top1, other_lost, other_gmacs = outcome(steps, [threshold])
             if target.unit == "points":
-                assert other_top1 < least - 1e-9 or other_gmacs >= gmacs - 1e-9
+                assert other_lost > target.value / 100 + 1e-9 or other_gmacs >= gmacs - 1e-9
             else:
                 assert other_gmacs > target.value or other_top1 <= top1 + 1e-9
 
@@ -381,6 +389,7 @@ def test_the_command_calibrates_a_checkpoint(checkpoint, dataset_dir, tmp_path, 
         optimize_tokens.main([*command, "--objective", "tokens"])
 
 
+@pytest.mark.slow
 def test_the_page_runs_as_it_stands(dataset_dir, tmp_path, monkeypatch, capsys):
     page = (Path(__file__).parent.parent / "docs" / "adaptive_budget.md").read_text(encoding="utf-8")
     monkeypatch.chdir(tmp_path)
@@ -395,3 +404,15 @@ def test_the_page_runs_as_it_stands(dataset_dir, tmp_path, monkeypatch, capsys):
     assert "9 of 9 times" in capsys.readouterr().out
     found = json.loads(Path("runs/mine/config.json").read_text())["adaptive_budget"]
     assert found == json.loads(Path("runs/auto/result.json").read_text())["adaptive_budget"]
+
+
+@pytest.mark.slow
+def test_the_benchmark(dataset_dir, tmp_path):
+    output = tmp_path / "adaptive_budget.json"
+    command = ["--data", str(dataset_dir), "--output", str(output), "--timed", "3", "--repeats", "1"]
+    benchmark.main([*command, "--batch_sizes", "2"])
+    result = json.loads(output.read_text())
+    assert result["num_videos"] == 9 and set(result["budgets"]) == {"256", "128", "64", "auto"}
+    assert [row["budget"] for row in result["times"]] == [256, 128, 64, "auto"]
+    assert all(row["milliseconds"] > 0 and row["batch_size"] == 2 for row in result["times"])
+    assert result["budgets"]["64"]["gmacs"] <= result["budgets"]["auto"]["gmacs"] < result["budgets"]["256"]["gmacs"]

@@ -170,7 +170,7 @@ def test_what_most_runs_need_is_shown_first_with_the_defaults_of_transformers(ca
     [
         (EvaluateOptions, "clip_sampling", CLIP_SAMPLINGS),
         (EvaluateOptions, "decoding", DECODING_MODES),
-        (OptimizeTokensOptions, "objective", OBJECTIVES),
+        (OptimizeTokensOptions, "objective", (*OBJECTIVES, "adaptive")),
     ],
 )
 def test_choices_of_options_are_those_of_what_they_choose(options, name, accepted):

@@ -30,6 +30,8 @@ processor = AutoVideoProcessor.from_pretrained(folder, **trust)
 inputs = processor(clip, token_budget=96, return_tensors="pt")
 with torch.no_grad():
     logits = model(**inputs).logits[0].tolist()
+    model.config.adaptive_budget = {"token_budgets": [24, 96], "confidences": [1.0]}
+    auto = model(**processor(clip, token_budget="auto", return_tensors="pt"))
 classify = pipeline("video-classification", model=folder, **trust)
 print(json.dumps({
     "absent": absent,
@@ -37,6 +39,7 @@ print(json.dumps({
     "modules": sorted({type(each).__module__.split(".")[0] for each in (config, base, model, processor)}),
     "same_processor": type(AutoProcessor.from_pretrained(folder, **trust)).__name__,
     "logits": logits,
+    "answered": auto.answered_budgets.tolist(),
     "scores": {entry["label"]: entry["score"] for entry in classify(clip)},
 }))
 """
@@ -86,6 +89,7 @@ def test_foreign_machine(foreign_python, tiny_checkpoint, make_video, tmp_path):
     logits, scores = expected_outputs(tiny_checkpoint, clip)
     assert found["logits"] == pytest.approx(logits, abs=1e-5)
     assert found["scores"] == pytest.approx(scores, abs=1e-6)
+    assert found["answered"] == [96]
 
 
 @pytest.mark.slow

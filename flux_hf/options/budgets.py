@@ -16,6 +16,9 @@ def check_budgets(options, *names: str) -> None:
     for name in names:
         value = getattr(options, name)
         for budget in value if isinstance(value, list) else [value]:
-            number = isinstance(budget, int) and not isinstance(budget, bool) and budget >= 1
-            if not number and budget not in (None, AUTO):
-                raise ValueError(f'--{name} must be an integer of at least 1 or "{AUTO}", got {budget!r}')
+            if budget in (None, AUTO):
+                continue
+            if not isinstance(budget, int) or isinstance(budget, bool):
+                raise ValueError(f'--{name} must be an integer or "{AUTO}", got {budget!r}')
+            if budget < 1:
+                raise ValueError(f"--{name} must be at least 1, got {budget}")

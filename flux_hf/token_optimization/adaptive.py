@@ -3,6 +3,11 @@
 Every video is answered at every budget, on one grid. Then all ways to go from a budget to a larger one are tried on
 these answers: two or three of the budgets, and thresholds at quantiles of the confidences, for each budget its own. Of
 those that keep to the target the cheapest is taken, or, where the target is a cost, the most accurate.
+
+What is lost are videos that the largest budget gets right and the way there does not; others that only the smaller
+budgets get right do not make up for them. Of a few hundred videos the difference of two accuracies is mostly chance:
+thresholds that were chosen by it on half of 450 videos lost 2 points on the other half for a target of 0.5, those by
+this rule none.
 """
 
 import itertools
@@ -38,8 +43,8 @@ QUANTILES = 64
 
 @dataclass(frozen=True)
 class Target:
-    """What thresholds are chosen for: at most `value` points of accuracy lost against the largest budget ("points"), or
-    at most `value` GMACs in the mean ("gmacs")."""
+    """What thresholds are chosen for: of 100 videos at most `value` that the largest budget gets right and "auto" does
+    not ("points"), or at most `value` GMACs in the mean ("gmacs")."""
 
     value: float
     unit: str
@@ -75,11 +80,6 @@ class Answers:
     confidence: np.ndarray
     embedding_gmacs: float
     encoder_gmacs: tuple[float, ...]
-
-    @property
-    def accuracies(self) -> np.ndarray:
-        """Of each budget alone."""
-        return self.right.mean(1)
 
 
 def calibrate(
@@ -216,32 +216,34 @@ def answers_at_budgets(
 
 
 def choose_thresholds(answers: Answers, target: Target) -> tuple[AdaptiveBudget, dict]:
-    """The settings for a target, and what they come to on these answers: `top1`, `gmacs` (mean), `largest_top1`.
+    """The settings for a target, and what they come to on these answers: `top1`, `lost` (share of the videos that only
+    the largest budget gets right), `gmacs` (mean), `largest_top1`.
 
     Raises:
         ValueError: nothing keeps to the target; says what the least is.
     """
-    largest, best, least = answers.accuracies[-1], None, np.inf
+    best, least = None, np.inf
     for places in itertools.chain.from_iterable(
         itertools.combinations(range(len(answers.token_budgets)), steps) for steps in range(2, MOST_STEPS + 1)
     ):
         thresholds = [_quantiles(answers.confidence[place]) for place in places[:-1]]
-        top1, gmacs = _outcomes(answers, places, thresholds)
+        (top1, lost), gmacs = _outcomes(answers, places, thresholds)
         least = min(least, float(gmacs.min()))
         if target.unit == "points":
-            allowed, order = top1 >= largest - target.value / 100 - 1e-9, (gmacs, -top1)
+            allowed, order = 100 * lost <= target.value + 1e-9, (gmacs, -top1)
         else:
             allowed, order = gmacs <= target.value, (-top1, gmacs)
-        for index in np.argwhere(allowed):
-            index = tuple(index)
-            rank = (float(order[0][index]), float(order[1][index]), len(places))
+        for index in map(tuple, np.argwhere(allowed)):
+            # Sums differ in their last digits by the order of their terms.
+            rank = (*(round(float(each[index]), 9) for each in order), len(places))
             if best is None or rank < best[0]:
                 confidences = tuple(float(each[i]) for each, i in zip(thresholds, index, strict=True))
                 chosen = AdaptiveBudget(tuple(answers.token_budgets[place] for place in places), confidences)
-                best = (rank, chosen, {"top1": float(top1[index]), "gmacs": float(gmacs[index])})
+                figures = {"top1": top1[index], "lost": lost[index], "gmacs": gmacs[index]}
+                best = (rank, chosen, {name: float(figure) for name, figure in figures.items()})
     if best is None:
         raise ValueError(f"--target {target}: no thresholds keep to it; the least are {least:.3g} GMACs")
-    return best[1], best[2] | {"largest_top1": float(largest)}
+    return best[1], best[2] | {"largest_top1": float(answers.right[-1].mean())}
 
 
 def _quantiles(confidence: np.ndarray) -> np.ndarray:
@@ -250,23 +252,27 @@ def _quantiles(confidence: np.ndarray) -> np.ndarray:
     return np.unique(np.floor(1e4 * np.concatenate([[0.0], found])) / 1e4)
 
 
-def _outcomes(answers: Answers, places: tuple[int, ...], thresholds: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Top-1 and mean GMACs of every choice of thresholds, one axis for each of `places` but the last."""
+def _outcomes(
+    answers: Answers, places: tuple[int, ...], thresholds: list[np.ndarray]
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """Shares of right and of lost videos, and mean GMACs, of every choice of thresholds, one axis for each of `places`
+    but the last."""
     first, *between, last = places
-    right, cost = (
-        answers.right[[last]].astype(float),
-        np.full_like(answers.confidence[[last]], answers.encoder_gmacs[last]),
-    )
+    counted = [answers.right, ~answers.right & answers.right[-1]]  # right, and right at the largest budget alone
+    behind = [each[[last]].astype(float) for each in counted]
+    cost = np.full_like(answers.confidence[[last]], answers.encoder_gmacs[last])
     for place in between:  # at most one
         stands = answers.confidence[place] >= thresholds[1][:, None]
-        right = np.where(stands, answers.right[place], right)
+        behind = [np.where(stands, each[place], later) for each, later in zip(counted, behind, strict=True)]
         cost = answers.encoder_gmacs[place] + np.where(stands, 0.0, cost)
     goes_on = (answers.confidence[first] < thresholds[0][:, None]).astype(float)
-    videos = goes_on.shape[1]
-    top1 = ((1 - goes_on) @ answers.right[first])[:, None] + goes_on @ right.T
+    shape, videos = tuple(map(len, thresholds)), goes_on.shape[1]
+    shares = [
+        (((1 - goes_on) @ each[first])[:, None] + goes_on @ later.T).reshape(shape) / videos
+        for each, later in zip(counted, behind, strict=True)
+    ]
     gmacs = answers.embedding_gmacs + answers.encoder_gmacs[first] + goes_on @ cost.T / videos
-    shape = tuple(map(len, thresholds))
-    return (top1 / videos).reshape(shape), gmacs.reshape(shape)
+    return shares, gmacs.reshape(shape)
 
 
 def comparison_with_largest(records: list[dict], token_budgets: list[int | str]) -> dict:
