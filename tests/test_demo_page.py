@@ -151,15 +151,16 @@ def test_a_script_asks_the_endpoint(page, tmp_path):
     assert list(endpoints) == ["/classify"]
 
 
+@pytest.fixture(scope="module")
+def tab():
+    with browser() as tab:
+        yield tab
+
+
 @needs_chromium
 class TestInABrowser:
     FILE = "#flux-video input[type=file]"
     LABEL = ".flux-labels .flux-first .flux-name"
-
-    @pytest.fixture(scope="class")
-    def tab(self):
-        with browser() as tab:
-            yield tab
 
     def answered(self, tab, side: str, budget: int | str) -> str:
         """The label on top at a budget, as soon as that is shown."""
