@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
+from PIL import Image
+
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
 PATIENCE = 300
@@ -109,3 +111,4 @@ if __name__ == "__main__":
         tab.wait("both sides have answered", lambda: len(tab.all(".flux-frames")) == 2)
         tab.one(".flux-comparison")
         tab.screenshot(picture)
+    Image.open(picture).convert("RGB").quantize(128).save(picture, optimize=True)

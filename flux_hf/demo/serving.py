@@ -72,7 +72,8 @@ def serve(classifier: DemoClassifier, *, host: str = "127.0.0.1", port: int = 78
                 allowed_paths=sorted(example_clips().values()),
                 footer_links=["api"],
                 theme=theme(),
-                head=f"<style>{STYLE.read_text(encoding='utf-8')}</style>",  # as css= it would reach only parts of the page
+                css_paths=STYLE,
+                head=f"<style>{STYLE.read_text(encoding='utf-8')}</style>",  # css= alone does not reach the outer frame
                 app_kwargs={"middleware": [Middleware(ContentPolicy)]},
             )
             print(f"{classifier.name}: http://{host}:{port}/  (Ctrl-C ends it)", flush=True)
