@@ -32,8 +32,9 @@ DEPENDENCIES = [
 EXPORT = ["onnx>=1.17.0", "onnxruntime>=1.20.0", "onnxscript>=0.7.0"]
 BENCHMARK = ["decord>=0.6.0", "opencv-python-headless>=5.0.0", "torchcodec>=0.17.0"]
 TIMM = ["timm>=1.0.26"]
+MANIPULATION = ["metaworld==3.1.1", "mujoco==3.3.0"]
 PLOT = ["matplotlib>=3.8.0"]
-# Older ones load fonts and code from other hosts.
+# Older versions of gradio load fonts and code from other hosts.
 DEMO = ["gradio>=6.18.0"]
 LINT = ["ruff==0.17.6"]
 TEST = [
@@ -67,6 +68,7 @@ setup(
         "plot": PLOT,
         "timm": TIMM,
         "demo": DEMO,
+        "manipulation": MANIPULATION,
         "lint": LINT,
         "test": TEST,
         "dev": [*PLOT, *LINT, *TEST],

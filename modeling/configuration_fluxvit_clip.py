@@ -10,6 +10,7 @@ from .configuration_fluxvit import LARGEST_WIDTH, CheckedConfig, FluxViTConfig, 
 
 LARGEST_LOGIT_SCALE = 1e4
 LOGIT_SCALE_INIT = {"softmax": 100.0, "sigmoid": 10.0}
+READ_AT_THE_END = ("siglip_text_model", "siglip2_text_model")
 LOGIT_BIAS_INIT = {"softmax": 0.0, "sigmoid": -10.0}
 
 
@@ -82,6 +83,28 @@ class FluxViTClipConfig(CheckedConfig, PreTrainedConfig):
             raise ValueError(
                 f"logit_scale_init ({self.logit_scale_init}) is more than logit_scale_max ({self.logit_scale_max})"
             )
+
+    @property
+    def fixed_text_length(self) -> int | None:
+        """Tokens that every sentence must have, padding included, where the text tower's pooled output is read off its
+        last position (SigLIP); None: any number."""
+        if self.text_pooling != "pooler" or self.text_config.model_type not in READ_AT_THE_END:
+            return None
+        return self.text_config.max_position_embeddings
+
+    def check_text_length(self, length: int) -> None:
+        """Raises ValueError where the text tower cannot read sentences of so many tokens, padding included."""
+        wanted, name = self.fixed_text_length, self.text_config.model_type
+        if wanted is not None and length != wanted:
+            raise ValueError(
+                f"a {name} reads a sentence off the last of its {wanted} positions, so that all sentences must be "
+                f"padded to as many tokens, got {length}: make the processor with max_length={wanted}, "
+                "fixed_length=True"
+            )
+        most = getattr(self.text_config, "max_position_embeddings", None)
+        if length < 1 or (most is not None and length > most):
+            upward = "or more" if most is None else f"to {most}"
+            raise ValueError(f"a sentence must have 1 {upward} tokens for this {name}, got {length}")
 
     @property
     def token_selection(self) -> str:

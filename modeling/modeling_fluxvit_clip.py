@@ -12,11 +12,11 @@ import torch
 import torch.distributed as dist
 import transformers
 from torch import nn
-from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.processing_utils import Unpack
-from transformers.utils import ModelOutput, TransformersKwargs
+from transformers.utils import ModelOutput, TransformersKwargs, cached_file
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_fluxvit_clip import FluxViTClipConfig
@@ -59,12 +59,34 @@ class FluxViTClipOutput(ModelOutput):
     logit_bias: torch.FloatTensor | None = None
 
 
-def _text_tower(config: PreTrainedConfig) -> PreTrainedModel:
-    """With random weights. Some encoders have a class that `AutoModel` does not give for their configuration."""
+def _named_class(config: PreTrainedConfig) -> type[PreTrainedModel] | None:
+    """The class of transformers that a configuration names; some encoders have one that `AutoModel` does not give."""
     named = getattr(transformers, (config.architectures or [""])[0], None)
-    if isinstance(named, type) and issubclass(named, PreTrainedModel):
-        return named._from_config(config).base_model
-    return AutoModel.from_config(config)
+    return named if isinstance(named, type) and issubclass(named, PreTrainedModel) else None
+
+
+def _text_tower(config: PreTrainedConfig) -> PreTrainedModel:
+    """With random weights."""
+    named = _named_class(config)
+    return AutoModel.from_config(config) if named is None else named._from_config(config).base_model
+
+
+def pretrained_text_encoder(name_or_path: str | PathLike) -> PreTrainedModel:
+    """The text encoder of a checkpoint, or the dual encoder that it is part of; of an encoder with a decoder, as T5,
+    the encoder alone.
+
+    Raises:
+        ValueError: transformers has no class for it.
+        OSError: there is no such checkpoint.
+    """
+    config = AutoConfig.from_pretrained(name_or_path)
+    for auto in (AutoModelForTextEncoding, AutoModel):
+        if type(config) in auto._model_mapping:
+            return auto.from_pretrained(name_or_path)
+    named = _named_class(config)
+    if named is None:
+        raise ValueError(f"transformers has no model for a {config.model_type}")
+    return named.from_pretrained(name_or_path)
 
 
 def sentence_transformers_pooling(name_or_path: str | PathLike) -> str | None:
@@ -73,10 +95,18 @@ def sentence_transformers_pooling(name_or_path: str | PathLike) -> str | None:
     Raises:
         ValueError: in a way that `text_pooling` has no name for.
     """
-    file = Path(name_or_path) / "1_Pooling" / "config.json"
-    if not file.is_file():
+    try:
+        file = cached_file(
+            name_or_path,
+            "1_Pooling/config.json",
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+        )
+    except OSError:  # a model that was made here, or whose folder is gone
         return None
-    settings = json.loads(file.read_text(encoding="utf-8"))
+    if file is None:
+        return None
+    settings = json.loads(Path(file).read_text(encoding="utf-8"))
     chosen = [name for name in settings if name.startswith("pooling_mode_") and settings[name]]
     mode = settings.get("pooling_mode") or "+".join(name.removeprefix("pooling_mode_") for name in chosen)
     if mode not in _POOLINGS_OF_SENTENCE_TRANSFORMERS:
@@ -136,19 +166,22 @@ class FluxViTClipModel(FluxModel, PreTrainedModel):
         Args:
             video: a FluxViT of any kind, or its checkpoint. Of a classifier the decoders that align smaller budgets
                 come along.
-            text: a text encoder of transformers, or its checkpoint. One that has a `text_projection`, as
-                `CLIPTextModelWithProjection` and `CLIPModel`, brings it and its width along; one of
-                sentence-transformers is pooled as its checkpoint says.
+            text: a text encoder of transformers, or its checkpoint. Of a dual encoder, as `CLIPModel` and
+                `SiglipModel`, the text tower is taken. One that has a `text_projection`, as
+                `CLIPTextModelWithProjection`, brings it and its width along; one of sentence-transformers is pooled as
+                its checkpoint says.
             **config_options: see [`FluxViTClipConfig`]; they win.
 
         Raises:
             ValueError: the video tower is no FluxViT, or the text tower no encoder.
         """
         video = video if isinstance(video, nn.Module) else FluxViTModel.from_pretrained(video)
-        text = text if isinstance(text, nn.Module) else AutoModel.from_pretrained(text)
-        tower, projection = text.base_model, getattr(text, "text_projection", None)
+        text = text if isinstance(text, nn.Module) else pretrained_text_encoder(text)
+        inner, projection = getattr(text, "text_model", None), getattr(text, "text_projection", None)
+        tower = inner if isinstance(inner, PreTrainedModel) else text.base_model
+        if tower.main_input_name != "input_ids":
+            raise ValueError(f"{type(text).__name__} is no text encoder: it is given {tower.main_input_name}")
         if isinstance(projection, nn.Linear):
-            tower = text.text_model
             config_options = {"projection_dim": projection.out_features} | config_options
         if "text_pooling" not in config_options:
             config_options["text_pooling"] = sentence_transformers_pooling(text.name_or_path)
@@ -221,6 +254,7 @@ class FluxViTClipModel(FluxModel, PreTrainedModel):
         return self._pooled_text(input_ids, attention_mask, token_type_ids, **kwargs)[1]
 
     def _pooled_text(self, input_ids, attention_mask=None, token_type_ids=None, **kwargs):
+        self.config.check_text_length(input_ids.shape[1])
         types = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
         outputs = self.text_model(input_ids=input_ids, attention_mask=attention_mask, **types, **kwargs)
         if self.config.text_pooling == "pooler":

@@ -15,13 +15,17 @@ class FluxViTClipProcessor(ProcessorMixin):
         tokenizer ([`PreTrainedTokenizerBase`]): for the text tower.
         max_length (`int`, defaults to 32): tokens after which a sentence is cut, where a call says no other (32:
             InternVideo2-CLIP).
+        fixed_length (`bool`, defaults to `False`): sentences are padded to `max_length`, not to the longest, whatever
+            padding a call asks for. The text towers of SigLIP need it, with a `max_length` of 64, see
+            [`FluxViTClipConfig.fixed_text_length`].
     """
 
-    def __init__(self, video_processor, tokenizer, max_length: int = 32):
+    def __init__(self, video_processor, tokenizer, max_length: int = 32, fixed_length: bool = False):
         if not isinstance(max_length, int) or isinstance(max_length, bool) or max_length < 1:
             raise ValueError(f"max_length must be an integer >= 1, got {max_length!r}")
         super().__init__(video_processor, tokenizer)
         self.max_length = max_length
+        self.fixed_length = fixed_length
 
     def __call__(
         self,
@@ -44,7 +48,8 @@ class FluxViTClipProcessor(ProcessorMixin):
             images_kwargs, audio_kwargs: for callers that know no single processor, as sentence-transformers: there is
                 nothing here to apply them to.
             **options: the same without saying of which; of both those that both know, as `return_tensors`.
-                Sentences are padded to the longest and cut after `max_length` tokens, of which a warning tells.
+                Sentences are padded to the longest, or as `fixed_length` says, and cut after `max_length` tokens, of
+                which a warning tells.
 
         Returns:
             [`BatchFeature`] with `pixel_values_videos` and, if one is set, `token_budget`; `input_ids` and
@@ -78,6 +83,8 @@ class FluxViTClipProcessor(ProcessorMixin):
             "max_length": self.max_length,
             "return_token_type_ids": False,
         } | options
+        if self.fixed_length and options["padding"]:
+            options["padding"] = "max_length"
         tokens = self.tokenizer(text, **options)
         if cut := sum(bool(encoding.overflowing) for encoding in tokens.encodings or []):
             logger.warning_once(

@@ -105,7 +105,7 @@ def _checked(labels) -> list[str]:
     if (
         isinstance(labels, str)
         or not labels
-        or not all(isinstance(label, str) and label for label in labels)
+        or not all(isinstance(label, str) and label.strip() for label in labels)
         or len({*labels}) < len(labels)
     ):
         raise ValueError(f"candidate_labels must be a list of different names, at least one, got {labels!r}")

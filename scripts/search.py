@@ -33,11 +33,14 @@ def main(argv: list[str] | None = None) -> None:
         raise ValueError('give a SENTENCE, in quotes, or --video FILE, one of them: flux-hf search "a dog" --index ...')
     from flux_hf.progress_bars import no_bars_for_folders
     from flux_hf.text.index import read_origin
+    from flux_hf.text.loading import check_is_clip
     from flux_hf.text.searching import search
 
     checkpoint = options.checkpoint or read_origin(options.index).checkpoint
     check_checkpoints(checkpoint=checkpoint)
-    with no_bars_for_folders(checkpoint), naming_option("checkpoint", checkpoint):
+    with naming_option("checkpoint", checkpoint):
+        check_is_clip(checkpoint)
+    with no_bars_for_folders(checkpoint):
         found = search(
             options.index,
             sentence=options.sentence,

@@ -2,21 +2,23 @@
 
 import json
 import math
+import shlex
 
 import numpy as np
 import pytest
 import torch
 from huggingface_hub import ModelCard
-from transformers import AutoModel, AutoProcessor, set_seed
+from transformers import AutoModel, AutoProcessor, SiglipTextConfig, SiglipTextModel, set_seed
 
 from flux_hf.options.aligning import AlignOptions
-from flux_hf.scripts import align
+from flux_hf.scripts import align, embed
 from flux_hf.text.aligning import load_splits
 from flux_hf.text.captioned_clips import PairCollator, text_number
 from flux_hf.text.pairs import load_pairs
 from flux_hf.text.starting_dual_encoder import starting_dual_encoder
+from flux_hf.text.videos import needs_split
 from flux_hf.training.training_clips import TrainingItem
-from tests import tiny_aligning, tiny_training
+from tests import tiny_aligning, tiny_training, video_datasets
 
 PARTS = ["loss_16", "loss_12", "loss_8", "alignment_12", "alignment_8"]
 
@@ -265,6 +267,7 @@ def test_a_list_and_a_share_of_it(dataset, tmp_path):
         ({"validation_share": 0.5, "eval_split": "test"}, "--validation_share keeps back training clips"),
         ({"caption_column": "words"}, "has no column of captions: it has file_name, caption; accepted is words"),
         ({"eval_split": "test"}, "--eval_split: .* no split 'test'"),
+        ({"per_device_train_batch_size": 1}, "^per_device_train_batch_size 1: a pair learns by being told apart"),
         ({"pairs_per_chunk": 0}, "pairs_per_chunk must be at least 1"),
     ],
 )
@@ -278,7 +281,7 @@ def test_towers_that_are_none(start, tmp_path):
         starting_dual_encoder(checkpoint=str(start / "video"), text_checkpoint=str(start / "video"))
     with pytest.raises(ValueError, match=r"--model .*text: it is a bert; accepted are a FluxViT and"):
         starting_dual_encoder(checkpoint=str(start / "text"), text_checkpoint=str(start / "text"))
-    model, _ = starting_dual_encoder(checkpoint=str(start / "video"), text_checkpoint=str(start / "text"))
+    model, *_ = starting_dual_encoder(checkpoint=str(start / "video"), text_checkpoint=str(start / "text"))
     model.save_pretrained(tmp_path)
     tiny_aligning.processor().save_pretrained(tmp_path)
     with pytest.raises(ValueError, match=r"--projection_dim 4: the checkpoint has 512, which stays"):
@@ -287,14 +290,52 @@ def test_towers_that_are_none(start, tmp_path):
         starting_dual_encoder(checkpoint=str(tmp_path), text_checkpoint=str(start / "text"))
 
 
-def test_captions_that_are_cut_are_counted(command, dataset, tmp_path, caplog):
+def test_how_long_sentences_are_stays_as_it_was(command, start, tmp_path):
+    """Where it goes on from a checkpoint with another length than the default."""
+    model, *_ = starting_dual_encoder(checkpoint=str(start / "video"), text_checkpoint=str(start / "text"))
+    model.save_pretrained(tmp_path / "first")
+    processor = tiny_aligning.processor()
+    processor.max_length = 7
+    processor.save_pretrained(tmp_path / "first")
+    command(model=tmp_path / "first", text_model=None, projection_dim=None, max_steps=1, eval_split="")
+    assert AutoProcessor.from_pretrained(tmp_path / "run").max_length == 7
+
+
+def test_a_tower_that_needs_all_its_positions(start, tmp_path):
+    words = SiglipTextConfig(
+        vocab_size=12,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        max_position_embeddings=9,
+    )
+    SiglipTextModel(words).save_pretrained(tmp_path)
+    tiny_aligning.tokenizer().save_pretrained(tmp_path)
+    *_, lengths = starting_dual_encoder(checkpoint=str(start / "video"), text_checkpoint=str(tmp_path))
+    assert lengths == {"max_length": 9, "fixed_length": True}
+
+
+def test_a_list_with_long_captions_whose_videos_are_elsewhere(command, dataset, tmp_path, caplog, capsys):
+    """The captions that are cut are counted, and the next command that is printed finds the videos, too."""
     rows = [
-        {"video": str(dataset / "train" / f"{number}.mp4"), "caption": "a clip of something " * (1 + 20 * (number % 2))}
-        for number in range(4)
+        {"video": f"{number}.mp4", "caption": "a clip of something " * (1 + 20 * (number % 2))} for number in range(4)
     ]
     (tmp_path / "list.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    command(dataset=tmp_path / "list.jsonl")
+    command(dataset=tmp_path / "list.jsonl", video_root=dataset / "train")
     assert "2 of the first 4 captions have more than 32 tokens" in caplog.text
+    printed = capsys.readouterr().out
+    embed.main(shlex.split(next(line for line in printed.splitlines() if "flux-hf embed" in line))[2:])
+    assert capsys.readouterr().out.startswith("4 videos at ")
+
+
+@pytest.mark.parametrize("kind", ["folder", "list", "set"])
+def test_only_a_data_set_has_splits(dataset, tmp_path, kind):
+    (tmp_path / "list.csv").write_text("video,caption\n")
+    source = {"folder": dataset, "list": tmp_path / "list.csv", "set": tmp_path / "parquet"}[kind]
+    if kind == "set":
+        video_datasets.parquet(source, {"train": 1})
+    assert needs_split(source) == (kind == "set")
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from flux_hf import FluxViTConfig, FluxViTForVideoClassification, enable_flux
 from flux_hf.costs import forward_macs
+from flux_hf.files import read_json, write_json
 from flux_hf.modeling.layers_fluxvit import ChannelAffine
 from flux_hf.modeling.token_selection_fluxvit import kept_positions, take_tokens
 from flux_hf.processing.frame_sampling_fluxvit import segment_middles
@@ -30,6 +31,7 @@ from flux_hf.scripts.benchmarks.measuring.naive import NaiveForward
 from flux_hf.scripts.benchmarks.measuring.readers import available_readers, libav_alone, opencv, ours, transformers_pyav
 from flux_hf.scripts.benchmarks.measuring.timing import alternating
 from flux_hf.scripts.benchmarks.report import (
+    RESULTS,
     alternatives_tables,
     any_model_tables,
     decoding_tables,
@@ -38,6 +40,8 @@ from flux_hf.scripts.benchmarks.report import (
     gpu_tables,
     key_frame_tables,
     model_tables,
+    runtimes_tables,
+    tables,
 )
 from tests import stock_models
 from tests.test_modeling import SIZES
@@ -309,6 +313,27 @@ def test_table_of_model():
     assert lines_of(made["shares"])[-1] == ["m", "2048", "1", "75.0", "25.0", "2.0"]
     assert [line[-1] for line in lines_of(made["memory"])[2:]] == ["30", "50", "90"]
     assert [line[-2:] for line in lines_of(made["grids"])[2:]] == [["3000", "1.00"], ["6000", "2.00"]]
+
+
+def test_table_of_runtimes():
+    runs = {"float32": TIMED | {"seconds": 0.2, "difference": 0.0123}, "openvino": {"error": "RuntimeError: no"}}
+    row = {"model": "m", "token_budget": 9, "batch": 2, "auto": "bfloat16", "runs": runs}
+    other = row | {"auto": "float32", "runs": {"onnx": TIMED | {"seconds": 0.0125}}}
+    made = runtimes_tables({"runtimes": [row, other]})
+    assert lines_of(made["differences"])[2] == ["m", "9", "2", "0.01"]
+    head, _, *lines = lines_of(made["forward"])
+    assert head == ["model", "tokens", "clips", "float32", "openvino", "onnx", "dtype auto took"]
+    assert lines == [["m", "9", "2", "200.00", "failed", "", "bfloat16"], ["m", "9", "2", "", "", "12.50", "float32"]]
+
+
+def test_results_of_two_machines_stand_beside_each_other(tmp_path):
+    results = {name: read_json(RESULTS / f"{name}.json") for name in ("model", "any_model_cuda")}
+    write_json(tmp_path / "model.json", results["model"])
+    write_json(tmp_path / "model_xeon.json", results["model"] | {"model": results["model"]["model"][:8]})
+    write_json(tmp_path / "any_model_xeon.json", results["any_model_cuda"])
+    made = tables(tmp_path)
+    assert made["benchmarks.model.over_floor"].startswith(made["benchmarks.model_xeon.over_floor"])
+    assert {"benchmarks.model_xeon", "benchmarks.any_model_xeon.speed"} <= made.keys()
 
 
 def test_table_of_end_to_end():

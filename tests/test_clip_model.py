@@ -20,22 +20,28 @@ from transformers import (
     CLIPTextModelWithProjection,
     DistilBertConfig,
     ModernBertConfig,
+    SiglipConfig,
+    SiglipModel,
     SiglipTextConfig,
     SiglipTextModel,
     T5Config,
     T5EncoderModel,
+    ViTConfig,
+    ViTModel,
 )
 
 from flux_hf import (
+    FluxVideoProcessor,
     FluxViTClipConfig,
     FluxViTClipModel,
+    FluxViTClipProcessor,
     FluxViTConfig,
     FluxViTForPreTraining,
     FluxViTForVideoClassification,
     FluxViTModel,
 )
 from flux_hf.modeling.contrastive_loss_fluxvit import contrastive_losses
-from tests.tiny_clip import BUDGETS, WORDS, tiny_clip, tiny_pairs, tiny_text_config
+from tests.tiny_clip import BUDGETS, WORDS, tiny_clip, tiny_pairs, tiny_text_config, tiny_tokenizer
 from tests.tiny_models import PATCHES_OF_14
 
 VISION = FluxViTConfig(**PATCHES_OF_14, head_token_budgets=BUDGETS)
@@ -96,6 +102,12 @@ def test_padding_says_nothing():
 def test_inputs_that_are_missing_or_exclude_each_other(wrong):
     with pytest.raises(ValueError, match="give pixel_values_videos|exclude each other"):
         tiny_clip()(**wrong)
+
+
+@pytest.mark.parametrize(("length", "message"), [(0, "must have 1 to .* tokens"), (41, "to 40 tokens .*bert, got 41")])
+def test_sentences_that_are_too_long_or_empty(length, message):
+    with pytest.raises(ValueError, match=message):
+        tiny_clip().get_text_features(torch.ones(1, length, dtype=torch.long))
 
 
 def test_a_loss_needs_pairs():
@@ -253,6 +265,9 @@ def test_towers_that_are_none():
     video = FluxViTModel(VISION)
     with pytest.raises(ValueError, match="vision_config must be that of a fluxvit, got model_type 'bert'"):
         FluxViTClipModel.from_towers(BertModel(tiny_text_config()), BertModel(tiny_text_config()))
+    images = ViTModel(ViTConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8))
+    with pytest.raises(ValueError, match="ViTModel is no text encoder: it is given pixel_values"):
+        FluxViTClipModel.from_towers(video, images)
     with pytest.raises(ValueError, match="must be that of an encoder, t5 has a decoder"):
         FluxViTClipModel.from_towers(video, AutoModel.from_config(T5Config(d_model=8, d_ff=8, num_layers=1)))
     with pytest.raises(ValueError, match="must be that of a text encoder, clip has no hidden_size"):
@@ -306,20 +321,39 @@ def test_the_text_tower_of_another_dual_encoder():
     "text_class",
     [
         # AutoModel has no class for the configuration of the first, and another for that of the second.
-        partial(SiglipTextModel, SiglipTextConfig(**SMALL, hidden_size=24)),
+        partial(SiglipTextModel, SiglipTextConfig(**SMALL, hidden_size=24, max_position_embeddings=6)),
         partial(T5EncoderModel, T5Config(d_model=24, d_ff=32, num_layers=1, num_heads=2, vocab_size=len(WORDS))),
     ],
     ids=["siglip", "t5"],
 )
 def test_encoders_that_their_configuration_does_not_tell(text_class, tmp_path):
     text = text_class().eval()
-    model = FluxViTClipModel.from_towers(FluxViTModel(VISION), text, projection_dim=12)
+    text.save_pretrained(tmp_path / "text")
+    model = FluxViTClipModel.from_towers(FluxViTModel(VISION), tmp_path / "text", projection_dim=12)
     model.save_pretrained(tmp_path)
     batch = {name: tensor for name, tensor in tiny_pairs(3).items() if name != "pixel_values_videos"}
     for each in (model, FluxViTClipModel.from_pretrained(tmp_path)):
         assert type(each.text_model) is type(text)
         found = each.get_text_features(**batch).last_hidden_state
         torch.testing.assert_close(found, text(**batch).last_hidden_state)
+
+
+def test_siglip_reads_a_sentence_at_the_end_of_all_its_positions():
+    """So that what stands beside a sentence in a batch must not change how long it is."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    words = SiglipTextConfig(**SMALL, hidden_size=24, max_position_embeddings=10)
+    both = SiglipModel(SiglipConfig(text_config=words, vision_config=sizes | {"image_size": 8, "patch_size": 4})).eval()
+    model = FluxViTClipModel.from_towers(FluxViTModel(VISION), both, projection_dim=12)
+    assert type(model.text_model) is SiglipTextModel and model.config.fixed_text_length == 10
+    sentences = ["a red box", "the green ball moves slowly up"]
+    processor = FluxViTClipProcessor(FluxVideoProcessor(), tiny_tokenizer(), max_length=10, fixed_length=True)
+    embed = lambda *text: model.get_text_features(**processor(text=list(text), return_tensors="pt")).pooler_output  # noqa: E731
+    torch.testing.assert_close(embed(*sentences), torch.cat([embed(each) for each in sentences]))
+    expected = tiny_tokenizer()(sentences, padding="max_length", max_length=10, return_tensors="pt")["input_ids"]
+    assert torch.equal(processor(text=sentences, padding=True, return_tensors="pt")["input_ids"], expected)
+    with pytest.raises(ValueError, match="last of its 10 positions.*got 3: .*max_length=10, fixed_length=True"):
+        model.get_text_features(**tiny_tokenizer()("a red box", return_tensors="pt", return_token_type_ids=False))
 
 
 @pytest.mark.parametrize(

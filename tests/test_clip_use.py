@@ -218,6 +218,7 @@ def test_a_sigmoid_model_gives_every_label_a_score_of_its_own(processor, clips):
         ({"candidate_labels": "red, blue"}, "list of different names, at least one, got 'red, blue'"),
         ({"candidate_labels": ["red", "red"]}, "list of different names"),
         ({"candidate_labels": ["red", 3]}, "list of different names"),
+        ({"candidate_labels": ["red", " "]}, "list of different names"),
         ({"candidate_labels": ["red"], "hypothesis_template": "a video"}, "template needs one {} .* got 'a video'"),
         ({"candidate_labels": ["red"], "hypothesis_template": ["{} {}"]}, "template needs one {}"),
         ({"candidate_labels": ["red"], "token_budget": 0}, "token_budget must be an integer >= 1"),

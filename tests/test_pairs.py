@@ -38,6 +38,7 @@ def captions(dataset) -> list[list[str]]:
         ("pairs.tsv", "caption\tvideo_path\none, two\t0.mp4\nnull\t1.mp4\n123\t1.mp4\n"),
         ("pairs.jsonl", '{"video": "0.mp4", "text": "one, two"}\n\n{"video": "1.mp4", "text": ["null", "123"]}\n'),
         ("pairs.json", '[{"path": "0.mp4", "sentences": "one, two"}, {"path": "1.mp4", "sentences": ["null", "123"]}]'),
+        ("pairs.csv", 'video, caption\n0.mp4, "one, two"\n1.mp4, null\n1.mp4, 123\n'),
         ("pairs.csv", "video_id,sentence\n0,\"one, two\"\n1,null\n1,123\n"),
     ],
 )  # fmt: skip

@@ -19,6 +19,7 @@ import yaml
 
 from flux_hf import FluxVideoProcessor, FluxViTForVideoClassification
 from flux_hf.plugin import enable_flux
+from flux_hf.text.index import weights_hash
 from tests import tiny_aligning, tiny_pretraining
 from tests.hub_repository import File, Repository
 from tests.hub_server import HubServer
@@ -232,6 +233,31 @@ with torch.no_grad():
     output = model(**processor(videos=[sys.argv[2]], text=["a dark clip"], token_budget=8, return_tensors="pt"))
 print(json.dumps(output.logits_per_video[0].tolist()))
 """
+
+
+ASKED_BEFORE_LOADING = """
+import json, sys
+from flux_hf.modeling.modeling_fluxvit_clip import sentence_transformers_pooling
+from flux_hf.text.index import weights_hash
+print(json.dumps([weights_hash(sys.argv[1]), *map(sentence_transformers_pooling, sys.argv[1:])]))
+"""
+
+
+def test_what_is_asked_of_a_checkpoint_before_it_is_loaded(hub, client, tmp_path):
+    """The weights, of which an index knows the hash, and how sentence-transformers pools: the cache has neither."""
+    torch.manual_seed(0)
+    tiny_aligning.text_tower().save_pretrained(tmp_path / "cls")
+    (tmp_path / "cls" / "1_Pooling").mkdir()
+    (tmp_path / "cls" / "1_Pooling" / "config.json").write_text('{"pooling_mode_cls_token": true}')
+    for name, left_out in (("cls", ()), ("plain", ("1_Pooling/config.json",))):
+        files = {str(path.relative_to(tmp_path / "cls")): path for path in (tmp_path / "cls").rglob("*.*")}
+        hub.repositories["models", f"me/{name}"] = Repository()
+        content = {file: File(path.read_bytes(), path.suffix == ".safetensors") for file, path in files.items()}
+        hub.blobs |= {file.etag: file.content for file in content.values() if file.lfs}
+        kept = {file: content[file] for file in content.keys() - set(left_out)}
+        hub.model(f"me/{name}").commit("main", kept, "text tower")
+    found = json.loads(succeed(client(ASKED_BEFORE_LOADING, "me/cls", "me/plain")).splitlines()[-1])
+    assert found == [weights_hash(tmp_path / "cls"), "cls", None]
 
 
 @pytest.mark.slow

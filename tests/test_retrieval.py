@@ -90,6 +90,21 @@ def test_a_tie_never_helps():
             assert found["r1"] == found["r10"] == 0 and found["median_rank"] == 40
 
 
+def test_ties_at_a_right_angle():
+    """Sums that are zero but for the last bits: how their terms are ordered says nothing."""
+    whole, asked = (np.array(list(itertools.permutations(row))) for row in ([1, 2, -3, 0], [7, 1, -2, 3]))
+    products = asked @ whole.T
+    assert (products == 0).sum(1).max() == 2
+    zero = [int(np.flatnonzero(row == 0)[0]) if (row == 0).any() else place for place, row in enumerate(products)]
+    owners = [*zero, *range(24)]
+    videos, texts = (
+        rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (whole, np.concatenate([asked, whole]))
+    )
+    ranks = [slow_rank(row, {owner}) for row, owner in zip([*products, *(whole @ whole.T)], owners, strict=True)]
+    found = retrieval_figures(texts, videos, owners)["text_to_video"]
+    assert found["mean_rank"] == pytest.approx(np.mean(ranks))
+
+
 def test_chance_is_what_random_orders_give():
     owners = [0, 0, 0, 1, 2, 3, 3, 4, 5, 6, 7]
     figures = retrieval_figures(np.eye(11, 4, dtype=np.float32), np.eye(8, 4, dtype=np.float32), owners)
@@ -112,6 +127,14 @@ def test_every_video_with_the_same_sentence_is_right():
     found = retrieval_figures(texts, videos, owners, logit_scale=SCALE, texts=sentences)
     check(found, slow(texts, videos, owners, lambda one, other: sentences[one] == sentences[other]))
     assert found["text_to_video"] != retrieval_figures(texts, videos, owners, logit_scale=SCALE)["text_to_video"]
+
+
+@pytest.mark.parametrize("side", ["text_embeds", "video_embeds"])
+def test_numbers_that_are_none_find_nothing(side):
+    embeds = {"text_embeds": np.eye(2), "video_embeds": np.eye(2)}
+    embeds[side][1, 0] = np.nan
+    with pytest.raises(ValueError, match=f"{side} must be finite numbers, row 1 holds others"):
+        retrieval_figures(**embeds, owners=[0, 1])
 
 
 def test_nothing_to_search():

@@ -97,7 +97,7 @@ def test_a_sentence_needs_the_text_tower_alone(checkpoint):
 
 def test_another_checkpoint_is_refused(checkpoint, made, tmp_path):
     other = save_searching(tmp_path / "other", seed=1)
-    with pytest.raises(ValueError, match=r"--checkpoint .*other: its weights are not those of .* that made .*parquet"):
+    with pytest.raises(ValueError, match=r"^\S*other: its weights are not those of .* that made .*parquet"):
         search_command(["a square", "--index", str(made), "--checkpoint", str(other)])
     moved = shutil.copytree(checkpoint, tmp_path / "moved")
     assert search(made, sentence="a square", checkpoint=moved) == search(made, sentence="a square")
@@ -187,6 +187,11 @@ def test_a_truncated_index(made, tmp_path):
         (search_command, ["--index", "MADE"], "give a SENTENCE, in quotes, or --video FILE"),
         (search_command, ["a", "--video", "b.mp4", "--index", "MADE"], "give a SENTENCE, in quotes, or --video FILE"),
         (search_command, ["a", "--index", "none.parquet"], "^--index none.parquet: there is no such file"),
+        (
+            embed,
+            ["VIDEOS", "--checkpoint", "default", "--output", "x.parquet"],
+            "it is a fluxvit, which knows no words",
+        ),
         (search_command, ["a", "--index", "MADE", "--top_k", "0"], "^--top_k must be at least 1"),
         (embed, ["VIDEOS", "--checkpoint", "CHECKPOINT", "--output", "x.csv"], "^--output must be a .parquet file"),
         (embed, ["./none", "--checkpoint", "CHECKPOINT", "--output", "x.parquet"], "there is no folder or list none"),
@@ -197,6 +202,28 @@ def test_bad_options(made, checkpoint, videos, command, arguments, message):
     known = {"MADE": str(made), "CHECKPOINT": str(checkpoint), "VIDEOS": str(videos)}
     with pytest.raises((ValueError, OSError), match=message):
         command([known.get(argument, argument) for argument in arguments])
+
+
+@pytest.mark.parametrize("sentence", ["", "  "])
+def test_a_sentence_without_a_word(made, sentence):
+    with pytest.raises(ValueError, match="^a sentence needs a word at least, got '"):
+        search_command([sentence, "--index", str(made)])
+
+
+def test_an_index_without_embeddings(checkpoint, tmp_path):
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "broken.mp4").write_bytes(b"nothing to see")
+    path = tmp_path / "i.parquet"
+    embed([str(tmp_path / "videos"), "--checkpoint", str(checkpoint), "--output", str(path)])
+    with pytest.raises(ValueError, match="i.parquet has no embedding: none of its videos could be read"):
+        search_command(["a square", "--index", str(path)])
+
+
+def test_what_is_wrong_with_the_question_is_not_said_of_the_checkpoint(made, videos):
+    with pytest.raises(ValueError, match=r"^\S+parquet has no embeddings of 8 tokens, it has 64, 16$"):
+        search_command(["a square", "--index", str(made), "--token_budget", "8"])
+    with pytest.raises(ValueError, match="^Cannot decode .*broken.mp4"):
+        search_command(["--video", str(videos / "a" / "broken.mp4"), "--index", str(made)])
 
 
 def test_embedded_videos_have_a_name(checkpoint, tmp_path):

@@ -3,12 +3,11 @@
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from flux_hf.options.decoding import decoding_option
-from flux_hf.options.training import ClipTrainingOptions, SeveralBudgetsOptions
+from flux_hf.options.training import ClipTrainingOptions, SeveralBudgetsOptions, SplitOptions
 
 
 @dataclass
-class AlignOptions:
+class AlignOptions(SplitOptions):
     """What to train on which pairs. How to train is in [`FluxAligningArguments`]."""
 
     dataset: str = field(
@@ -52,41 +51,11 @@ class AlignOptions:
     caption_column: str | None = field(
         default=None, metadata={"help": "Column of the captions. Default: caption, text, sentence and the like."}
     )
-    train_split: str = field(default="train", metadata={"help": "Split to train on."})
-    eval_split: str | None = field(
-        default="validation",
-        metadata={"help": "Split to evaluate on. Nothing is evaluated if it is empty or there is no split validation."},
-    )
     eval_dataset: str | None = field(
         default=None, metadata={"help": "Pairs to evaluate on where dataset is one list: another list, or a folder."}
     )
     validation_share: float | None = field(
         default=None, metadata={"help": "Evaluate on this share of the training videos, not on a split."}
-    )
-    video_root: str | None = field(
-        default=None, metadata={"help": "Folder of the videos of a list. Default: the folder of the list."}
-    )
-    streaming: bool = field(
-        default=False,
-        metadata={"help": "Read training (not evaluation) videos as they come; needs max_steps."},
-    )
-    cache_dir: str | None = field(
-        default=None,
-        metadata={"help": "Decode all videos once and keep their clips here (uint8, frames x side^2 x 3 bytes each)."},
-    )
-    cached_frames: int = field(default=16, metadata={"help": "Frames kept of each video; training draws from them."})
-    cached_size: int = field(default=256, metadata={"help": "Side of cached clips in pixels."})
-    drop_path_rate: float | None = field(default=None, metadata={"help": "Stochastic depth. Default: the model's."})
-    token_budget: int | None = field(
-        default=None, metadata={"help": "Default budget of the trained model. Default: the largest of token_budgets."}
-    )
-    num_frames: int | None = field(
-        default=None, metadata={"help": "With size: grid of evaluation and of the saved processor, at every budget."}
-    )
-    size: int | None = field(default=None, metadata={"help": "Side of that grid in pixels. Default: the processor's."})
-    decoding: str | None = decoding_option("Frames of evaluation and of the saved processor")
-    overwrite: bool = field(
-        default=False, metadata={"help": "Begin anew where output_dir holds another run; deletes its checkpoints."}
     )
 
 

@@ -7,7 +7,48 @@ from flux_hf.options.decoding import decoding_option
 
 
 @dataclass
-class FinetuneOptions:
+class SplitOptions:
+    """What fine-tuning and aligning share: which model learns from which split, and how its videos are seen. What each
+    says of the first four itself, it says in its own class."""
+
+    dataset: str
+    model: str | None = None
+    model_config: str | None = None
+    validation_share: float | None = None
+    train_split: str = field(default="train", metadata={"help": "Split to train on."})
+    eval_split: str | None = field(
+        default="validation",
+        metadata={"help": "Split to evaluate on. Nothing is evaluated if it is empty or there is no split validation."},
+    )
+    video_root: str | None = field(
+        default=None, metadata={"help": "Folder of the videos of a list file. Default: the folder of the list."}
+    )
+    streaming: bool = field(
+        default=False,
+        metadata={"help": "Read training (not evaluation) videos as they come; needs max_steps."},
+    )
+    cache_dir: str | None = field(
+        default=None,
+        metadata={"help": "Decode all videos once and keep their clips here (uint8, frames x side^2 x 3 bytes each)."},
+    )
+    cached_frames: int = field(default=16, metadata={"help": "Frames kept of each video; training draws from them."})
+    cached_size: int = field(default=256, metadata={"help": "Side of cached clips in pixels."})
+    drop_path_rate: float | None = field(default=None, metadata={"help": "Stochastic depth. Default: the model's."})
+    token_budget: int | None = field(
+        default=None, metadata={"help": "Default budget of the trained model. Default: the largest of token_budgets."}
+    )
+    num_frames: int | None = field(
+        default=None, metadata={"help": "With size: grid of evaluation and of the saved processor, at every budget."}
+    )
+    size: int | None = field(default=None, metadata={"help": "Side of that grid in pixels. Default: the processor's."})
+    decoding: str | None = decoding_option("Frames of evaluation and of the saved processor")
+    overwrite: bool = field(
+        default=False, metadata={"help": "Begin anew where output_dir holds another run; deletes its checkpoints."}
+    )
+
+
+@dataclass
+class FinetuneOptions(SplitOptions):
     """What to train on what. How to train is in [`FluxTrainingArguments`]."""
 
     dataset: str = field(
@@ -23,49 +64,19 @@ class FinetuneOptions:
         default=None,
         metadata={"help": "Without model: random weights of this configuration, a name (fluxvit_small) or JSON file."},
     )
-    train_split: str = field(default="train", metadata={"help": "Split to train on."})
-    eval_split: str | None = field(
-        default="validation",
-        metadata={"help": "Split to evaluate on. Nothing is evaluated if it is empty or there is no split validation."},
-    )
     validation_share: float | None = field(
         default=None,
         metadata={"help": "Evaluate on this share of the training clips of every class, not on a split."},
     )
-    video_root: str | None = field(
-        default=None, metadata={"help": "Folder of the videos of a list file. Default: the folder of the list."}
-    )
     labels_file: str | None = field(
         default=None, metadata={"help": "File with the names of the labels, where the data set has numbers only."}
     )
-    streaming: bool = field(
-        default=False,
-        metadata={"help": "Read training (not evaluation) videos as they come; needs max_steps."},
-    )
-    cache_dir: str | None = field(
-        default=None,
-        metadata={"help": "Decode all videos once and keep their clips here (uint8, frames x side^2 x 3 bytes each)."},
-    )
-    cached_frames: int = field(default=16, metadata={"help": "Frames kept of each video; training draws from them."})
-    cached_size: int = field(default=256, metadata={"help": "Side of cached clips in pixels."})
-    drop_path_rate: float | None = field(default=None, metadata={"help": "Stochastic depth. Default: the model's."})
     head_token_budgets: list[int] | None = field(
         default=None,
         metadata={
             "help": "Budgets of the heads of the model, descending. Default: the model's; another family has "
             "one head for all."
         },
-    )
-    token_budget: int | None = field(
-        default=None, metadata={"help": "Default budget of the trained model. Default: the largest of token_budgets."}
-    )
-    num_frames: int | None = field(
-        default=None, metadata={"help": "With size: grid of evaluation and of the saved processor, at every budget."}
-    )
-    size: int | None = field(default=None, metadata={"help": "Side of that grid in pixels. Default: the processor's."})
-    decoding: str | None = decoding_option("Frames of evaluation and of the saved processor")
-    overwrite: bool = field(
-        default=False, metadata={"help": "Begin anew where output_dir holds another run; deletes its checkpoints."}
     )
 
 

@@ -19,6 +19,7 @@ from flux_hf.text.captioned_clips import cache_pairs
 from flux_hf.text.pairs import load_pairs
 from flux_hf.text.starting_dual_encoder import starting_dual_encoder
 from flux_hf.text.trainer import FluxAligningTrainer
+from flux_hf.text.videos import needs_split
 from flux_hf.training.budgets import set_budgets
 from flux_hf.training.output_folder import checkpoint_to_resume, prepare_output_dir
 from flux_hf.training.progress import recall_text, show_progress_lines
@@ -51,7 +52,7 @@ def align(options: AlignOptions, training_args: FluxAligningArguments) -> dict[s
         if validation is None:
             training_args.eval_strategy = IntervalStrategy.NO
         news = logger.info if training_args.process_index or training_args.resume_from_checkpoint else logger.warning
-        model, tokenizer = starting_dual_encoder(
+        model, tokenizer, lengths = starting_dual_encoder(
             checkpoint=options.model,
             config_file=options.model_config,
             text_checkpoint=options.text_model,
@@ -64,7 +65,7 @@ def align(options: AlignOptions, training_args: FluxAligningArguments) -> dict[s
         set_budgets(model, sorted(training_args.token_budgets or before, reverse=True), news)
         model.config.vision_config.token_budget = options.token_budget or model.token_budgets[0]
         video_processor = starting_processor(options, training_args, model.vision_model, before)
-        processor = FluxViTClipProcessor(video_processor, tokenizer)
+        processor = FluxViTClipProcessor(video_processor, tokenizer, **lengths)
         if (cut := _cut_captions(train, processor)) and not training_args.process_index:
             logger.warning(f"warning: {cut}")
         if options.cache_dir is not None:
@@ -151,10 +152,11 @@ def _cut_captions(pairs, processor: FluxViTClipProcessor) -> str | None:
 
 def _end(options: AlignOptions, folder: str, metrics: dict) -> str:
     lines = [f"In evaluation, {recall}." for recall in [recall_text(metrics)] if recall]
-    split = [] if Path(options.dataset).exists() else ["--split", options.train_split]
+    split = ["--split", options.train_split] if needs_split(options.dataset) else []
+    root = ["--video_root", options.video_root] if options.video_root else []
     index = f"{folder.rstrip('/')}.parquet"
     commands = [
-        ["flux-hf", "embed", options.dataset, *split, "--checkpoint", folder, "--output", index],
+        ["flux-hf", "embed", options.dataset, *split, *root, "--checkpoint", folder, "--output", index],
         ["flux-hf", "search", "a sentence", "--index", index],
     ]
     return "\n".join([*lines, f"Saved in {folder}. Next:", *(f"  {shlex.join(command)}" for command in commands)])

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet as pq
 from datasets import Dataset
+from huggingface_hub import snapshot_download
 
 from flux_hf.data.reading import row_name
 from flux_hf.files import whole_file
@@ -50,14 +51,15 @@ class Found:
 
 
 def weights_hash(checkpoint: str | Path) -> str:
-    """sha256 over the weight files of a checkpoint, a folder or what the Hub's cache has of it.
+    """sha256 over the weight files of a checkpoint, a folder or a Hub id, whose files are fetched where the cache lacks
+    them.
 
     Raises:
         ValueError: it has no safetensors file.
     """
-    from transformers.utils import cached_file
-
-    folder = Path(cached_file(str(checkpoint), "config.json")).parent
+    folder = Path(checkpoint)
+    if not folder.is_dir():
+        folder = Path(snapshot_download(str(checkpoint), allow_patterns="*.safetensors", ignore_patterns="*/*"))
     digest = hashlib.sha256()
     files = sorted(folder.glob("*.safetensors"))
     if not files:
@@ -111,16 +113,21 @@ def read_origin(path: str | Path) -> IndexOrigin:
         raise ValueError(f"{path} is no index that flux-hf embed wrote: its metadata do not say what made it") from None
 
 
+def check_has_budget(path: str | Path, origin: IndexOrigin, token_budget: int) -> None:
+    """Raises ValueError where the index at `path`, made as `origin` says, has no embeddings of a budget."""
+    if token_budget not in origin.token_budgets:
+        known = ", ".join(map(str, origin.token_budgets))
+        raise ValueError(f"{path} has no embeddings of {token_budget} tokens, it has {known}")
+
+
 def search_index(path: str | Path, query: np.ndarray, token_budget: int, top_k: int) -> list[Found]:
     """The `top_k` videos nearest to an embedding (width,), best first, of equal ones that which comes first; a part of
     the index at a time, so that it may be larger than the memory.
 
     Raises:
-        ValueError: the index has no embeddings of this budget, or is damaged.
+        ValueError: the index has no embeddings of this budget or none at all, or is damaged.
     """
-    known = read_origin(path).token_budgets
-    if token_budget not in known:
-        raise ValueError(f"{path} has no embeddings of {token_budget} tokens, it has {', '.join(map(str, known))}")
+    check_has_budget(path, read_origin(path), token_budget)
     best: list[Found] = []
     for table, embeddings in _parts(path, token_budget):
         scores = embeddings @ query
@@ -128,6 +135,8 @@ def search_index(path: str | Path, query: np.ndarray, token_budget: int, top_k: 
         rows = table.select(["path", "start", "end"]).take(pa.array(places)).to_pylist()
         best += [Found(**row, score=float(score)) for row, score in zip(rows, scores[places], strict=True)]
         best = sorted(best, key=lambda found: -found.score)[:top_k]
+    if not best:
+        raise ValueError(f"{path} has no embedding: none of its videos could be read, its column error says why")
     return best
 
 

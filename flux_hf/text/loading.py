@@ -4,7 +4,7 @@ from pathlib import Path
 
 from transformers import AutoConfig, AutoProcessor
 
-from flux_hf.checkpoints import check_weights
+from flux_hf.checkpoints import check_weights, checkpoint_path
 from flux_hf.modeling.configuration_fluxvit_clip import FluxViTClipConfig
 from flux_hf.modeling.modeling_fluxvit_clip import FluxViTClipModel
 
@@ -50,7 +50,7 @@ def load_text_tower(checkpoint: str | Path) -> TextTower:
 
 def check_is_clip(checkpoint: str | Path) -> None:
     """Raises ValueError for a checkpoint of another kind of model."""
-    config = AutoConfig.from_pretrained(checkpoint)
+    config = AutoConfig.from_pretrained(checkpoint_path(str(checkpoint)))
     if not isinstance(config, FluxViTClipConfig):
         raise ValueError(
             f"{checkpoint}: it is a {config.model_type}, which knows no words; flux-hf align makes a model that does"

@@ -188,7 +188,8 @@ def _rows(file: Path) -> Iterator[tuple[str, dict]]:
         return
     if suffix in (".csv", ".tsv"):
         # The module reads numbers, "NA" and "null" as what they are in a caption: text.
-        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter="\t" if suffix == ".tsv" else ",")
+        delimiter = "\t" if suffix == ".tsv" else ","
+        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
         try:
             for row in reader:
                 where = f"{file}, line {reader.line_num}"

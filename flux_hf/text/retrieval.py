@@ -23,8 +23,8 @@ ELEMENTS = 2**24
 """Similarities that are held at once, 128 MiB of them."""
 
 TIE = 1e-9
-"""Relative difference below which two similarities are the same: products of equal vectors differ in their last bits
-with their place in a matrix."""
+"""Difference below which two cosines are the same: products of equal vectors differ in their last bits with their place
+in a matrix."""
 
 
 def retrieval_figures(
@@ -51,7 +51,7 @@ def retrieval_figures(
         `chance` (`r1`, `r5`, `r10` of a random order).
 
     Raises:
-        ValueError: the embeddings, the owners or the texts do not fit together.
+        ValueError: the embeddings, the owners or the texts do not fit together, or an embedding is not finite.
     """
     owners = np.asarray(owners, dtype=np.int64)
     _check(text_embeds, video_embeds, owners, texts)
@@ -86,19 +86,21 @@ class _Logits:
         plain, dual = [], []
         over_queries = torch.full((len(self.targets),), -torch.inf, dtype=torch.float64)
         for first, logits in self.chunks():
-            plain += _ranks(logits, right[first:])
+            plain += _ranks(logits, torch.full_like(logits, self.logit_scale), right[first:])
             over_queries = torch.logaddexp(over_queries, logits.logsumexp(0))
         for first, logits in self.chunks():
-            dual += _ranks(logits * (logits - over_queries).exp(), right[first:])
+            weights = (logits - over_queries).exp()
+            dual += _ranks(logits * weights, weights * self.logit_scale, right[first:])
         return plain, dual
 
 
-def _ranks(scores: torch.Tensor, right: list[np.ndarray]) -> Iterator[int]:
-    """For each row the place of its best right column among the wrong ones, from 1 on; ties come before it."""
-    for row, columns in zip(scores, right, strict=False):
+def _ranks(scores: torch.Tensor, factors: torch.Tensor, right: list[np.ndarray]) -> Iterator[int]:
+    """For each row the place of its best right column among the wrong ones, from 1 on; ties come before it. Scores are
+    cosines times `factors`."""
+    for row, factor, columns in zip(scores, factors, right, strict=False):
         columns = torch.as_tensor(columns)
-        best = row[columns].max()
-        not_below = row >= best - TIE * best.abs()
+        best = columns[row[columns].argmax()]
+        not_below = row >= row[best] - TIE * torch.minimum(factor, factor[best])
         yield 1 + int(not_below.sum()) - int(not_below[columns].sum())
 
 
@@ -148,6 +150,10 @@ def _check(text_embeds, video_embeds, owners: np.ndarray, texts: list[str] | Non
             f"{len(text_embeds)} text_embeds need as many owners and texts, got {len(owners)} owners"
             + ("" if texts is None else f" and {len(texts)} texts")
         )
+    for name, embeds in (("text_embeds", text_embeds), ("video_embeds", video_embeds)):
+        if not np.isfinite(embeds).all():
+            row = int(np.flatnonzero(~np.isfinite(embeds).all(1))[0])
+            raise ValueError(f"{name} must be finite numbers, row {row} holds others")
     if len(owners) and not 0 <= owners.min() <= owners.max() < len(video_embeds):
         raise ValueError(f"owners must be 0 to {len(video_embeds) - 1}, got {owners.min()} to {owners.max()}")
     if missing := sorted(set(range(len(video_embeds))) - set(owners.tolist())):

@@ -42,8 +42,8 @@ def evaluate_retrieval(
         token_budgets: budgets, on the grids the video processor chooses. One decoding of a video serves all of them.
         match: "pair": only the video that a caption belongs to is right. "text": so is every video with the same
             sentence, for sets that say the same of several videos.
-        max_text_tokens: tokens after which a caption is cut, default the processor's own (32, unless it was saved with
-            another length).
+        max_text_tokens: tokens after which a caption is cut, at most what the text tower can read; default the
+            processor's own (32, unless it was saved with another length).
         num_clips, num_crops, clip_sampling, batch_size, num_workers, records_dir: as of `flux_hf.evaluation.evaluate`.
             The embedding of a video is the mean of its views'.
 
@@ -61,6 +61,8 @@ def evaluate_retrieval(
         raise ValueError(f"token_budgets must name at least one budget, each once, got {list(token_budgets)}")
     if match not in MATCHES:
         raise ValueError(f"match must be one of {', '.join(MATCHES)}, got {match!r}")
+    if max_text_tokens is not None:
+        model.config.check_text_length(max_text_tokens)
     views, video_processor = Views(num_clips, num_crops, clip_sampling), processor.video_processor
     check_processor(video_processor, views)
     settings = {

@@ -6,7 +6,7 @@ import numpy as np
 
 from flux_hf.processing.views_fluxvit import Views
 from flux_hf.text.embedding import embed_texts, embed_videos, embedding_of
-from flux_hf.text.index import Found, read_origin, search_index, weights_hash
+from flux_hf.text.index import Found, check_has_budget, read_origin, search_index, weights_hash
 from flux_hf.text.loading import check_is_clip, load_clip, load_clip_processor, load_text_tower
 from flux_hf.text.videos import videos_at
 
@@ -31,20 +31,23 @@ def search(
         checkpoint: where the checkpoint is now, default as the index names it.
 
     Raises:
-        ValueError: the checkpoint's weights are not those that made the index, the file is none, or it has no
-            embeddings of the budget.
+        ValueError: the sentence is empty, the checkpoint's weights are not those that made the index, the file is none,
+            or it has no embeddings of the budget, or none at all.
         VideoDecodeError: the video cannot be read.
     """
     if (sentence is None) == (video is None):
         raise ValueError(f"give a sentence or a video, one of them, got sentence={sentence!r} and video={video!r}")
+    if sentence is not None and not sentence.strip():
+        raise ValueError(f"a sentence needs a word at least, got {sentence!r}")
     origin = read_origin(index)
     checkpoint = checkpoint or origin.checkpoint
     budget = origin.token_budgets[0] if token_budget is None else token_budget
+    check_has_budget(index, origin, budget)
     check_is_clip(checkpoint)
     if weights_hash(checkpoint) != origin.weights:
         raise ValueError(
-            f"its weights are not those of {origin.checkpoint} that made {index}: embed the videos again with it, or "
-            "name the checkpoint that made the index"
+            f"{checkpoint}: its weights are not those of {origin.checkpoint} that made {index}: embed the "
+            "videos again with it, or name the checkpoint that made the index"
         )
     if sentence is not None:
         (query,) = embed_texts(load_text_tower(checkpoint), load_clip_processor(checkpoint), [sentence])

@@ -3,10 +3,7 @@
 from collections.abc import Callable
 
 from transformers import (
-    MODEL_FOR_TEXT_ENCODING_MAPPING,
     AutoConfig,
-    AutoModel,
-    AutoModelForTextEncoding,
     AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -17,7 +14,7 @@ from flux_hf.checkpoints import checkpoint_path, reading_weights
 from flux_hf.modeling.configuration_fluxvit import FluxViTConfig
 from flux_hf.modeling.configuration_fluxvit_clip import FluxViTClipConfig
 from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification, FluxViTModel, FluxViTPreTrainedModel
-from flux_hf.modeling.modeling_fluxvit_clip import FluxViTClipModel
+from flux_hf.modeling.modeling_fluxvit_clip import FluxViTClipModel, pretrained_text_encoder
 from flux_hf.modeling.modeling_fluxvit_pretraining import FluxViTForPreTraining
 from flux_hf.options.errors import naming_option
 from flux_hf.options.recipes import read_model_config
@@ -40,8 +37,9 @@ def starting_dual_encoder(
     changes: dict | None = None,
     drop_path_rate: float | None = None,
     say: Callable[[str], None] = logger.warning,
-) -> tuple[FluxViTClipModel, PreTrainedTokenizerBase]:
-    """The model and the tokenizer of its text tower.
+) -> tuple[FluxViTClipModel, PreTrainedTokenizerBase, dict]:
+    """The model, the tokenizer of its text tower, and the options of a `FluxViTClipProcessor` about the length of
+    sentences: those of the dual encoder's own, else what the text tower needs.
 
     Args:
         checkpoint: of a dual encoder, which goes on; or, with `text_checkpoint`, of the video tower, a FluxViT of any
@@ -80,7 +78,9 @@ def starting_dual_encoder(
     with naming_option("text_model", text_checkpoint):
         text, tokenizer = _text_tower(text_checkpoint)
     say("the projections of videos and texts start at random")
-    return FluxViTClipModel.from_towers(video, text, **changes), tokenizer
+    model = FluxViTClipModel.from_towers(video, text, **changes)
+    length = model.config.fixed_text_length
+    return model, tokenizer, {} if length is None else {"max_length": length, "fixed_length": True}
 
 
 def _dual_encoder(path: str, config: FluxViTClipConfig, text_checkpoint, changes: dict, drop_path_rate):
@@ -93,7 +93,8 @@ def _dual_encoder(path: str, config: FluxViTClipConfig, text_checkpoint, changes
     if drop_path_rate is not None:
         config.vision_config.drop_path_rate = drop_path_rate
     model = FluxViTClipModel.from_pretrained(path, config=config)
-    return model, FluxViTClipProcessor.from_pretrained(path).tokenizer
+    processor = FluxViTClipProcessor.from_pretrained(path)
+    return model, processor.tokenizer, {name: getattr(processor, name) for name in ("max_length", "fixed_length")}
 
 
 def _video_tower(path: str, config: FluxViTConfig, drop_path_rate: float | None) -> FluxViTPreTrainedModel:
@@ -105,10 +106,8 @@ def _video_tower(path: str, config: FluxViTConfig, drop_path_rate: float | None)
 
 
 def _text_tower(checkpoint: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    config = AutoConfig.from_pretrained(checkpoint)
-    auto = AutoModelForTextEncoding if type(config) in MODEL_FOR_TEXT_ENCODING_MAPPING else AutoModel
     with reading_weights(checkpoint):
-        model = auto.from_pretrained(checkpoint)
-    if not model.main_input_name == "input_ids":
-        raise ValueError(f"it is a {config.model_type}, no text encoder")
+        model = pretrained_text_encoder(checkpoint)
+    if model.main_input_name != "input_ids":
+        raise ValueError(f"it is a {model.config.model_type}, no text encoder")
     return model, AutoTokenizer.from_pretrained(checkpoint)

@@ -39,6 +39,10 @@ class FluxAligningTrainer(EvaluatedTrainer):
     `evaluate` gives for every budget, in one pass over the videos, `eval_r1_{budget}`, the share of captions that find
     their video among all, and `eval_video_to_text_r1_{budget}`, that of videos that find one of their captions, as
     `retrieval_figures` counts them; and `eval_chance_r1`, what a random order would give the captions.
+
+    Raises:
+        ValueError: a batch has one pair, `pairs_per_chunk` does not go with FSDP or DeepSpeed, or `processing_class` is
+            missing.
     """
 
     def __init__(self, *args, **kwargs):
@@ -46,6 +50,11 @@ class FluxAligningTrainer(EvaluatedTrainer):
         if self.args.pairs_per_chunk is not None and (self.is_fsdp_enabled or self.is_deepspeed_enabled):
             raise ValueError(
                 "pairs_per_chunk does not work with FSDP or DeepSpeed, which run backward passes themselves"
+            )
+        if self.train_dataset is not None and self.args.train_batch_size * self.args.world_size < 2:
+            raise ValueError(
+                "per_device_train_batch_size 1: a pair learns by being told apart from the others of its batch; 2 are "
+                "the least"
             )
         self._kept_texts, self._evaluated = {}, None
         self.compute_metrics = self.compute_metrics or self._recalls

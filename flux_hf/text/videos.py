@@ -1,5 +1,6 @@
 """Videos without labels or captions: those of a folder, of a list, or of a split of a data set."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from datasets import Dataset, Features
@@ -32,8 +33,7 @@ def load_videos(source: str | Path, split: str | None = None, *, video_root: str
     if split is not None:
         return load_video_dataset(source, split, video_root=video_root, labelled=False)
     if path.is_dir():
-        suffixes = set(VIDEO_SUFFIXES)
-        files = sorted(str(file) for file in path.rglob("*") if file.suffix.lower() in suffixes and file.is_file())
+        files = sorted(str(file) for file in _video_files(path))
         if not files:
             raise ValueError(f"{path} holds no video file ({', '.join(VIDEO_SUFFIXES)}); a data set needs --split")
         return videos_at(files)
@@ -46,6 +46,18 @@ def load_videos(source: str | Path, split: str | None = None, *, video_root: str
     if not lines:
         raise ValueError(f"{path} lists no video")
     return videos_at([line if is_address(line) else str(root / line) for line in lines])
+
+
+def needs_split(source: str | Path) -> bool:
+    """Whether `source` is a data set, of which [`load_videos`] has to know the split: no list, and no folder of video
+    files."""
+    path = Path(source)
+    return not path.is_file() and not any(_video_files(path))
+
+
+def _video_files(folder: Path) -> Iterator[Path]:
+    suffixes = set(VIDEO_SUFFIXES)
+    return (file for file in folder.rglob("*") if file.suffix.lower() in suffixes and file.is_file())
 
 
 def videos_at(paths: list[str]) -> Dataset:

@@ -28,7 +28,6 @@ class TextClassifier(nn.Module):
         super().__init__()
         self.model = model
         self.label_names = list(names)
-        self.label_names = list(names)
         self.register_buffer("text_embeds", text_embeds.to(model.device))
         self.register_buffer("owners", torch.tensor(list(owners), device=model.device))
 

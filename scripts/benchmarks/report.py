@@ -187,7 +187,8 @@ def options_tables(result: dict) -> dict[str, str]:
 
 
 def runtimes_tables(result: dict) -> dict[str, str]:
-    """A line for each model, budget and number of clips, a column for each way to run it."""
+    """A line for each model, budget and number of clips, a column for each way to run it. `differences`: of the logits
+    from those of float32."""
     rows = result["runtimes"]
     names = list(dict.fromkeys(name for row in rows for name in row["runs"]))
     lines = [
@@ -196,8 +197,16 @@ def runtimes_tables(result: dict) -> dict[str, str]:
         + [row["auto"]]
         for row in rows
     ]
-    head = ["model", "tokens", "clips", *names, "dtype auto took"]
-    return {"forward": table(head, lines, "lrr" + "r" * len(names) + "l")}
+    differences = []
+    for row in rows:
+        found = [row["runs"].get(name, {}).get("difference") for name in names]
+        differences.append([row["model"], row["token_budget"], row["batch"]])
+        differences[-1] += ["" if difference is None else f"{difference:.1g}" for difference in found]
+    head, align = ["model", "tokens", "clips", *names], "lrr" + "r" * len(names)
+    return {
+        "forward": table([*head, "dtype auto took"], lines, f"{align}l"),
+        "differences": table(head, differences, align),
+    }
 
 
 def end_to_end_tables(result: dict) -> dict[str, str]:

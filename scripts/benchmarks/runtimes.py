@@ -1,5 +1,5 @@
 """Measure float32, bf16, torch.compile, ONNX Runtime and, where it is installed, OpenVINO against each other on this
-processor, and what `dtype="auto"` takes; writes JSON."""
+processor, how far their logits are from float32's (over the largest), and what `dtype="auto"` takes; writes JSON."""
 
 import json
 import tempfile
@@ -56,9 +56,10 @@ def _measured(checkpoint: str, budget: int, folder: Path, options: RuntimesOptio
 
     from flux_hf.plugin import load_video_classifier, load_video_processor
     from flux_hf.runtime import choose_dtype
-    from flux_hf.scripts.benchmarks.measuring.inference_options import inference_options
+    from flux_hf.scripts.benchmarks.measuring.inference_options import REFERENCE, inference_options
     from flux_hf.scripts.benchmarks.measuring.timing import alternating
 
+    torch.compiler.reset()
     model = load_video_classifier(checkpoint, dtype=torch.float32)
     runs = inference_options(model, checkpoint, folder, budget)
     grid = load_video_processor(checkpoint, model).choose_grid(budget)
@@ -72,6 +73,11 @@ def _measured(checkpoint: str, budget: int, folder: Path, options: RuntimesOptio
                 options.repeats,
                 options.most_seconds,
             )
+            reference = runs[REFERENCE](pixels)
+            for name, run in runs.items():
+                if "error" not in timed[name]:
+                    difference = (run(pixels) - reference).abs().max() / reference.abs().max()
+                    timed[name]["difference"] = float(difference)
         auto = {"auto": str(dtype).removeprefix("torch."), "why": reason}
         yield {"batch": batch, "grid": list(grid), **auto, "runs": timed}
 
