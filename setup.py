@@ -30,7 +30,7 @@ DEPENDENCIES = [
 ]
 
 EXPORT = ["onnx>=1.17.0", "onnxruntime>=1.20.0", "onnxscript>=0.7.0"]
-BENCHMARK = ["decord>=0.6.0", "opencv-python-headless>=5.0.0", "torchcodec>=0.17.0"]
+BENCHMARK = ["decord>=0.6.0", "opencv-python-headless>=5.0.0", "openvino>=2026.4.1", "torchcodec>=0.17.0"]
 TIMM = ["timm>=1.0.26"]
 MANIPULATION = ["metaworld==3.1.1", "mujoco==3.3.0"]
 PLOT = ["matplotlib>=3.8.0"]

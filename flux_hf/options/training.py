@@ -216,6 +216,10 @@ class SeveralBudgetsOptions:
     eval_token_budgets: list[int] | None = field(
         default=None, metadata={"help": "Budgets of evaluation during training. Default: those of token_budgets."}
     )
+    min_steps: int = field(
+        default=0,
+        metadata={"help": "Train at least this many steps, a small set in more epochs. Not with max_steps."},
+    )
     freeze: str = field(
         default="nothing",
         metadata={
@@ -233,11 +237,6 @@ class FluxTrainingOptions(SeveralBudgetsOptions, ClipTrainingOptions):
 
     learning_rate: float = field(default=2e-4, metadata={"help": "Peak learning rate, that of the heads."})
     warmup_steps: float = field(default=0.125, metadata={"help": "Steps of linear warm-up; below 1 a share of all."})
-    min_steps: int = field(
-        default=0,
-        metadata={"help": "Train at least this many steps, a small set in more epochs. Not with max_steps."},
-    )
-
     label_symmetries: str | None = field(
         default=None,
         metadata={

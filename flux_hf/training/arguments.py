@@ -60,7 +60,6 @@ class FluxTrainingArguments(FluxTrainingOptions, ClipTrainingArguments):
     def __post_init__(self):
         super().__post_init__()
         limits = {
-            "min_steps": (0, None),
             "mixup_alpha": (0.0, None),
             "cutmix_alpha": (0.0, None),
             "ema_decay": (0.0, 1.0),
@@ -99,7 +98,7 @@ def check_budgets(args: TrainingArguments, name: str) -> None:
 
 def check_several_budgets(args: TrainingArguments) -> None:
     """Raise ValueError naming the first of the options of `SeveralBudgetsOptions` that makes no sense."""
-    check_limits(args, {"alignment_weight": (0.0, None)})
+    check_limits(args, {"alignment_weight": (0.0, None), "min_steps": (0, None)})
     check_budgets(args, "eval_token_budgets")
     if args.freeze not in ("nothing", "backbone"):
         raise ValueError(f"freeze must be nothing or backbone, got {args.freeze!r}")

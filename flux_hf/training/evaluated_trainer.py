@@ -1,10 +1,11 @@
 """Training with several budgets in a step, and evaluation at several budgets in one pass over the videos."""
 
+import math
 import random
 from collections.abc import Callable
 
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 from transformers.utils import logging
 
 from flux_hf.training.base_trainer import ClipTrainer
@@ -21,6 +22,21 @@ class EvaluatedTrainer(ClipTrainer):
         self.eval_token_budgets = sorted(self.args.eval_token_budgets or self.token_budgets, reverse=True)
         if self.args.freeze == "backbone":
             self.flux_model.freeze_encoder()
+
+    def train(self, *args, **kwargs):
+        """As in [`ClipTrainer`], with as many epochs as `min_steps` takes."""
+        options, clips = self.args, self.train_dataset
+        if options.min_steps and options.max_steps <= 0 and not isinstance(clips, IterableDataset):
+            of_a_step = options.train_batch_size * options.world_size * options.gradient_accumulation_steps
+            needed = math.ceil(options.min_steps / max(len(clips) // of_a_step, 1))
+            if needed > options.num_train_epochs:
+                if self.is_world_process_zero():
+                    logger.warning(
+                        f"{needed} epochs, not {options.num_train_epochs:g}: min_steps is {options.min_steps}, "
+                        f"and an epoch of {len(clips)} clips is {len(clips) // of_a_step} x {of_a_step}"
+                    )
+                options.num_train_epochs = needed
+        return super().train(*args, **kwargs)
 
     def evaluation_source(self, dataset):
         """What clips to evaluate on are read from; None where the data set is used as it is."""

@@ -1,10 +1,8 @@
 """The HF Trainer with Flux sampling, the Flux objective and evaluation at several budgets."""
 
-import math
 from collections.abc import Callable
 from functools import partial
 
-from datasets import IterableDataset
 from torch import nn
 from transformers import EvalPrediction
 from transformers.utils import logging
@@ -48,21 +46,6 @@ class FluxTrainer(EvaluatedTrainer):
                 raise ValueError("ema_decay does not work with FSDP or DeepSpeed, which hold weights in shards")
             self.moving_average = MovingAverage(self.model, self.args.ema_decay, lambda: self.resumed_from)
             self.add_callback(self.moving_average)
-
-    def train(self, *args, **kwargs):
-        """As in [`ClipTrainer`], with as many epochs as `min_steps` takes."""
-        options, clips = self.args, self.train_dataset
-        if options.min_steps and options.max_steps <= 0 and not isinstance(clips, IterableDataset):
-            of_a_step = options.train_batch_size * options.world_size * options.gradient_accumulation_steps
-            needed = math.ceil(options.min_steps / max(len(clips) // of_a_step, 1))
-            if needed > options.num_train_epochs:
-                if self.is_world_process_zero():
-                    logger.warning(
-                        f"{needed} epochs, not {options.num_train_epochs:g}: min_steps is {options.min_steps}, "
-                        f"and an epoch of {len(clips)} clips is {len(clips) // of_a_step} x {of_a_step}"
-                    )
-                options.num_train_epochs = needed
-        return super().train(*args, **kwargs)
 
     def view_maker(self, label_names: list[str]) -> ViewMaker:
         self._name_labels(label_names)
