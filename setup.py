@@ -35,11 +35,14 @@ TIMM = ["timm>=1.0.26"]
 MANIPULATION = ["metaworld==3.1.1", "mujoco==3.3.0"]
 RAY = ["ray[data]>=2.44.1"]
 PLOT = ["matplotlib>=3.8.0"]
+# Older versions of gradio load fonts and code from other hosts.
+DEMO = ["gradio>=6.18.0"]
 LINT = ["ruff==0.17.6"]
 TEST = [
     *PLOT,
     *EXPORT,
     *TIMM,
+    *DEMO,
     "pytest>=7.4.4",
     "pytest-xdist>=3.5.0",
     "filelock",
@@ -49,6 +52,7 @@ TEST = [
     "scikit-learn>=1.3.2",
     "scikit-video>=1.1.11",
     "scipy>=1.11.4",
+    "selenium>=4.20.0",
     "sentence-transformers>=6.2.0",
     "setuptools>=77.0.3",
     "tokenizers",
@@ -57,13 +61,14 @@ TEST = [
 setup(
     packages=[*find_packages(include=["flux_hf", "flux_hf.*"]), *MAPPED_FOLDERS],
     package_dir={"flux_hf": "flux_hf", **MAPPED_FOLDERS},
-    package_data={"flux_hf": ["checkpoints/**/*", "hub/*.jinja"], "flux_hf.scripts": ["configs/**/*"]},
+    package_data={"flux_hf": ["checkpoints/**/*", "hub/*.jinja", "demo/*.css"], "flux_hf.scripts": ["configs/**/*"]},
     install_requires=DEPENDENCIES,
     extras_require={
         "export": EXPORT,
         "benchmark": BENCHMARK,
         "plot": PLOT,
         "timm": TIMM,
+        "demo": DEMO,
         "manipulation": MANIPULATION,
         "ray": RAY,
         "lint": LINT,

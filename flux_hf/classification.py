@@ -52,19 +52,42 @@ class Classification:
     keep_mask: torch.Tensor | None = field(repr=False)
 
 
-@torch.inference_mode()
+@dataclass(frozen=True)
+class Clip:
+    """A video on one grid, decoded, which can be classified at several budgets.
+
+    Attributes:
+        pixels: normalised, (1, frames, channels, height, width).
+        decode_ms: reading, decoding, resizing and normalising, once.
+    """
+
+    pixels: torch.Tensor = field(repr=False)
+    decode_ms: float
+
+
+def read_clip(video, processor: FluxVideoProcessor, token_budget: int | str) -> Clip:
+    """Decode one video (anything the processor takes) on the grid of a budget. Raises `VideoDecodeError`."""
+    started = time.perf_counter()
+    pixels = processor(video, token_budget=token_budget, return_tensors="pt")["pixel_values_videos"]
+    return Clip(pixels, 1000 * (time.perf_counter() - started))
+
+
 def classify(
     video, model: FluxModel, processor: FluxVideoProcessor, token_budget: int | str, top_k: int = 3
 ) -> Classification:
     """Classify one video (anything the processor takes) at one budget, or with "auto" at the smallest that is sure
     enough. Raises `VideoDecodeError`, and ValueError where the model is not calibrated for "auto"."""
-    started = time.perf_counter()
-    inputs = processor(video, token_budget=token_budget, return_tensors="pt")
-    decode_ms = 1000 * (time.perf_counter() - started)
+    return classify_clip(read_clip(video, processor, token_budget), model, token_budget, top_k)
+
+
+@torch.inference_mode()
+def classify_clip(clip: Clip, model: FluxModel, token_budget: int | str, top_k: int = 3) -> Classification:
+    """As [`classify`], of a decoded video, on whatever grid it is."""
+    inputs = {"pixel_values_videos": clip.pixels, "token_budget": token_budget}
     output, _ = _timed_forward(model, inputs)
     model_ms = statistics.median(_timed_forward(model, inputs)[1] for _ in range(MODEL_RUNS))
 
-    _, frames, _, height, width = inputs["pixel_values_videos"].shape
+    _, frames, _, height, width = clip.pixels.shape
     grid = as_grid((frames, (height, width)))
     tokens = clip_tokens(model, grid)
     kept = tokens if output.keep_mask is None else int(output.keep_mask.sum())
@@ -80,9 +103,9 @@ def classify(
         grid_tokens=tokens,
         patch_shape=model.patch_shape,
         gmacs=view_gmacs(model, kept, grid) if token_budget != AUTO else auto_gmacs(model, kept, grid),
-        decode_ms=decode_ms,
+        decode_ms=clip.decode_ms,
         model_ms=model_ms,
-        pixels=inputs["pixel_values_videos"][0],
+        pixels=clip.pixels[0],
         keep_mask=None if output.keep_mask is None else output.keep_mask[0],
     )
 

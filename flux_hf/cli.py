@@ -24,6 +24,7 @@ COMMANDS = {
     "optimize-tokens": "optimize_tokens",
     "embed": "embed",
     "search": "search",
+    "demo": "demo",
     "convert": "convert_checkpoint",
     "push": "push_to_hub",
     "export": "export",

@@ -51,16 +51,32 @@ def draw_classification(results: list[Classification], processor: FluxVideoProce
         _film(results, films, title, path)
 
 
+def seen_frames(result: Classification, processor: FluxVideoProcessor) -> np.ndarray:
+    """uint8 (frames, height, width, 3): what the model saw."""
+    return _colours(result, processor).round().astype(np.uint8)
+
+
+def kept_pixels(result: Classification) -> np.ndarray:
+    """bool (frames, height, width): True where a token was kept."""
+    height, width = result.grid.pixels()
+    if result.keep_mask is None:
+        return np.ones((result.grid.frames, height, width), bool)
+    length, patch = result.patch_shape
+    kept = result.keep_mask.numpy().reshape(-1, *result.grid.patch_grid(patch))
+    return kept.repeat(length, 0).repeat(patch, 1).repeat(patch, 2)
+
+
 def dimmed_frames(result: Classification, processor: FluxVideoProcessor) -> np.ndarray:
     """uint8 (frames, height, width, 3): what the model saw, dropped tokens faded into the background."""
+    frames = _colours(result, processor)
+    faded = DIMMED * frames + (1 - DIMMED) * np.array(BACKGROUND)
+    return np.where(kept_pixels(result)[..., None], frames, faded).round().astype(np.uint8)
+
+
+def _colours(result: Classification, processor: FluxVideoProcessor) -> np.ndarray:
+    """From 0 to 255 (frames, height, width, 3): the pixels with mean and deviation undone."""
     mean, deviation = np.array(processor.image_mean), np.array(processor.image_std)
-    frames = np.clip(result.pixels.permute(0, 2, 3, 1).float().numpy() * deviation + mean, 0, 1) * 255
-    if result.keep_mask is not None:
-        length, patch = result.patch_shape
-        kept = result.keep_mask.numpy().reshape(-1, *result.grid.patch_grid(patch))
-        kept = kept.repeat(length, 0).repeat(patch, 1).repeat(patch, 2)[..., None]
-        frames = np.where(kept, frames, DIMMED * frames + (1 - DIMMED) * np.array(BACKGROUND))
-    return frames.round().astype(np.uint8)
+    return np.clip(result.pixels.permute(0, 2, 3, 1).float().numpy() * deviation + mean, 0, 1) * 255
 
 
 def _still(results: list[Classification], films: list[np.ndarray], title: str) -> Image.Image:

@@ -35,11 +35,14 @@ TESTS = sorted((ROOT / "tests").rglob("*.py"))
 OURS = {"flux_hf", "tests", "hf_tests"}
 DISTRIBUTION_OF = {"PIL": "pillow", "huggingface_hub": "huggingface-hub", "skvideo": "scikit-video", "yaml": "pyyaml"}
 DISTRIBUTION_OF |= {"sklearn": "scikit-learn", "_pytest": "pytest"}
+DISTRIBUTION_OF |= {"gradio_client": "gradio", "starlette": "gradio"}
 NEED_MORE = {
     "flux_timm.py": {"timm"},
     "words.py": {"tokenizers"},
     "episodes.py": {"metaworld", "mujoco"},
     "scenes.py": {"mujoco"},
+    "page.py": {"gradio"},
+    "serving.py": {"gradio"},
 }
 ALLOWED_IN_SHIPPED_FILES = {"torch", "torchvision", "transformers", "huggingface_hub", "fsspec", "numpy", "av"}
 
@@ -60,7 +63,7 @@ print(json.dumps({
 
 
 def is_run_from_a_clone(path: Path) -> bool:
-    return {"benchmarks", "experiments"} & set(path.parts) != set()
+    return {"benchmarks", "experiments", "space"} & set(path.parts) != set()
 
 
 def declared(*extras: str) -> dict[str, Requirement]:

@@ -161,7 +161,7 @@ def _evaluation(evaluation: dict, model) -> dict:
         )
     unreadable = evaluation.get("unreadable")
     return {
-        "dataset": _dataset_name(evaluation),
+        "dataset": dataset_name(evaluation),
         "revision": evaluation.get("revision"),
         "split": evaluation["split"],
         "num_videos": evaluation["num_videos"],
@@ -173,7 +173,7 @@ def _evaluation(evaluation: dict, model) -> dict:
 
 
 def _results(evaluation: dict) -> list[EvalResult]:
-    name = _dataset_name(evaluation)
+    name = dataset_name(evaluation)
     return [
         EvalResult(
             task_type="video-classification",
@@ -198,7 +198,7 @@ def _by_budget(evaluation: dict) -> list[tuple[int | str, dict]]:
     return sorted(((int(budget), each) for budget, each in figures.items()), reverse=True) + auto
 
 
-def _dataset_name(evaluation: dict) -> str:
+def dataset_name(evaluation: dict) -> str:
     """The Hub id, or the last part of a folder's path: where it lies on a disk is nobody's business."""
     dataset = str(evaluation["dataset"])
     return dataset if is_hub_id(dataset) else printable(Path(dataset).name)
