@@ -46,8 +46,8 @@ def test_overview_lists_commands_without_importing_them(say_hello, capsys, argum
 
 def test_users_see_what_users_need():
     assert [*cli.COMMANDS] == (
-        "classify label watch finetune pretrain align evaluate evaluate-retrieval optimize-tokens embed search demo convert "
-        "push export check-videos recipes env".split()
+        "classify label watch finetune pretrain align evaluate evaluate-retrieval optimize-tokens embed search demo "
+        "convert push export check-videos recipes env".split()
     )
 
 
