@@ -185,7 +185,10 @@ def read_tensors(path: str | Path) -> dict:
         raise ValueError(f"{path} is damaged: {error}") from error
 
 
-def claim_folder(folder: str | Path, settings: Mapping, name: str = "settings.json", *, write: bool = True) -> Path:
+SETTINGS = "settings.json"
+
+
+def claim_folder(folder: str | Path, settings: Mapping, name: str = SETTINGS, *, write: bool = True) -> Path:
     """A folder for results that depend on `settings`. A new one is made, with the settings in the file `name`; one that
     is there must hold the same settings.
 

@@ -111,10 +111,11 @@ def main(argv: list[str] | None = None) -> None:
         begin_worker_server()
     from flux_hf.batch import VideoLabeler
     from flux_hf.batch.command import label_videos
+    from flux_hf.batch.output import settings_there
     from flux_hf.batch.sources import read_lines
     from flux_hf.evaluation.processes import process_state
     from flux_hf.progress_bars import no_bars_for_folders
-    from flux_hf.text.videos import load_videos
+    from flux_hf.text.videos import folder_files, load_videos
 
     check_checkpoints(checkpoint=options.checkpoint)
     state = process_state()
@@ -123,20 +124,26 @@ def main(argv: list[str] | None = None) -> None:
         raise ValueError(
             f"{what} is for one process, {state.num_processes} were started; write the paths to a .txt file"
         )
+    dtype = options.dtype
+    if dtype == "auto" and options.runtime == "torch":  # what was found before, for a run that goes on
+        dtype = settings_there(options.output).get("dtype", dtype)
     labeler = VideoLabeler(
         options.checkpoint,
         token_budget=budget,
         num_workers=workers,
+        dtype=dtype,
         **{
             name: getattr(options, name)
             for name in (
-                "top_k", "window", "stride", "embeddings", "decoding", "dtype", "runtime", "batch_size",
+                "top_k", "window", "stride", "embeddings", "decoding", "runtime", "batch_size",
                 "download_seconds", "download_bytes", "trust_remote_code",
             )
         },
     )  # fmt: skip
     if options.dataset == "-":
         videos, source = read_lines(), "-"
+    elif options.split is None and Path(options.dataset).is_dir():
+        videos, source = folder_files(options.dataset), str(Path(options.dataset).absolute())
     else:
         with no_bars_for_folders(options.dataset), naming_split(options, "split"):
             videos = load_videos(options.dataset, options.split, video_root=options.video_root)
@@ -149,7 +156,10 @@ def main(argv: list[str] | None = None) -> None:
         from flux_hf.batch.on_ray import answer_on_ray
 
         answer = answer_on_ray(labeler, address=options.address, actors=options.actors)
-    label_videos(videos, {"source": source, "split": options.split}, labeler, options.output, answer)
+    try:
+        label_videos(videos, {"source": source, "split": options.split}, labeler, options.output, answer)
+    finally:
+        labeler.close()
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import pickle
 import shutil
 from pathlib import Path
@@ -15,9 +16,11 @@ from datasets import Dataset
 from flux_hf import FluxVideoClassificationPipeline
 from flux_hf.batch import VideoLabeler
 from flux_hf.batch import decoding as label_decoding
+from flux_hf.batch.output import LabelOutput
 from flux_hf.batch.windows import window_times
 from flux_hf.plugin import load_video_classifier, load_video_processor
 from flux_hf.scripts.label import main as label
+from flux_hf.text.videos import load_videos
 from tests.damaged_videos import KINDS, damaged
 from tests.video_files import encode_video
 
@@ -106,7 +109,10 @@ def test_it_goes_on_and_finds_new_files(videos, tiny_checkpoint, tmp_path, monke
     (folder / "z.mp4").write_bytes((folder / "a.mp4").read_bytes())
     label(command("films", tiny_checkpoint, output))
     assert [Path(row["path"]).name for row in read(output)] == [*(name for name, *_ in strip(whole)), "z.mp4"]
-    assert len(read_files) == 4 and "7 of them before" in capsys.readouterr().out
+    (folder / "0.mp4").write_bytes((folder / "a.mp4").read_bytes())
+    label(command("films", tiny_checkpoint, output))
+    assert [Path(row["path"]).name for row in read(output)] == ["0.mp4", *(name for name, *_ in strip(whole)), "z.mp4"]
+    assert len(read_files) == 5 and "7 of them before" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -157,6 +163,44 @@ def test_standard_input(videos, tiny_checkpoint, tmp_path, monkeypatch):
     monkeypatch.setattr("sys.stdin", open(lines))  # noqa: SIM115
     label(command("-", tiny_checkpoint, tmp_path / "o.jsonl"))
     assert [row["error"] is None for row in read(tmp_path / "o.jsonl")] == [True, False]
+
+
+def test_names_that_are_no_text(tiny_checkpoint, tmp_path, monkeypatch):
+    """A name that is not in UTF-8 is answered like others, and a link to nothing has its reason."""
+    folder = tmp_path / "films"
+    folder.mkdir()
+    (folder / "a.mp4").write_bytes(encode_video(12, height=48, width=64))
+    odd = os.fsencode(folder) + b"/\xff.mp4"
+    shutil.copy(os.fsencode(folder / "a.mp4"), odd)
+    (folder / "z.mp4").symlink_to("nowhere.mp4")
+    for suffix in (".jsonl", ".csv", ".parquet"):
+        label(command(folder, tiny_checkpoint, tmp_path / f"o{suffix}"))
+        rows = read(tmp_path / f"o{suffix}")
+        assert [row["path"] for row in rows] == [f"{folder}/{name}" for name in ("a.mp4", "z.mp4", "\\udcff.mp4")]
+        assert rows[0]["scores"] == rows[2]["scores"] and "no such file" in rows[1]["error"]
+    (tmp_path / "lines").write_bytes(odd + b"\r\n" + os.fsencode(folder) + b"/\xfe.mp4\n")
+    monkeypatch.setattr("sys.stdin", open(tmp_path / "lines"))  # noqa: SIM115
+    label(command("-", tiny_checkpoint, tmp_path / "lines.jsonl"))
+    there, missing = read(tmp_path / "lines.jsonl")
+    assert there["scores"] == rows[0]["scores"] and "\\udcfe.mp4: no such file" in missing["error"]
+    with pytest.raises(ValueError, match=r"udcff.mp4' is not in UTF-8, which is accepted; rename the file"):
+        load_videos(folder)
+
+
+def test_auto_dtype_stays_when_a_run_goes_on(videos, tiny_checkpoint, tmp_path, monkeypatch):
+    words = [str(videos / "deeper"), "--checkpoint", str(tiny_checkpoint), "--output", str(tmp_path / "o.jsonl")]
+    for found in (torch.bfloat16, torch.float32):  # what is faster depends on what else the machine does
+        monkeypatch.setattr("flux_hf.runtime.dtype._seconds", lambda *_, found=found: [1, 0.1 + (found.itemsize > 2)])
+        label([*words, "--num_workers", "0"])
+    assert json.loads((tmp_path / "o.jsonl.videos" / "settings.json").read_text())["dtype"] == "bfloat16"
+
+
+def test_two_runs_do_not_write_to_one_output(videos, tiny_checkpoint, tmp_path):
+    other = LabelOutput(tmp_path / "o.jsonl", {}, ["path"])
+    with pytest.raises(ValueError, match=r"another run writes to .*o\.jsonl now"):
+        LabelOutput(tmp_path / "o.jsonl", {}, ["path"])
+    del other
+    LabelOutput(tmp_path / "o.jsonl", {}, ["path"])
 
 
 def test_window_times():
@@ -220,6 +264,7 @@ def test_columns_of_engines(videos, tiny_checkpoint):
         ({"top_k": 0}, "top_k must be an integer >= 1, got 0"),
         ({"runtime": "tensor"}, "runtime must be torch or onnx, got 'tensor'"),
         ({"runtime": "onnx", "embeddings": True}, "an exported file gives logits alone"),
+        ({"runtime": "onnx", "dtype": "bfloat16"}, "onnx computes in float32 on the CPU, got dtype bfloat16"),
     ],
 )
 def test_options_that_do_not_fit(options, message):
@@ -233,11 +278,13 @@ def test_options_that_do_not_fit(options, message):
         (["--output", "x.txt"], "--output must end in .parquet, .csv, .jsonl, got x.txt"),
         (["--token_budget", "many"], "--token_budget must be a number of tokens >= 1, or auto, got many"),
         (["--actors", "2"], "--actors is of --engine ray"),
+        (["--token_budget", "auto"], "not calibrated"),
     ],
 )
 def test_bad_options(videos, tiny_checkpoint, tmp_path, more, message):
     with pytest.raises(ValueError, match=message):
         label(command(videos, tiny_checkpoint, tmp_path / "o.csv") + more)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("damage", ["a block of noise", "the end lost"])

@@ -3,7 +3,7 @@
 import hashlib
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from pathlib import Path
 
 from datasets import Dataset
@@ -20,7 +20,7 @@ Answer = Callable[[Iterator[tuple[int, dict]]], Iterator[tuple[int, list[dict]]]
 
 
 def label_videos(
-    videos: Dataset | Iterable[dict],
+    videos: Dataset | Iterable[str],
     settings: dict,
     labeler: VideoLabeler,
     output: str | Path,
@@ -29,7 +29,7 @@ def label_videos(
     """Answer for all videos that `output` does not hold yet, and write it. Every process of a launcher does its share.
 
     Args:
-        videos: with the column `video`, and optionally `start` and `end`; or dictionaries as they come.
+        videos: with the column `video`, and optionally `start` and `end`; or paths and addresses as they come.
         settings: further ones that the answers depend on.
         answer: what answers. Default: `labeler`, here.
 
@@ -46,7 +46,7 @@ def label_videos(
     done = table.done()
     state.wait_for_everyone()
 
-    total, already = (len(videos) if isinstance(videos, Dataset) else None), sum(done.values())
+    total, already = (len(videos) if isinstance(videos, Sized) else None), sum(done.values())
     names = {}
 
     def left() -> Iterator[tuple[int, dict]]:
@@ -56,6 +56,7 @@ def label_videos(
             key = video_key(video, number)
             if done[key]:
                 done[key] -= 1
+                table.renumber(number, key)
                 continue
             open_number += 1
             if open_number % state.num_processes == state.process_index:
@@ -124,9 +125,9 @@ def labeler_settings(labeler: VideoLabeler) -> dict:
     }
 
 
-def _videos(videos: Dataset | Iterable[dict]) -> Iterator[dict]:
+def _videos(videos: Dataset | Iterable[str]) -> Iterator[dict]:
     if not isinstance(videos, Dataset):
-        yield from videos
+        yield from ({"path": path} for path in videos)
         return
     for row in videos.select_columns([name for name in ("video", "start", "end") if name in videos.column_names]):
         yield {"start": row.get("start"), "end": row.get("end"), **row["video"]}

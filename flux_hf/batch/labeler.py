@@ -11,6 +11,7 @@ import torch
 from flux_hf.batch.decoding import Clips, Decoder, Part
 from flux_hf.batch.workers import ENDED, Workers
 from flux_hf.checkpoints import check_weights, checkpoint_path, reading_weights
+from flux_hf.modeling.adaptive_budget_fluxvit import AUTO, settings_of_call
 from flux_hf.plugin import load_video_classifier, load_video_processor
 from flux_hf.processing.pipeline_fluxvit import mean_of_views, score_function
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
@@ -45,7 +46,7 @@ class VideoLabeler:
         batch_size: clips per forward.
         num_workers: decoding processes. With any, the calling script needs an `if __name__ == "__main__"`.
         device: of the model, default a GPU where there is one.
-        decoding: "fast" or "exact", default the processor's.
+        decoding: "fast", "exact" or "keyframes", default the processor's.
         download_seconds, download_bytes: limits of one video, default the processor's.
         trust_remote_code: allow code that comes with the checkpoint.
 
@@ -76,6 +77,10 @@ class VideoLabeler:
             raise ValueError(f"runtime must be {' or '.join(RUNTIMES)}, got {runtime!r}")
         if runtime == "onnx" and embeddings:
             raise ValueError("embeddings: an exported file gives logits alone; runtime must be torch")
+        if runtime == "onnx" and (dtype not in ("auto", "float32") or device not in (None, "cpu")):
+            raise ValueError(
+                f"runtime onnx computes in float32 on the CPU, got dtype {dtype} and device {device or 'cpu'}"
+            )
         if stride is not None and window is None:
             raise ValueError(f"stride={stride} is the distance of windows: give window, too")
         for name, value in (("window", window), ("stride", stride)):
@@ -113,6 +118,11 @@ class VideoLabeler:
         if self._workers is None:
             self._workers = Workers(self.loaded.decoder, self.num_workers, Part([], 1, 0.0, ENDED))
         return self._workers
+
+    def close(self) -> None:
+        """End the processes that decode. A further call starts new ones."""
+        if self._workers is not None:
+            self._workers.stop()
 
     def __call__(self, columns: Mapping[str, Sequence]) -> dict[str, list]:
         """Answers for a batch of rows.
@@ -218,7 +228,9 @@ def _load(labeler: VideoLabeler) -> Loaded:
             device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
             device = torch.device(device)
         model.to(device)
-        asked = None if budget == "auto" else budget
+        if budget == AUTO:
+            settings_of_call(model, 1, 1)
+        asked = None if budget == AUTO else budget
         dtype = set_dtype(model, labeler.dtype, token_budget=asked, batch_size=labeler.batch_size)
     check_processor(processor, Views())
     decoder = Decoder(processor, budget, labeler.window, labeler.stride)
@@ -316,7 +328,7 @@ class Run:
         scores = torch.stack([mean_of_views(logits[None], loaded.function) for logits in output.logits.cpu()])
         best, classes = scores.topk(min(self._labeler.top_k, scores.shape[1]))
         budgets = [loaded.budget] * len(batch)
-        if loaded.budget == "auto":
+        if loaded.budget == AUTO:
             budgets = output.answered_budgets.tolist()
         if self._labeler.embeddings and output.pooler_output is None:
             raise ValueError(f"embeddings: {type(loaded.model).__name__} does not give the feature its classifier sees")

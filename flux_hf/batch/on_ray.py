@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from copy import copy
 
 from flux_hf.batch.command import Answer
 from flux_hf.batch.labeler import INPUTS, VideoLabeler
@@ -52,13 +53,15 @@ def answer_on_ray(labeler: VideoLabeler, *, address: str | None = None, actors: 
             ray.init(address=address, ignore_reinit_error=True, log_to_driver=False)
         except ConnectionError as error:
             raise OSError(f"--address {address}: {error}") from error
+        sent = copy(labeler)
+        sent.dtype = str(labeler.loaded.dtype).removeprefix("torch.")  # the one that the output is about, on every node
         ray.data.DataContext.get_current().enable_progress_bars = False  # there is one already
         gpus = int(ray.cluster_resources().get("GPU", 0))
         count = actors or max(1, gpus or int(ray.cluster_resources()["CPU"]))
         count = min(count, -(-len(rows) // labeler.batch_size))
         answers = ray.data.from_items(rows, override_num_blocks=-(-len(rows) // labeler.batch_size)).map_batches(
             _Recorder,
-            fn_constructor_args=(labeler,),
+            fn_constructor_args=(sent,),
             batch_size=labeler.batch_size,
             compute=ray.data.ActorPoolStrategy(size=count),
             num_gpus=1 if gpus else 0,

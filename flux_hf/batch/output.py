@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
 
 from flux_hf.evaluation.records import RecordFolder, placed_records
-from flux_hf.files import whole_file
+from flux_hf.files import SETTINGS, read_json, whole_file
 from flux_hf.processing.video_storage_fluxvit import is_address
 
 SUFFIXES = (".parquet", ".csv", ".jsonl")
@@ -53,18 +54,25 @@ class LabelOutput:
         process: number of this process. The first one writes the table.
 
     Raises:
-        ValueError: the folder holds answers of other settings, or there is a table without a folder.
+        ValueError: the folder holds answers of other settings, there is a table without a folder, or another run
+            writes to it.
     """
 
     def __init__(self, path: str | Path, settings: dict, columns: list[str], process: int = 0):
         self.path, self.columns, self._settings, self._first = Path(path), columns, settings, process == 0
-        folder = self.path.with_name(f"{self.path.name}.videos")
+        folder = _records(self.path)
         if self.path.exists() and not folder.exists():
             raise ValueError(
                 f"{path} is there, but no {folder} that says what made it; delete it or name another output"
             )
         self._records = RecordFolder(folder, settings, process)
         self.folder = folder
+        self._lock = FileLock(folder / f".{process}.lock", timeout=0)
+        try:
+            self._lock.acquire()
+        except Timeout:
+            raise ValueError(f"another run writes to {path} now; wait for it, stop it or name another output") from None
+        self._numbers: dict[str, int] = {}
         self._next = time.monotonic() + PAUSE
 
     def done(self) -> Counter:
@@ -81,10 +89,17 @@ class LabelOutput:
             now = time.monotonic()
             self._next = now + max(PAUSE, (now - started) / SHARE)
 
+    def renumber(self, number: int, key: str) -> None:
+        """A video that was done before is number `number` now."""
+        self._numbers[key] = number
+
     def finish(self) -> Counter:
         """Writes the whole table, in the order of the videos. Returns how many videos and rows there are, and how many
         of the videos are unreadable."""
-        places = [(record["row"], path, offset) for path, offset, record in placed_records(self.folder)]
+        places = [
+            (self._numbers.pop(record["video"], record["row"]), path, offset)
+            for path, offset, record in placed_records(self.folder)
+        ]
         places.sort(key=lambda place: place[0])
 
         def in_order() -> Iterator[dict]:
@@ -138,6 +153,23 @@ class LabelOutput:
                 file.write(json.dumps({name: row[name] for name in self.columns}, ensure_ascii=False) + "\n")
 
 
+def settings_there(path: str | Path) -> dict:
+    """What the answers depend on that are there for an output; nothing where there are none.
+
+    Raises:
+        ValueError: they are damaged; names the file.
+    """
+    described = _records(Path(path)) / SETTINGS
+    if not described.is_file():
+        return {}
+    found = read_json(described)
+    return found if isinstance(found, dict) else {}
+
+
+def _records(path: Path) -> Path:
+    return path.with_name(f"{path.name}.videos")
+
+
 def video_key(video: dict, number: int) -> str:
     """What makes a video the same in another run: where it is, wherever the run is started, and its times; the number
     of its row where it has no path."""
@@ -148,8 +180,12 @@ def video_key(video: dict, number: int) -> str:
 
 
 def packed(row: dict) -> dict:
-    """A row as JSON: an embedding as text, scores and times as exact as anyone needs."""
+    """A row as JSON: an embedding as text, scores and times as exact as anyone needs, and bytes of a name that are not
+    in UTF-8 as Python writes them."""
     row = {name: value for name, value in row.items() if value is not None or name == "error"}
+    for name in ("path", "error"):
+        if row.get(name):
+            row[name] = row[name].encode("utf-8", "backslashreplace").decode()
     for name, digits in (("score", 6), ("milliseconds", 3), ("start", 6), ("end", 6)):
         if name in row:
             row[name] = round(row[name], digits)

@@ -1,5 +1,6 @@
 """Work handed to worker processes as it comes, with answers as they come, whatever it does to them."""
 
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -76,13 +77,21 @@ class Workers:
     def _begin(self) -> ProcessPoolExecutor:
         if self._pool is None:
             self._pool = worker_processes(self._count, background=True)
+            self._end = weakref.finalize(self, _end, self._pool)
+            self._end.atexit = False  # the pool has an end of its own there
         return self._pool
 
     def stop(self) -> None:
-        """End the processes."""
+        """End the processes, whatever they do."""
         if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._end()
             self._pool = None
+
+
+def _end(pool: ProcessPoolExecutor) -> None:
+    for process in list(pool._processes.values()):  # the pool itself would wait for tasks, say for a slow server
+        process.terminate()
+    pool.shutdown(cancel_futures=True)
 
 
 def _next(more: deque, tasks: Iterator[tuple]) -> tuple | None:

@@ -33,9 +33,12 @@ def load_videos(source: str | Path, split: str | None = None, *, video_root: str
     if split is not None:
         return load_video_dataset(source, split, video_root=video_root, labelled=False)
     if path.is_dir():
-        files = sorted(str(file) for file in _video_files(path))
-        if not files:
-            raise ValueError(f"{path} holds no video file ({', '.join(VIDEO_SUFFIXES)}); a data set needs --split")
+        files = folder_files(path)
+        for file in files:
+            try:
+                file.encode()
+            except UnicodeEncodeError:
+                raise ValueError(f"the name of {file!r} is not in UTF-8, which is accepted; rename the file") from None
         return videos_at(files)
     if not path.is_file():
         raise FileNotFoundError(f"there is no folder or list {path} here; a data set of the Hub needs --split")
@@ -48,6 +51,18 @@ def load_videos(source: str | Path, split: str | None = None, *, video_root: str
     return videos_at([line if is_address(line) else str(root / line) for line in lines])
 
 
+def folder_files(folder: str | Path) -> list[str]:
+    """The paths of all video files below a folder, sorted. Links count, also those to nothing; special files do not.
+
+    Raises:
+        ValueError: there is none.
+    """
+    files = sorted(str(file) for file in _video_files(Path(folder)))
+    if not files:
+        raise ValueError(f"{folder} holds no video file ({', '.join(VIDEO_SUFFIXES)}); a data set needs --split")
+    return files
+
+
 def needs_split(source: str | Path) -> bool:
     """Whether `source` is a data set, of which [`load_videos`] has to know the split: no list, and no folder of video
     files."""
@@ -57,7 +72,8 @@ def needs_split(source: str | Path) -> bool:
 
 def _video_files(folder: Path) -> Iterator[Path]:
     suffixes = set(VIDEO_SUFFIXES)
-    return (file for file in folder.rglob("*") if file.suffix.lower() in suffixes and file.is_file())
+    named = (file for file in folder.rglob("*") if file.suffix.lower() in suffixes)
+    return (file for file in named if file.is_file() or (file.is_symlink() and not file.exists()))
 
 
 def videos_at(paths: list[str]) -> Dataset:
