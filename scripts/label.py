@@ -88,6 +88,9 @@ def main(argv: list[str] | None = None) -> None:
     check_at_least(1, options, "top_k", "batch_size", "actors", "download_bytes")
     check_at_least(0, options, "num_workers")
     check_paths(options, "video_root")
+    folder = options.split is None and Path(options.dataset).is_dir()
+    if options.video_root is not None and (folder or options.dataset == "-"):
+        raise ValueError(f"--video_root is for the paths of a list file or data set, the source is {options.dataset}")
     suffixes = (".parquet", ".csv", ".jsonl")
     if Path(options.output).suffix not in suffixes:
         raise ValueError(f"--output must end in {', '.join(suffixes)}, got {options.output}")
@@ -142,7 +145,7 @@ def main(argv: list[str] | None = None) -> None:
     )  # fmt: skip
     if options.dataset == "-":
         videos, source = read_lines(), "-"
-    elif options.split is None and Path(options.dataset).is_dir():
+    elif folder:
         videos, source = folder_files(options.dataset), str(Path(options.dataset).absolute())
     else:
         with no_bars_for_folders(options.dataset), naming_split(options, "split"):

@@ -279,6 +279,7 @@ def test_options_that_do_not_fit(options, message):
         (["--token_budget", "many"], "--token_budget must be a number of tokens >= 1, or auto, got many"),
         (["--actors", "2"], "--actors is of --engine ray"),
         (["--token_budget", "auto"], "not calibrated"),
+        (["--video_root", "."], "--video_root is for the paths of a list file or data set"),
     ],
 )
 def test_bad_options(videos, tiny_checkpoint, tmp_path, more, message):

@@ -26,13 +26,15 @@ def load_videos(source: str | Path, split: str | None = None, *, video_root: str
         Data set with the column `video` and, where there are times, `start` and `end`.
 
     Raises:
-        ValueError: there is no video in it, or it is neither of these.
+        ValueError: there is no video in it, it is neither of these, or a folder with `video_root`.
         OSError: there is no such file or data set.
     """
     path = Path(source)
     if split is not None:
         return load_video_dataset(source, split, video_root=video_root, labelled=False)
     if path.is_dir():
+        if video_root is not None:
+            raise ValueError(f"video_root={video_root} is for the paths of a list, {path} is a folder")
         files = folder_files(path)
         for file in files:
             try:
@@ -42,6 +44,8 @@ def load_videos(source: str | Path, split: str | None = None, *, video_root: str
         return videos_at(files)
     if not path.is_file():
         raise FileNotFoundError(f"there is no folder or list {path} here; a data set of the Hub needs --split")
+    if path.suffix.lower() in VIDEO_SUFFIXES:
+        raise ValueError(f"{path} is a single video; accepted is a folder or a list of videos")
     if path.suffix.lower() != ".txt":
         return load_pairs(path, video_root=video_root)
     root = Path(video_root or path.parent)
