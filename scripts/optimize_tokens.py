@@ -269,6 +269,13 @@ def _calibrate(options: OptimizeTokensOptions, argv: list[str] | None) -> None:
         write_json(output / "result.json", result | provenance("flux-hf optimize-tokens", argv))
         write_text(output / "result.md", adaptive_table(result))
         print(adaptive_table(result))
+        videos = result["calibration"]["videos"]
+        if target.unit == "points" and 0 < target.value < 100 / videos:
+            print(
+                f"{videos} videos are few for {target}: one of them is {100 / videos:.2g} points, and none was to be "
+                "lost. Others may be.",
+                file=sys.stderr,
+            )
         if options.write:
             write_calibration(options.checkpoint, model, result)
             print(f"{options.checkpoint} has these settings now: token_budget auto works with it.")

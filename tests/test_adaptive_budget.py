@@ -378,6 +378,8 @@ def test_the_command_calibrates_a_checkpoint(checkpoint, dataset_dir, tmp_path, 
     assert "calibration did not see" in capsys.readouterr().out
     assert FluxViTConfig.from_pretrained(checkpoint).adaptive_budget == result["adaptive_budget"]
     assert FluxVideoProcessor.from_pretrained(checkpoint).grids["auto"] == (8, 96)
+    optimize_tokens.main([*command, "--target", "1 point"])
+    assert "9 videos are few for 1 points: one of them is 11 points" in capsys.readouterr().err
     for extra, word in (
         (["--frames", "4"], "--frames"),
         (["--target", "half"], "--target half"),

@@ -117,6 +117,18 @@ def test_an_onnx_file_stands_in_for_the_model(exported, model, tmp_path):
         OnnxClassifier(tmp_path, int8=True)
 
 
+def test_a_damaged_export_is_named(tmp_path):
+    report = {"token_budget": 8, "clip_shape": [2, 3, 32, 32], "labels": ["a"]}
+    (tmp_path / "export.json").write_text(json.dumps(report))
+    (tmp_path / "model.onnx").write_bytes(b"not a model")
+    with pytest.raises(ValueError, match=r"model\.onnx cannot be loaded"):
+        OnnxClassifier(tmp_path)
+    for damage in ("{}", "[]", "{"):
+        (tmp_path / "export.json").write_text(damage)
+        with pytest.raises(ValueError, match=r"export\.json is damaged"):
+            OnnxClassifier(tmp_path)
+
+
 @pytest.mark.slow
 def test_a_model_of_size_s(tmp_path):
     """Random weights at 512 tokens."""

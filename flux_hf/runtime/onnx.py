@@ -1,11 +1,11 @@
 """A file of `flux-hf export` in the place of a model."""
 
-import json
 from pathlib import Path
 
 import torch
 
 from flux_hf.export import REPORT_FILE, load_onnx, require_onnxruntime
+from flux_hf.files import read_json
 from flux_hf.modeling.flux_model_fluxvit import FluxViTClassifierOutput, as_token_budget
 
 
@@ -27,7 +27,7 @@ class OnnxClassifier:
             int8: take `model_int8.onnx`, which `--int8 true` writes.
 
         Raises:
-            ValueError: the folder holds no such export.
+            ValueError: the folder holds no such export, or it is damaged.
             ImportError: onnxruntime is missing.
         """
         folder, file = Path(folder), "model_int8.onnx" if int8 else "model.onnx"
@@ -36,11 +36,19 @@ class OnnxClassifier:
                 made_by = f"flux-hf export CHECKPOINT {folder}" + (" --int8 true" if int8 else "")
                 raise ValueError(f"{folder} holds no {name}: {made_by} writes it")
         require_onnxruntime()
-        report = json.loads((folder / REPORT_FILE).read_text(encoding="utf-8"))
-        self.token_budget: int | None = report["token_budget"]
-        self.clip_shape: tuple[int, ...] = tuple(report["clip_shape"])
-        self.label_names: list[str] = report["labels"]
-        self._run = load_onnx(folder / file)
+        report = read_json(folder / REPORT_FILE)
+        try:
+            self.token_budget: int | None = report["token_budget"]
+            self.clip_shape: tuple[int, ...] = tuple(report["clip_shape"])
+            self.label_names: list[str] = report["labels"]
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{folder / REPORT_FILE} is damaged, or of an older flux-hf export: {error}") from None
+        try:
+            self._run = load_onnx(folder / file)
+        except MemoryError:
+            raise
+        except Exception as error:  # those of ONNX Runtime have no class of their own
+            raise ValueError(f"{folder / file} cannot be loaded: {error}") from error
 
     def __call__(
         self, pixel_values_videos: torch.Tensor, token_budget: int | torch.Tensor | None = None
