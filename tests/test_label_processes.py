@@ -15,7 +15,7 @@ import pytest
 
 from flux_hf.batch import VideoLabeler
 from flux_hf.batch.workers import Workers
-from tests.crashing_work import work
+from tests.crashing_work import endless, work
 from tests.video_files import encode_video
 
 pytestmark = pytest.mark.slow
@@ -75,6 +75,18 @@ def test_work_that_ends_its_process(tmp_path):
     workers.stop()
     answers = {task[0]: answer for task, answer in found.items()}
     assert answers == {name: "ended" if name == "poison" else name.upper() for name in names}
+
+
+def test_stop_ends_work_that_goes_on(tmp_path):
+    workers, begun = Workers(endless, 2, None), tmp_path / "endless"
+    answers = workers.answers([(name, name, str(tmp_path)) for name in ("endless", "quick")], deque())
+    assert next(answers)[1] == "quick"
+    deadline = time.monotonic() + SECONDS
+    while not begun.exists():
+        assert time.monotonic() < deadline
+    worker = psutil.Process(int(begun.read_text()))
+    workers.stop()
+    assert not psutil.wait_procs([worker], 60)[1]
 
 
 def test_killed_again_and_again(folder, tiny_checkpoint, expected, tmp_path):
