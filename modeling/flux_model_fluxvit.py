@@ -26,6 +26,9 @@ class FluxViTClassifierOutput(ModelOutput):
         hidden_states: input of the first layer and output of every layer, (batch, kept tokens and cls, hidden_size).
         attentions: attention weights of every layer, (batch, heads, tokens, tokens); eager attention only.
         answered_budgets: with `token_budget="auto"` the budget that answered each row, int64 (batch,).
+        changes: with `token_budget="auto"`, for each budget but the last, how much the tokens that the next one adds
+            change, as a share of what those change that it keeps, float32 (batch, budgets - 1); None where the smallest
+            budget keeps every token.
     """
 
     loss: torch.FloatTensor | None = None
@@ -35,6 +38,7 @@ class FluxViTClassifierOutput(ModelOutput):
     hidden_states: tuple[torch.FloatTensor, ...] | None = None
     attentions: tuple[torch.FloatTensor, ...] | None = None
     answered_budgets: torch.LongTensor | None = None
+    changes: torch.FloatTensor | None = None
 
 
 @dataclass

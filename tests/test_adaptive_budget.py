@@ -317,7 +317,8 @@ def some_answers(videos: int = 40) -> Answers:
     draw = np.random.default_rng(0)
     confidence = np.round(draw.uniform(0.3, 1, (3, videos)), 3)
     right = draw.uniform(size=(3, videos)) < np.maximum(confidence, np.array([[0.3], [0.6], [0.9]]))
-    return Answers((8, 16, 32), right, confidence, 0.5, (1.0, 2.0, 4.0))
+    changes = np.random.default_rng(1).uniform(size=(2, videos))
+    return Answers((8, 16, 32), (8, 16, 32), right, confidence, changes, 0.5, (1.0, 2.0, 4.0))
 
 
 @pytest.mark.parametrize("target", [Target(2.5, "points"), Target(0.0, "points"), Target(3.0, "gmacs")])
