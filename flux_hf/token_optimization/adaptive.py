@@ -10,7 +10,10 @@ thresholds that were chosen by it on half of 450 videos lost 2 points on the oth
 this rule none.
 
 Then, for each budget but the last, from the largest on, comes how much the tokens that the next one adds must change:
-the most that loses no video which is right without it, or nothing where that ends fewer than five ways.
+no more than what loses no video that is right without it, and so the target holds. On clips unlike those of the
+training the largest budget can be wrong where a smaller one is right; where there are some, as many videos as
+possible are to be right. Where fewer than five ways to a larger budget end there is no such limit: it says little that of so few none is
+lost.
 """
 
 import itertools
@@ -99,6 +102,7 @@ def calibrate(
     processor: FluxVideoProcessor,
     token_budgets: list[int],
     target: Target,
+    unlike: Dataset | None = None,
     *,
     records_dir: str | Path,
     batch_size: int = 32,
@@ -109,13 +113,14 @@ def calibrate(
     Args:
         calibration, test: labelled videos, as `load_video_dataset` returns them.
         token_budgets: at least two, from which two or three are chosen.
+        unlike: labelled videos of the same classes that are unlike those of the training, see [`with_changes`].
         records_dir, batch_size, num_workers: as in `evaluate`; an interrupted calibration goes on from there.
 
     Returns:
         `adaptive_budget` (what the configuration holds now), `grid` (of all its budgets), `target`, `calibration`
-        (`videos`, `unreadable`, `top1` and `gmacs` of what was chosen, `largest_top1`), `test` (what `evaluate` says at
-        the budgets, each on its own grid, and at "auto"), `paired`, see [`comparison_with_largest`], and
-        `without_changes`, see [`without_changes`], None where no changes were chosen.
+        (`videos`, `unreadable`, `top1` and `gmacs` of what was chosen, `largest_top1`, `videos_unlike`), `test` (what
+        `evaluate` says at the budgets, each on its own grid, and at "auto"), `paired`, see
+        [`comparison_with_largest`], and `without_changes`, see [`without_changes`], None where no changes were chosen.
 
     Raises:
         ValueError: as of [`answers_at_budgets`] and [`choose_thresholds`].
@@ -128,7 +133,10 @@ def calibrate(
         calibration, model, processor, budgets, grid, records_dir=folder / "calibration", **shared
     )
     chosen, figures = choose_thresholds(answers, target)
-    chosen = with_changes(answers, chosen)
+    others = None
+    if unlike is not None:
+        others, _ = answers_at_budgets(unlike, model, processor, budgets, grid, records_dir=folder / "unlike", **shared)
+    chosen = with_changes(answers, chosen, others)
     if chosen.changes is not None:
         figures |= figures_of(answers, chosen)
     model.flux_settings.adaptive_budget = chosen.to_dict()
@@ -140,7 +148,8 @@ def calibrate(
         "adaptive_budget": chosen.to_dict(),
         "grid": list(grid),
         "target": str(target),
-        "calibration": {"videos": answers.right.shape[1], "unreadable": unreadable, **figures},
+        "calibration": {"videos": answers.right.shape[1], "unreadable": unreadable, **figures}
+        | {"videos_unlike": 0 if others is None else others.right.shape[1]},
         "test": report,
         "paired": comparison_with_largest(records, tried),
         "without_changes": without_changes(
@@ -304,22 +313,39 @@ def choose_thresholds(answers: Answers, target: Target) -> tuple[AdaptiveBudget,
     return best[1], best[2] | {"largest_top1": float(answers.right[-1].mean())}
 
 
-def with_changes(answers: Answers, chosen: AdaptiveBudget) -> AdaptiveBudget:
-    """The settings with the most `changes` that lose no video which is right without them, four decimals each, chosen
-    from the largest budget down. Where that ends fewer than five ways to a larger budget there is none: that none of so
-    few is lost says little."""
-    places = [answers.token_budgets.index(budget) for budget in chosen.token_budgets]
-    changes = [None] * (len(places) - 1)
+def with_changes(answers: Answers, chosen: AdaptiveBudget, unlike: Answers | None = None) -> AdaptiveBudget:
+    """The settings with `changes`, four decimals each, chosen from the largest budget down: of all that lose no video
+    of `answers` which is right without them those with the most right answers, counted with those for clips `unlike`
+    the ones of the training, and of these the largest. None where that ends fewer than five ways to a larger budget."""
+    changes = [None] * (len(chosen.confidences))
     for number in reversed(range(len(changes))):
-        right, ends, _ = _followed(answers, replace(chosen, changes=tuple(changes)))
-        there = _changes_between(answers, *places[number : number + 2])
-        goes_on = (ends > number) & ~np.isnan(there)
-        lost = goes_on & right & ~answers.right[places[number]]
-        most = there[lost].min() if lost.any() else there[goes_on].max(initial=0.0)
-        limit = math.floor(1e4 * most) / 1e4
-        if (goes_on & (there < limit)).sum() >= FEWEST_ENDED:
-            changes[number] = limit
+        before = replace(chosen, changes=tuple(changes))
+        there, goes_on, gains = _steps(answers, before, number)
+        lost = goes_on & (gains < 0)
+        most = math.floor(1e4 * (there[lost].min() if lost.any() else there[goes_on].max(initial=0.0))) / 1e4
+        if unlike is not None:
+            for_both = zip((there, goes_on, gains), _steps(unlike, before, number), strict=True)
+            there, goes_on, gains = map(np.concatenate, for_both)
+        limits = np.unique(np.append(np.floor(1e4 * there[goes_on & (there < most)]) / 1e4, most))
+        _, ended, limit = max((*_ended_by(limit, there, goes_on, gains), limit) for limit in limits)
+        if ended >= FEWEST_ENDED:
+            changes[number] = float(limit)
     return chosen if changes == [None] * len(changes) else replace(chosen, changes=tuple(changes))
+
+
+def _ended_by(limit: float, there: np.ndarray, goes_on: np.ndarray, gains: np.ndarray) -> tuple[int, int]:
+    """Right answers that a limit gains, and how many ways to a larger budget it ends."""
+    ended = goes_on & (there < limit)
+    return int(gains[ended].sum()), int(ended.sum())
+
+
+def _steps(answers: Answers, settings: AdaptiveBudget, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Video by video how much the tokens change that the budget after this one adds, whether the settings try it, and
+    what it would gain to end before: 1 a right answer, -1 a wrong one for a right one, else 0."""
+    places = [answers.token_budgets.index(budget) for budget in settings.token_budgets]
+    right, ends, _ = _followed(answers, settings)
+    there = _changes_between(answers, *places[number : number + 2])
+    return there, (ends > number) & ~np.isnan(there), answers.right[places[number]].astype(int) - right
 
 
 def figures_of(answers: Answers, settings: AdaptiveBudget) -> dict:
@@ -420,6 +446,8 @@ def adaptive_table(result: dict) -> str:
         + ("" if change is None else f", if what is added changes at least {change:g} as much as what is kept")
         for (budget, larger), confidence, change in zip(itertools.pairwise(budgets), confidences, changes, strict=True)
     )
+    number = result["calibration"]["videos_unlike"]
+    unlike = f" and {number} videos unlike those of the training" if number else ""
     return (
         f"{table(['tokens', 'mean GMACs', 'top-1 (95 % interval)'], rows, 'rrr')}\n\n"
         f"{tested['num_videos']} videos of {unseen}, which the calibration did not see. auto has "
@@ -427,7 +455,7 @@ def adaptive_table(result: dict) -> str:
         f"{paired['auto']} videos, {max(fixed)} tokens alone on {paired['largest']} (sign test: "
         f"p = {paired['p']:.2g}). Answered at: {answered_shares(auto)}.\n\n"
         f"Chosen for {result['target']} on {result['calibration']['videos']} videos of the {splits['calibration']} "
-        f"split: {steps}.\n{changes_gain(result)}"
+        f"split{unlike}: {steps}.\n{changes_gain(result)}"
     )
 
 
