@@ -473,7 +473,7 @@ def test_changes_lose_no_video_and_are_the_most_that_lose_none():
     unlike.right[1] = unlike.changes[1] < 0.1
     unlike.right[2] = ~unlike.right[1]
     alike = replace(answers, right=np.ones_like(answers.right))
-    assert with_changes(alike, without, unlike).changes[1] == pytest.approx(0.1, abs=0.02)
+    assert 0.09 < with_changes(alike, without, unlike).changes[1] < 0.15
     unlike.right[1], unlike.right[2] = True, False  # more tokens are always noise
     assert with_changes(answers, without, unlike).changes[1] == last
     few = some_answers(8)  # too few to say that none is lost

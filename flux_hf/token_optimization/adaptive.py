@@ -11,9 +11,9 @@ this rule none.
 
 Then, for each budget but the last, from the largest on, comes how much the tokens that the next one adds must change:
 no more than what loses no video that is right without it, and so the target holds. On clips unlike those of the
-training the largest budget can be wrong where a smaller one is right; where there are some, as many videos as
-possible are to be right. Where fewer than five ways to a larger budget end there is no such limit: it says little that of so few none is
-lost.
+training the largest budget can be wrong where a smaller one is right; where there are some, as many videos as possible
+are to be right. Where fewer than five ways to a larger budget end there is no such limit: it says little that of so few
+none is lost.
 """
 
 import itertools
