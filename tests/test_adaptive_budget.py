@@ -319,6 +319,7 @@ def checkpoint(tmp_path_factory):
     return folder
 
 
+@pytest.mark.long
 def test_pipelines_answer_with_it(checkpoint):
     model = AutoModelForVideoClassification.from_pretrained(checkpoint).eval()
     processor = AutoVideoProcessor.from_pretrained(checkpoint)
@@ -336,6 +337,7 @@ def test_pipelines_answer_with_it(checkpoint):
         own(CLIPS[0], token_budget="best")
 
 
+@pytest.mark.long
 def test_classify_names_the_budget_that_answered(checkpoint, capsys):
     classify.main([*map(str, CLIPS), "--checkpoint", str(checkpoint), "--token_budgets", "auto", "64"])
     printed = capsys.readouterr().out
@@ -502,6 +504,7 @@ def test_targets():
         choose_thresholds(some_answers(), Target(0.1, "gmacs"))
 
 
+@pytest.mark.long
 def test_the_command_calibrates_a_checkpoint(checkpoint, dataset_dir, tmp_path, capsys):
     before = (checkpoint / "config.json").read_bytes()
     output = tmp_path / "calibrated"
