@@ -179,7 +179,7 @@ class FluxViTConfig(CheckedConfig, PreTrainedConfig):
 
     model_type = "fluxvit"
     # The Trainer's predictions are the logits.
-    keys_to_ignore_at_inference = ["pooler_output", "keep_mask", "answered_budgets"]
+    keys_to_ignore_at_inference = ["pooler_output", "keep_mask", "answered_budgets", "changes"]
 
     hidden_size: int = within(1, LARGEST_WIDTH, default=384)
     num_hidden_layers: int = within(1, MOST_LAYERS, default=12)

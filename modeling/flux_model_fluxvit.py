@@ -106,9 +106,9 @@ class FluxModel(SelectsTokens):
 
         pixel_values_videos: normalised frames (batch, frames, channels, height, width) that divide by `patch_shape`.
         token_budget: tokens to keep, default `config.token_budget`; None there keeps all. "auto", in eval mode: every
-            row is answered at the smallest budget that is sure enough of its answer, as `config.adaptive_budget` says
-            (see [`AdaptiveBudget`]); a row has the answer of a call at that budget, which `answered_budgets` names, and
-            `keep_mask` keeps as many tokens of it.
+            row is answered at the smallest budget that is sure enough of its answer or after which more tokens would be
+            noise, as `config.adaptive_budget` says (see [`AdaptiveBudget`]); a row has the answer of a call at that
+            budget, which `answered_budgets` names, and `keep_mask` keeps as many tokens of it.
         num_views: with "auto": as many rows after one another are views of one video and get one budget, by the mean of
             their probabilities. Default 1.
         token_budgets: descending budgets to answer at in one call; patches are embedded and scored once.

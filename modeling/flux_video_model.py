@@ -65,7 +65,7 @@ class FluxSettings:
     adaptive_budget: dict | None = validated_field(check_adaptive_budget, default=None)
 
     # The Trainer's predictions are the logits.
-    keys_to_ignore_at_inference = ["pooler_output", "keep_mask", "answered_budgets"]
+    keys_to_ignore_at_inference = ["pooler_output", "keep_mask", "answered_budgets", "changes"]
 
 
 @dataclass
