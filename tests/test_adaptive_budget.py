@@ -531,7 +531,7 @@ def test_the_command_calibrates_a_checkpoint(checkpoint, dataset_dir, tmp_path, 
     with pytest.raises(ValueError, match="--target is for --objective adaptive"):
         optimize_tokens.main([*command, "--objective", "tokens"])
     with pytest.raises(ValueError, match="--unlike is for --objective adaptive"):
-        optimize_tokens.main([*command[:-4], "--unlike", str(dataset_dir), "--objective", "tokens"])
+        optimize_tokens.main([*command[:-2], "--unlike", str(dataset_dir), "--objective", "tokens"])
     optimize_tokens.main([*command, "--unlike", str(dataset_dir)])
     assert json.loads((output / "result.json").read_text())["calibration"]["videos_unlike"] == 9
 
