@@ -166,7 +166,7 @@ class FluxViTConfig(CheckedConfig, PreTrainedConfig):
             `selection_rules` and `register_selection_rule`. A configuration may hold any name; a model is made of it
             only where the rule is known.
         adaptive_budget (`dict`, *optional*): What `token_budget="auto"` answers by, see `AdaptiveBudget`; its
-            `token_budgets` and `confidences`. `None`: not calibrated.
+            `token_budgets`, `confidences` and `changes`. `None`: not calibrated.
         aligned_layers (`list[int]`, *optional*): Pre-training only: encoder layers, counted from 1, whose outputs are
             aligned with a teacher. `None`: the last half of them, rounded up, at most 6.
         teacher_hidden_size (`int`, *optional*): Pre-training only: width of the teacher's tokens. `None`:
@@ -179,7 +179,7 @@ class FluxViTConfig(CheckedConfig, PreTrainedConfig):
 
     model_type = "fluxvit"
     # The Trainer's predictions are the logits.
-    keys_to_ignore_at_inference = ["pooler_output", "keep_mask", "answered_budgets"]
+    keys_to_ignore_at_inference = ["pooler_output", "keep_mask", "answered_budgets", "changes"]
 
     hidden_size: int = within(1, LARGEST_WIDTH, default=384)
     num_hidden_layers: int = within(1, MOST_LAYERS, default=12)

@@ -26,6 +26,9 @@ class FluxViTClassifierOutput(ModelOutput):
         hidden_states: input of the first layer and output of every layer, (batch, kept tokens and cls, hidden_size).
         attentions: attention weights of every layer, (batch, heads, tokens, tokens); eager attention only.
         answered_budgets: with `token_budget="auto"` the budget that answered each row, int64 (batch,).
+        changes: with `token_budget="auto"`, for each budget but the last, how much the tokens that the next one adds
+            change, as a share of what those change that it keeps, float32 (batch, budgets - 1); None where the smallest
+            budget keeps every token.
     """
 
     loss: torch.FloatTensor | None = None
@@ -35,6 +38,7 @@ class FluxViTClassifierOutput(ModelOutput):
     hidden_states: tuple[torch.FloatTensor, ...] | None = None
     attentions: tuple[torch.FloatTensor, ...] | None = None
     answered_budgets: torch.LongTensor | None = None
+    changes: torch.FloatTensor | None = None
 
 
 @dataclass
@@ -102,9 +106,9 @@ class FluxModel(SelectsTokens):
 
         pixel_values_videos: normalised frames (batch, frames, channels, height, width) that divide by `patch_shape`.
         token_budget: tokens to keep, default `config.token_budget`; None there keeps all. "auto", in eval mode: every
-            row is answered at the smallest budget that is sure enough of its answer, as `config.adaptive_budget` says
-            (see [`AdaptiveBudget`]); a row has the answer of a call at that budget, which `answered_budgets` names, and
-            `keep_mask` keeps as many tokens of it.
+            row is answered at the smallest budget that is sure enough of its answer or after which more tokens would be
+            noise, as `config.adaptive_budget` says (see [`AdaptiveBudget`]); a row has the answer of a call at that
+            budget, which `answered_budgets` names, and `keep_mask` keeps as many tokens of it.
         num_views: with "auto": as many rows after one another are views of one video and get one budget, by the mean of
             their probabilities. Default 1.
         token_budgets: descending budgets to answer at in one call; patches are embedded and scored once.

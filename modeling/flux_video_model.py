@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 from transformers.utils.output_capturing import _CAN_RECORD_REGISTRY
 
-from .adaptive_budget_fluxvit import AUTO, check_adaptive_budget, settings_of_call, sure_answers
+from .adaptive_budget_fluxvit import AUTO, check_adaptive_budget, listened, settings_of_call, sure_answers
 from .flux_model_fluxvit import (
     FluxModel,
     FluxViTClassifierOutput,
@@ -54,8 +54,8 @@ class FluxSettings:
         token_budgets: budgets the model is, or is to be, trained at, descending; None: `token_budget` alone.
         heads_per_budget: a head for each of `token_budgets` instead of one for all.
         token_selection: name of the rule that selects tokens, see `selection_rules`.
-        adaptive_budget: what `token_budget="auto"` answers by, see `AdaptiveBudget`; its `token_budgets` and
-            `confidences`. None: not calibrated.
+        adaptive_budget: what `token_budget="auto"` answers by, see `AdaptiveBudget`; its `token_budgets`,
+            `confidences` and `changes`. None: not calibrated.
     """
 
     token_budget: int | None = validated_field(_budget, default=None)
@@ -65,7 +65,7 @@ class FluxSettings:
     adaptive_budget: dict | None = validated_field(check_adaptive_budget, default=None)
 
     # The Trainer's predictions are the logits.
-    keys_to_ignore_at_inference = ["pooler_output", "keep_mask", "answered_budgets"]
+    keys_to_ignore_at_inference = ["pooler_output", "keep_mask", "answered_budgets", "changes"]
 
 
 @dataclass
@@ -458,8 +458,10 @@ class FluxVideoClassifier(_FluxVideoModule, FluxModel):
 
     def _answer_by_budget(self, settings, pixels, token_selection, num_views, **kwargs) -> FluxViTClassifierOutput:
         encoder = self.flux_encoder
-        tokens, selected = encoder.select_tokens(pixels, settings.token_budgets[::-1], None, token_selection)
+        rule, scores = listened(token_selection or encoder.token_selection)
+        tokens, selected = encoder.select_tokens(pixels, settings.token_budgets[::-1], None, rule)
         selected.reverse()
+        masks = [mask for _, mask in selected]
 
         def answer(place: int, rows: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
             count, mask = selected[place]
@@ -471,7 +473,7 @@ class FluxVideoClassifier(_FluxVideoModule, FluxModel):
             pooled = self.pool_tokens(encoded.last_hidden_state, head)
             return self._classify(pooled, head), pooled
 
-        return FluxViTClassifierOutput(**sure_answers(settings, [mask for _, mask in selected], answer, num_views))
+        return FluxViTClassifierOutput(**sure_answers(settings, masks, next(iter(scores), None), answer, num_views))
 
     def _encoded(self, pixels: torch.Tensor, **kwargs) -> FluxVideoModelOutput | tuple[FluxVideoModelOutput, ...]:
         encoder = self.flux_encoder

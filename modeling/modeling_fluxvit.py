@@ -22,7 +22,7 @@ from transformers.utils import ModelOutput, TransformersKwargs, logging
 from transformers.utils.generic import can_return_tuple
 from transformers.utils.output_capturing import capture_outputs
 
-from .adaptive_budget_fluxvit import AUTO, settings_of_call, sure_answers
+from .adaptive_budget_fluxvit import AUTO, listened, settings_of_call, sure_answers
 from .configuration_fluxvit import FluxViTConfig
 from .flux_model_fluxvit import (
     FluxModel,
@@ -517,12 +517,12 @@ class FluxViTForVideoClassification(FluxViTPreTrainedModel):
             excluded[name] = kwargs.pop(name, getattr(self.config, name))
         kwargs.pop("return_dict", None)
         settings = settings_of_call(self, len(pixel_values_videos), num_views, **excluded)
+        rule, scores = listened(self.token_selection if token_selection is None else token_selection)
         sequences, masks = self.fluxvit.embeddings(
-            pixel_values_videos,
-            settings.token_budgets[::-1],
-            token_selection=self.token_selection if token_selection is None else token_selection,
+            pixel_values_videos, settings.token_budgets[::-1], token_selection=rule
         )
         sequences.reverse()
+        masks.reverse()
 
         def answer(place: int, rows: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
             sequence = sequences[place] if rows is None else sequences[place][rows]
@@ -530,7 +530,7 @@ class FluxViTForVideoClassification(FluxViTPreTrainedModel):
             pooled = self.fluxvit.poolers[head](self.fluxvit.encoder(sequence, **kwargs))
             return self.classifier(self.classifier_norm(pooled), head), pooled
 
-        return FluxViTClassifierOutput(**sure_answers(settings, masks[::-1], answer, num_views))
+        return FluxViTClassifierOutput(**sure_answers(settings, masks, next(iter(scores), None), answer, num_views))
 
     def _answers_of_others(self, tokens: torch.Tensor, head_index: int) -> list[torch.Tensor]:
         """Logits of every head but one."""

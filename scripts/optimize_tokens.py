@@ -96,6 +96,13 @@ class OptimizeTokensOptions:
             '"0.5 points", or mean GMACs, as "0.2 gmacs". Default: 0.5 points.'
         },
     )
+    unlike: str | None = field(
+        default=None,
+        metadata={
+            "help": "With --objective adaptive: another data set with the same labels, of clips unlike those of the "
+            "training, whose split for the calibration also decides where more tokens are only noise."
+        },
+    )
     max_cost: float | None = field(default=None, metadata={"help": "Leave out grids above this, in the objective."})
     rounds: int | None = field(
         default=None, metadata={"help": "Rounds of halving; 1 tries every grid on every video. Default: 4."}
@@ -121,8 +128,9 @@ def main(argv: list[str] | None = None) -> None:
     check_paths(options, "video_root", "labels_file")
     if options.objective == "adaptive":
         return _calibrate(options, argv)
-    if options.target:
-        raise ValueError("--target is for --objective adaptive")
+    for name in ("target", "unlike"):
+        if getattr(options, name):
+            raise ValueError(f"--{name} is for --objective adaptive")
     from flux_hf.evaluation import evaluate
     from flux_hf.evaluation.processes import process_state
     from flux_hf.evaluation.records import load_records
@@ -234,6 +242,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def _calibrate(options: OptimizeTokensOptions, argv: list[str] | None) -> None:
     """The objective adaptive: thresholds instead of grids."""
+    from flux_hf.data import load_video_dataset
     from flux_hf.evaluation.processes import process_state
     from flux_hf.progress_bars import no_bars_for_folders
     from flux_hf.provenance import provenance
@@ -253,6 +262,10 @@ def _calibrate(options: OptimizeTokensOptions, argv: list[str] | None) -> None:
     processor.decoding = options.decoding or processor.decoding
     with no_bars_for_folders(options.dataset):
         calibration, test, splits = _load(options)
+    unlike = None
+    if options.unlike:
+        with no_bars_for_folders(options.unlike), naming_option("unlike", options.unlike):
+            unlike = load_video_dataset(options.unlike, splits["calibration"])
     result = calibrate(
         calibration,
         test,
@@ -260,12 +273,13 @@ def _calibrate(options: OptimizeTokensOptions, argv: list[str] | None) -> None:
         processor,
         options.token_budgets or model.token_budgets,
         target,
+        unlike,
         batch_size=options.batch_size,
         num_workers=options.num_workers,
         records_dir=output,
     )
     if state.is_main_process:
-        result |= {"dataset": options.dataset, "splits": splits}
+        result |= {"dataset": options.dataset, "unlike": options.unlike, "splits": splits}
         write_json(output / "result.json", result | provenance("flux-hf optimize-tokens", argv))
         write_text(output / "result.md", adaptive_table(result))
         print(adaptive_table(result))

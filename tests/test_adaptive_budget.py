@@ -1,10 +1,12 @@
 """token_budget="auto": rows that stop at different budgets have the answers of calls at these budgets."""
 
+import itertools
 import json
 import math
 import re
 import shlex
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,11 +30,22 @@ from flux_hf.checkpoints import example_clips
 from flux_hf.costs import auto_gmacs, view_gmacs
 from flux_hf.data import load_video_dataset
 from flux_hf.evaluation import evaluate
-from flux_hf.modeling.adaptive_budget_fluxvit import adaptive_budget
+from flux_hf.evaluation.records import load_records
+from flux_hf.modeling.adaptive_budget_fluxvit import AdaptiveBudget, adaptive_budget, added_changes
+from flux_hf.modeling.token_selection_fluxvit import select_tokens, token_importance
 from flux_hf.processing.grid_fluxvit import Grid
 from flux_hf.scripts import classify, evaluate_checkpoint, optimize_tokens
 from flux_hf.scripts.benchmarks import adaptive_budget as benchmark
-from flux_hf.token_optimization.adaptive import Answers, Target, choose_thresholds, parse_target
+from flux_hf.scripts.experiments.default_checkpoint import composed_clips
+from flux_hf.token_optimization.adaptive import (
+    Answers,
+    Target,
+    changes_gain,
+    choose_thresholds,
+    figures_of,
+    parse_target,
+    with_changes,
+)
 from flux_hf.training.starting_model import starting_model
 from tests import stock_models
 from tests.tiny_models import PATCHES_OF_8
@@ -106,6 +119,66 @@ def test_views_of_a_video_go_on_together():
         model(pixels, token_budget="auto", num_views=5)
 
 
+def changes_by_hand(model, pixels: torch.Tensor) -> list[list[float]]:
+    """Row by row what 16 tokens add to 8 and 32 to 16, from masks of calls at these budgets and one row's embedding."""
+    encoder = getattr(model, "fluxvit", None)
+    found = []
+    for clip in pixels.split(1):
+        if encoder is None:
+            embedded = model.flux_encoder.embed_patches(clip)
+        else:
+            embedding = encoder.embeddings.patch_embedding
+            embedded = embedding(embedding.patchify(clip))
+        scores = token_importance(embedded).flatten().tolist()
+        kept = [set(model(clip, token_budget=budget).keep_mask[0].nonzero()[:, 0].tolist()) for budget in BUDGETS]
+        means = [np.mean([scores[token] for token in tokens]) for tokens in (kept[0], kept[1])]
+        added = [np.mean([scores[t] for t in more - less]) for less, more in itertools.pairwise(kept)]
+        found.append([a / m for a, m in zip(added, means, strict=True)])
+    return found
+
+
+@pytest.mark.parametrize(("make", "side"), [(fluxvit, 48), (videomae, 48)])
+@torch.no_grad()
+def test_what_hardly_changes_is_not_added(make, side):
+    model, generator = make(), torch.Generator().manual_seed(0)
+    loud = torch.linspace(0, 4, 12)[:, None, None, None, None]
+    pixels = torch.randn(12, 1, 3, side, side, generator=generator) + 0.1 * torch.randn(
+        12, 8, 3, side, side, generator=generator
+    )
+    pixels[:, :, :, :16, :16] += loud * torch.randn(12, 8, 3, 16, 16, generator=generator)
+    expected = torch.tensor(changes_by_hand(model, pixels))
+    limits = [middle(expected[:, 0]), float(expected[:, 1].quantile(0.7, interpolation="midpoint"))]
+    settings = {"token_budgets": BUDGETS, "confidences": [1.0, 1.0], "changes": limits}
+    model.flux_settings.adaptive_budget = settings
+    found = model(pixels, token_budget="auto")
+    torch.testing.assert_close(found.changes, expected, check_dtype=False)
+    places = [0 if first < limits[0] else 1 if second < limits[1] else 2 for first, second in expected.tolist()]
+    assert found.answered_budgets.tolist() == [BUDGETS[place] for place in places] and set(places) == {0, 1, 2}
+    for row, budget in enumerate(found.answered_budgets.tolist()):
+        alone = model(pixels[row : row + 1], token_budget=budget)
+        torch.testing.assert_close(found.logits[row], alone.logits[0], atol=1e-6, rtol=1e-6)
+        assert model(pixels[row : row + 1], token_budget="auto").changes.equal(found.changes[row : row + 1])
+    means = expected.unflatten(0, (4, 3)).mean(1)
+    limit = middle(means[:, 0])
+    model.flux_settings.adaptive_budget = settings | {"changes": [limit, None]}
+    of_views = model(pixels, token_budget="auto", num_views=3).answered_budgets.unflatten(0, (4, 3)).tolist()
+    assert of_views == [[8 if mean < limit else 32] * 3 for mean in means[:, 0].tolist()]
+    for off in (None, [None, None]):
+        model.flux_settings.adaptive_budget = settings | {"changes": off}
+        assert model(pixels, token_budget="auto").answered_budgets.tolist() == [32] * 12
+
+
+def test_changes_that_are_no_number():
+    scores = torch.tensor([[[1.0, 1.0, 0.5, 0.0]], [[0.0] * 4], [[math.inf, 1.0, 1.0, 1.0]]])
+    first, second = torch.tensor([True, False, False, False]), torch.tensor([True, True, True, False])
+    masks = [mask.expand(3, 4) for mask in (first, second)]
+    found = added_changes(scores, [*masks, None, None])
+    assert found[0].tolist()[:2] == [0.75, 0.0] and found[1].tolist()[:2] == [0.0, 0.0]
+    assert found[:, 2].isnan().all() and found[2, 0] == 0
+    with torch.no_grad():  # every budget keeps all tokens
+        assert fluxvit(adaptive_budget=SETTINGS)(torch.randn(1, 1, 3, 16, 16), token_budget="auto").changes is None
+
+
 @torch.no_grad()
 def test_a_grid_without_more_tokens_ends_the_search():
     model = fluxvit(adaptive_budget={"token_budgets": BUDGETS, "confidences": [1.0, 1.0]})
@@ -129,6 +202,10 @@ def test_gmacs_are_what_torch_counts(make):
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         model(pixels, token_budget="auto")
     assert counter.get_total_flops() == pytest.approx(2e9 * auto_gmacs(model, 32, grid))
+    model.flux_settings.adaptive_budget |= {"changes": [1e9, None]}  # goes nowhere
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        model(pixels, token_budget="auto")
+    assert counter.get_total_flops() == pytest.approx(2e9 * auto_gmacs(model, 8, grid))
     assert auto_gmacs(model, 8, grid) == view_gmacs(model, 8, grid)
     assert auto_gmacs(model, 32, grid) < sum(view_gmacs(model, budget, grid) for budget in BUDGETS)
 
@@ -172,6 +249,8 @@ def test_training_export_and_encoders_refuse():
         *(SETTINGS | {"confidences": wrong} for wrong in (0.5, None, [None, 0.5], ["0.5", 0.5], [[0.5], 0.5])),
         *(SETTINGS | {"token_budgets": wrong} for wrong in ([16, 8, 32], [8, 8, 32], [0, 8, 16], [8, 16, 10**9])),
         *(SETTINGS | {"token_budgets": wrong} for wrong in (None, 8, "8", [8.0, 16, 32], [True, 16, 32])),
+        *(SETTINGS | {"changes": wrong} for wrong in ([0.5], [0.5, math.nan], [0.5, math.inf], [-0.1, None], 0.5)),
+        *(SETTINGS | {"changes": wrong} for wrong in ([True, None], ["0.5", None], [[0.5], None], [None] * 10**5)),
         {"token_budgets": [8], "confidences": []},
         {"token_budgets": list(range(1, 10**5)), "confidences": [0.5] * (10**5 - 2)},
     ],
@@ -181,8 +260,9 @@ def test_settings_that_are_none(settings):
         with pytest.raises(ValueError, match="adaptive_budget") as error:
             make(adaptive_budget=settings)
         assert len(str(error.value)) < 500
-    model = fluxvit(adaptive_budget=SETTINGS)
-    assert FluxViTConfig.from_dict(model.config.to_dict()).adaptive_budget == SETTINGS
+    for right in (SETTINGS, SETTINGS | {"changes": None}, SETTINGS | {"changes": [None, 0.25]}):
+        model = fluxvit(adaptive_budget=right)
+        assert FluxViTConfig.from_dict(model.config.to_dict()).adaptive_budget == right
     model.config.__dict__["adaptive_budget"] = settings  # past every check
     with pytest.raises(ValueError):
         model(torch.randn(1, 4, 3, 48, 48), token_budget="auto")
@@ -239,6 +319,7 @@ def checkpoint(tmp_path_factory):
     return folder
 
 
+@pytest.mark.long
 def test_pipelines_answer_with_it(checkpoint):
     model = AutoModelForVideoClassification.from_pretrained(checkpoint).eval()
     processor = AutoVideoProcessor.from_pretrained(checkpoint)
@@ -256,6 +337,7 @@ def test_pipelines_answer_with_it(checkpoint):
         own(CLIPS[0], token_budget="best")
 
 
+@pytest.mark.long
 def test_classify_names_the_budget_that_answered(checkpoint, capsys):
     classify.main([*map(str, CLIPS), "--checkpoint", str(checkpoint), "--token_budgets", "auto", "64"])
     printed = capsys.readouterr().out
@@ -318,7 +400,8 @@ def some_answers(videos: int = 40) -> Answers:
     draw = np.random.default_rng(0)
     confidence = np.round(draw.uniform(0.3, 1, (3, videos)), 3)
     right = draw.uniform(size=(3, videos)) < np.maximum(confidence, np.array([[0.3], [0.6], [0.9]]))
-    return Answers((8, 16, 32), right, confidence, 0.5, (1.0, 2.0, 4.0))
+    changes = np.random.default_rng(1).uniform(size=(2, videos))
+    return Answers((8, 16, 32), (8, 16, 32), right, confidence, changes, 0.5, (1.0, 2.0, 4.0))
 
 
 @pytest.mark.parametrize("target", [Target(2.5, "points"), Target(0.0, "points"), Target(3.0, "gmacs")])
@@ -353,6 +436,64 @@ def test_thresholds_are_the_best_that_keep_to_the_target(target):
                 assert other_gmacs > target.value or other_top1 <= top1 + 1e-9
 
 
+def outcome_by_hand(answers: Answers, settings: AdaptiveBudget) -> list[tuple[bool, int, float]]:
+    """Video by video whether the answer is right, its budget and its GMACs; every budget is one of the settings'."""
+    found = []
+    for video in range(answers.right.shape[1]):
+        place, cost = 0, answers.embedding_gmacs + answers.encoder_gmacs[0]
+        while place < 2 and answers.confidence[place, video] < settings.confidences[place]:
+            limit = settings.changes and settings.changes[place]
+            if limit is not None and answers.changes[place, video] < limit:
+                break
+            place += 1
+            cost += answers.encoder_gmacs[place]
+        found.append((bool(answers.right[place, video]), place, cost))
+    return found
+
+
+def test_changes_lose_no_video_and_are_the_most_that_lose_none():
+    answers = some_answers(200)
+    answers.right[:2][answers.changes < [[0.2], [0.3]]] = True  # more tokens make nothing better
+    without = AdaptiveBudget((8, 16, 32), (0.7, 0.8))
+    chosen = with_changes(answers, without)
+    before, after = outcome_by_hand(answers, without), outcome_by_hand(answers, chosen)
+    assert all(with_it or not right for (right, *_), (with_it, *_) in zip(before, after, strict=True))
+    assert np.mean([cost for *_, cost in after]) < np.mean([cost for *_, cost in before])
+    figures = figures_of(answers, chosen)
+    assert figures["top1"] == pytest.approx(np.mean([right for right, *_ in after]))
+    assert figures["gmacs"] == pytest.approx(np.mean([cost for *_, cost in after]))
+    first, last = chosen.changes
+    assert 0.19 < first < 0.3 and 0.29 < last < 0.5
+    for larger in np.unique(answers.changes[1][answers.changes[1] > last + 1e-4]):
+        more = outcome_by_hand(answers, replace(without, changes=(None, float(larger) + 1e-9)))
+        if any(right and not still for (right, *_), (still, *_) in zip(before, more, strict=True)):
+            break
+        assert [place for _, place, _ in more] == [
+            place for _, place, _ in outcome_by_hand(answers, replace(without, changes=(None, last)))
+        ]
+    # Clips unlike those of the training choose among the limits that lose nothing.
+    unlike = some_answers(200)
+    unlike.right[1] = unlike.changes[1] < 0.1
+    unlike.right[2] = ~unlike.right[1]
+    alike = replace(answers, right=np.ones_like(answers.right))
+    assert 0.09 < with_changes(alike, without, unlike).changes[1] < 0.15
+    unlike.right[1], unlike.right[2] = True, False  # more tokens are always noise
+    assert with_changes(answers, without, unlike).changes[1] == last
+    few = some_answers(8)  # too few to say that none is lost
+    assert with_changes(few, without) == without
+
+
+def test_changes_from_a_budget_to_one_after_the_next():
+    scores = torch.rand(20, 1, 64, generator=torch.Generator().manual_seed(0)) ** 3
+    masks = [select_tokens(scores, budget) for budget in BUDGETS]
+    direct = added_changes(scores, [masks[0], masks[2]])[:, 0].numpy()
+    counts = np.ones((3, 20), bool), np.full((3, 20), 0.5), added_changes(scores, masks).numpy().T
+    answers = Answers((8, 16, 32), (8, 16, 32), *counts, 0.5, (1.0, 2.0, 4.0))
+    # Whatever is answered at 8 tokens is right there, too: the limit is the largest change, rounded down.
+    chosen = with_changes(answers, AdaptiveBudget((8, 32), (1.0,)))
+    assert chosen.changes[0] == pytest.approx(direct.max(), abs=1e-4) and chosen.changes[0] <= direct.max()
+
+
 def test_targets():
     assert parse_target("0.5 points") == Target(0.5, "points") and parse_target("1point") == Target(1, "points")
     assert parse_target(" .16 GMACs") == Target(0.16, "gmacs")
@@ -363,6 +504,7 @@ def test_targets():
         choose_thresholds(some_answers(), Target(0.1, "gmacs"))
 
 
+@pytest.mark.long
 def test_the_command_calibrates_a_checkpoint(checkpoint, dataset_dir, tmp_path, capsys):
     before = (checkpoint / "config.json").read_bytes()
     output = tmp_path / "calibrated"
@@ -390,6 +532,10 @@ def test_the_command_calibrates_a_checkpoint(checkpoint, dataset_dir, tmp_path, 
             optimize_tokens.main([*command, *extra])
     with pytest.raises(ValueError, match="--target is for --objective adaptive"):
         optimize_tokens.main([*command, "--objective", "tokens"])
+    with pytest.raises(ValueError, match="--unlike is for --objective adaptive"):
+        optimize_tokens.main([*command[:-2], "--unlike", str(dataset_dir), "--objective", "tokens"])
+    optimize_tokens.main([*command, "--unlike", str(dataset_dir)])
+    assert json.loads((output / "result.json").read_text())["calibration"]["videos_unlike"] == 9
 
 
 @pytest.mark.slow
@@ -407,6 +553,29 @@ def test_the_page_runs_as_it_stands(dataset_dir, tmp_path, monkeypatch, capsys):
     assert "9 of 9 times" in capsys.readouterr().out
     found = json.loads(Path("runs/mine/config.json").read_text())["adaptive_budget"]
     assert found == json.loads(Path("runs/auto/result.json").read_text())["adaptive_budget"]
+
+
+@pytest.mark.slow
+def test_what_a_look_at_changes_gains(checkpoint, tmp_path):
+    """On composed clips, by the experiment's own command."""
+    model = FluxViTForVideoClassification.from_pretrained(checkpoint).eval()
+    model.config.adaptive_budget |= {"confidences": [1.0], "changes": [0.35]}
+    model.save_pretrained(checkpoint / "changes")
+    FluxVideoProcessor.from_pretrained(default_checkpoint()).save_pretrained(checkpoint / "changes")
+    command = ["--data", str(tmp_path / "clips"), "--output", str(tmp_path / "result.json"), "--clips", "18"]
+    command += ["--checkpoint", str(checkpoint / "changes"), "--records_dir", str(tmp_path / "records")]
+    composed_clips.main(command)
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["num_videos"] == 18 and not result["unreadable"]
+    records = load_records(tmp_path / "records" / "with")
+    stopped = [record["arms"][-1]["changes"][0] < 0.35 for record in records]
+    answered = result["budgets"]["auto"]["answered"]
+    assert answered == {"64": sum(stopped), "256": 18 - sum(stopped)} and 0 < sum(stopped) < 18
+    without = result["without_changes"]
+    assert without["answered"] == {"256": 18} and without["gmacs"] > result["budgets"]["auto"]["gmacs"]
+    gained = 18 * (result["budgets"]["auto"]["top1"] - without["top1"])
+    assert without["with_alone"] - without["without_alone"] == pytest.approx(gained)
+    assert "right with it alone" in changes_gain(result)
 
 
 @pytest.mark.slow

@@ -84,7 +84,7 @@ def evaluate(
     }
     if AUTO in token_budgets:
         settings["adaptive_budget"] = _checked_for_auto(model, rule)
-    fixed, auto = (partial(forward, token_selection=rule) for forward in (logits_at_budget, _forward))
+    fixed, auto = (partial(forward, token_selection=rule) for forward in (logits_at_budget, forward_auto))
     arms = [Arm(budget, forward=auto if budget == AUTO else fixed) for budget in token_budgets]
     options = {"label_ids": label_ids, "batch_size": batch_size, "num_workers": num_workers}
     folder, done = open_records(records_dir, settings)
@@ -114,7 +114,8 @@ def evaluate(
     }
 
 
-def _forward(model: FluxModel, pixels, token_budget: str, **options):
+def forward_auto(model: FluxModel, pixels, token_budget: str, **options):
+    """The `forward` of an [`Arm`] whose budget is "auto"."""
     return model(pixels, token_budget=token_budget, **options)
 
 

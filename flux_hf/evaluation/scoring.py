@@ -1,5 +1,6 @@
 """What a model says about every video of a data set, at several budgets and grids, over one or many processes."""
 
+import math
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
@@ -81,14 +82,15 @@ def score_videos(
     Yields:
         `{"row", "label", "arms"}` with one entry per arm: `grid` [frames, size], `top` (the best five classes, best
         first) and `scores` (theirs), `label_score` (that of the true class) and, where the arm is "auto", `answered`
-        (the budget that answered); or `{"row", "reason"}` for a video that cannot be read. A video with damaged frames
-        also has `replaced_frames`: how many others stand in for.
+        (the budget that answered) and `changes` (of the model's output, the mean over views; None where there is none);
+        or `{"row", "reason"}` for a video that cannot be read. A video with damaged frames also has `replaced_frames`:
+        how many others stand in for.
     """
     softmax = partial(torch.softmax, dim=-1)
     for items in decoded_batches(dataset, rows, processor, arms, views, batch_size, num_workers):
         readable = [item for item in items if "reason" not in item]
         probabilities = mean_over_views(readable, arms, model, batch_size, softmax)
-        found, answered = auto_answers(readable, arms, model, batch_size, views.count)
+        found, more = auto_answers(readable, arms, model, batch_size, views.count)
         probabilities |= found
         for item in items:
             if "reason" in item:
@@ -100,8 +102,7 @@ def score_videos(
                 "row": item["row"],
                 "label": label,
                 "arms": [
-                    _answer(probabilities[look], look[-1].grid, label)
-                    | ({"answered": answered[look]} if look in answered else {})
+                    _answer(probabilities[look], look[-1].grid, label) | more.get(look, {})
                     for look in ((item["row"], *look) for look in _looks(item, arms))
                 ],
             }
@@ -162,8 +163,9 @@ def mean_over_views(
 
 def auto_answers(items: list[dict], arms: list[Arm], model, batch_size: int, num_views: int) -> tuple[dict, dict]:
     """For the arms that are "auto" two dictionaries with the keys of [`mean_over_views`]: the mean of the softmax of
-    the video's views, and the budget that answered. Views of a video, `num_views` of them, are in one forward."""
-    means, budgets = {}, {}
+    the video's views, and what `score_videos` yields of "auto" alone. Views of a video, `num_views` of them, are in one
+    forward."""
+    means, more = {}, {}
     for (budget, forward, framing), group in _by_look(items, arms).items():
         if budget != AUTO:
             continue
@@ -174,10 +176,18 @@ def auto_answers(items: list[dict], arms: list[Arm], model, batch_size: int, num
         ]
         softmax = torch.cat([output.logits.float().softmax(-1).double().cpu() for output in outputs])
         answered = torch.cat([output.answered_budgets for output in outputs]).tolist()[::num_views]
-        for item, mean, found in zip(group, softmax.unflatten(0, (len(group), -1)).mean(1), answered, strict=True):
+        changes = [None] * len(group)
+        if outputs[0].changes is not None:
+            per_view = torch.cat([output.changes for output in outputs]).double().unflatten(0, (len(group), -1))
+            changes = [
+                [None if math.isnan(change) else round(change, 6) for change in of_video]
+                for of_video in per_view.mean(1).tolist()
+            ]
+        of_views = softmax.unflatten(0, (len(group), -1)).mean(1)
+        for item, mean, found, changed in zip(group, of_views, answered, changes, strict=True):
             key = (item["row"], budget, forward, framing)
-            means[key], budgets[key] = mean, found
-    return means, budgets
+            means[key], more[key] = mean, {"answered": found, "changes": changed}
+    return means, more
 
 
 def _looks(item: dict, arms: list[Arm]) -> list[tuple]:

@@ -8,19 +8,26 @@ What is lost are videos that the largest budget gets right and the way there doe
 budgets get right do not make up for them. Of a few hundred videos the difference of two accuracies is mostly chance:
 thresholds that were chosen by it on half of 450 videos lost 2 points on the other half for a target of 0.5, those by
 this rule none.
+
+Then, for each budget but the last, from the largest on, comes how much the tokens that the next one adds must change:
+no more than what loses no video that is right without it, and so the target holds. On clips unlike those of the
+training the largest budget can be wrong where a smaller one is right; where there are some, as many videos as possible
+are to be right. Where fewer than five ways to a larger budget end there is no such limit: it says little that of so few
+none is lost.
 """
 
 import itertools
 import json
+import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from datasets import Dataset
 
-from flux_hf.costs import budgets_gmacs, view_gmacs
-from flux_hf.evaluation.accuracy import evaluate, model_labels
+from flux_hf.costs import budgets_gmacs, clip_tokens, view_gmacs
+from flux_hf.evaluation.accuracy import evaluate, forward_auto, model_labels
 from flux_hf.evaluation.processes import complete_records, open_records
 from flux_hf.evaluation.records import load_records
 from flux_hf.evaluation.report import answered_shares, top1_in_percent
@@ -39,6 +46,7 @@ from flux_hf.token_optimization.search import alone_right, sign_test
 
 MOST_STEPS = 3
 QUANTILES = 64
+FEWEST_ENDED = 5
 
 
 @dataclass(frozen=True)
@@ -69,15 +77,20 @@ class Answers:
 
     Attributes:
         token_budgets: ascending.
+        kept: how many tokens of the grid each of them keeps; what a smaller one keeps a larger one does, too.
         right: bool (budgets, videos).
         confidence: probability of the best class, (budgets, videos).
+        changes: how much the tokens that the next budget adds change, see `added_changes`, (budgets - 1, videos); NaN
+            where it adds none.
         embedding_gmacs: 1e9 multiply-accumulates of what all budgets share.
         encoder_gmacs: those of the rest, one a budget.
     """
 
     token_budgets: tuple[int, ...]
+    kept: tuple[int, ...]
     right: np.ndarray
     confidence: np.ndarray
+    changes: np.ndarray
     embedding_gmacs: float
     encoder_gmacs: tuple[float, ...]
 
@@ -89,6 +102,7 @@ def calibrate(
     processor: FluxVideoProcessor,
     token_budgets: list[int],
     target: Target,
+    unlike: Dataset | None = None,
     *,
     records_dir: str | Path,
     batch_size: int = 32,
@@ -99,12 +113,14 @@ def calibrate(
     Args:
         calibration, test: labelled videos, as `load_video_dataset` returns them.
         token_budgets: at least two, from which two or three are chosen.
+        unlike: labelled videos of the same classes that are unlike those of the training, see [`with_changes`].
         records_dir, batch_size, num_workers: as in `evaluate`; an interrupted calibration goes on from there.
 
     Returns:
         `adaptive_budget` (what the configuration holds now), `grid` (of all its budgets), `target`, `calibration`
-        (`videos`, `unreadable`, `top1` and `gmacs` of what was chosen, `largest_top1`), `test` (what `evaluate` says at
-        the budgets, each on its own grid, and at "auto") and `paired`, see [`comparison_with_largest`].
+        (`videos`, `unreadable`, `top1` and `gmacs` of what was chosen, `largest_top1`, `videos_unlike`), `test` (what
+        `evaluate` says at the budgets, each on its own grid, and at "auto"), `paired`, see
+        [`comparison_with_largest`], and `without_changes`, see [`without_changes`], None where no changes were chosen.
 
     Raises:
         ValueError: as of [`answers_at_budgets`] and [`choose_thresholds`].
@@ -117,18 +133,60 @@ def calibrate(
         calibration, model, processor, budgets, grid, records_dir=folder / "calibration", **shared
     )
     chosen, figures = choose_thresholds(answers, target)
+    others = None
+    if unlike is not None:
+        others, _ = answers_at_budgets(unlike, model, processor, budgets, grid, records_dir=folder / "unlike", **shared)
+    chosen = with_changes(answers, chosen, others)
+    if chosen.changes is not None:
+        figures |= figures_of(answers, chosen)
     model.flux_settings.adaptive_budget = chosen.to_dict()
     tried = [*budgets, AUTO]
     reading = processor if stored else with_auto_grid(processor, grid)
     report = evaluate(test, model, reading, tried, records_dir=folder / "test", **shared)
+    records = load_records(folder / "test")
     return {
         "adaptive_budget": chosen.to_dict(),
         "grid": list(grid),
         "target": str(target),
-        "calibration": {"videos": answers.right.shape[1], "unreadable": unreadable, **figures},
+        "calibration": {"videos": answers.right.shape[1], "unreadable": unreadable, **figures}
+        | {"videos_unlike": 0 if others is None else others.right.shape[1]},
         "test": report,
-        "paired": comparison_with_largest(load_records(folder / "test"), tried),
+        "paired": comparison_with_largest(records, tried),
+        "without_changes": without_changes(
+            test, model, reading, records, tried, records_dir=folder / "test_without_changes", **shared
+        ),
     }
+
+
+def without_changes(
+    dataset: Dataset,
+    model: FluxModel,
+    processor: FluxVideoProcessor,
+    records: list[dict],
+    token_budgets: list[int | str],
+    **options,
+) -> dict | None:
+    """What "auto" would do if it did not look at how much changes: of `evaluate` at "auto" `gmacs`, `top1`,
+    `top1_interval` and `answered`; and on how many videos "auto" is right with the changes alone (`with_alone`) and
+    without them alone (`without_alone`), and `p`, the two-sided sign test of the two. None where the model's settings
+    have no changes.
+
+    Args:
+        records: of `evaluate` on the data set at `token_budgets`, which hold "auto", with the changes.
+        options: `records_dir`, `batch_size` and `num_workers` of `evaluate`.
+    """
+    settings = model.flux_settings.adaptive_budget
+    if settings.get("changes") is None:
+        return None
+    model.flux_settings.adaptive_budget = {name: each for name, each in settings.items() if name != "changes"}
+    try:
+        report = evaluate(dataset, model, processor, [AUTO], **options)
+    finally:
+        model.flux_settings.adaptive_budget = settings
+    right = {record["row"]: hit for record, hit in _hits(load_records(Path(options["records_dir"])), 0)}
+    pairs = [(hit, right[record["row"]]) for record, hit in _hits(records, token_budgets.index(AUTO))]
+    found = _sign_test_of(*zip(*pairs, strict=True), names=("with_alone", "without_alone"))
+    return {name: report["budgets"][AUTO][name] for name in ("gmacs", "top1", "top1_interval", "answered")} | found
 
 
 def with_auto_grid(processor: FluxVideoProcessor, grid: Grid) -> FluxVideoProcessor:
@@ -169,7 +227,8 @@ def answers_at_budgets(
     num_workers: int = 0,
     records_dir: str | Path | None = None,
 ) -> tuple[Answers, int]:
-    """The answers for the readable videos of a labelled data set, one clip and crop, and how many are unreadable.
+    """The answers for the readable videos of a labelled data set, one clip and crop, and how many are unreadable. The
+    smallest budget is answered by "auto", which says how much changes.
 
     Args:
         token_budgets: at least two.
@@ -189,17 +248,23 @@ def answers_at_budgets(
         "processor": processor.to_dict(),
         "budgets": list(budgets),
         "grid": list(grid),
+        "changes": True,
     }
     folder, done = open_records(records_dir, settings)
-    arms = [Arm(budget, grid) for budget in budgets]
+    arms = [Arm(AUTO, grid, forward_auto), *(Arm(budget, grid) for budget in budgets[1:])]
     options = {"label_ids": model_labels(calibration, model), "batch_size": batch_size, "num_workers": num_workers}
-    records, _ = complete_records(
-        list(range(len(calibration))),
-        done,
-        lambda rows: score_videos(calibration, rows, model, processor, arms, Views(), **options),
-        folder,
-        "calibration",
-    )
+    before = model.flux_settings.adaptive_budget
+    model.flux_settings.adaptive_budget = AdaptiveBudget(budgets, (0.0,) * (len(budgets) - 1)).to_dict()
+    try:
+        records, _ = complete_records(
+            list(range(len(calibration))),
+            done,
+            lambda rows: score_videos(calibration, rows, model, processor, arms, Views(), **options),
+            folder,
+            "calibration",
+        )
+    finally:
+        model.flux_settings.adaptive_budget = before
     scored = [record for record in records if "reason" not in record]
     if not scored:
         raise ValueError("no video of the calibration split can be read")
@@ -207,8 +272,10 @@ def answers_at_budgets(
     embedding = sum(single[:2]) - budgets_gmacs(model, budgets[:2], grid)
     answers = Answers(
         budgets,
+        tuple(min(budget, clip_tokens(model, grid)) for budget in budgets),
         np.array([[r["arms"][place]["top"][0] == r["label"] for r in scored] for place in range(len(budgets))]),
         np.array([[r["arms"][place]["scores"][0] for r in scored] for place in range(len(budgets))]),
+        np.array([r["arms"][0]["changes"] or [None] * (len(budgets) - 1) for r in scored], dtype=float).T,
         embedding,
         tuple(cost - embedding for cost in single),
     )
@@ -246,6 +313,75 @@ def choose_thresholds(answers: Answers, target: Target) -> tuple[AdaptiveBudget,
     return best[1], best[2] | {"largest_top1": float(answers.right[-1].mean())}
 
 
+def with_changes(answers: Answers, chosen: AdaptiveBudget, unlike: Answers | None = None) -> AdaptiveBudget:
+    """The settings with `changes`, four decimals each, chosen from the largest budget down: of all that lose no video
+    of `answers` which is right without them those with the most right answers, counted with those for clips `unlike`
+    the ones of the training, and of these the largest. None where that ends fewer than five ways to a larger budget."""
+    changes = [None] * (len(chosen.confidences))
+    for number in reversed(range(len(changes))):
+        before = replace(chosen, changes=tuple(changes))
+        there, goes_on, gains = _steps(answers, before, number)
+        lost = goes_on & (gains < 0)
+        most = math.floor(1e4 * (there[lost].min() if lost.any() else there[goes_on].max(initial=0.0))) / 1e4
+        if unlike is not None:
+            for_both = zip((there, goes_on, gains), _steps(unlike, before, number), strict=True)
+            there, goes_on, gains = map(np.concatenate, for_both)
+        limits = np.unique(np.append(np.floor(1e4 * there[goes_on & (there < most)]) / 1e4, most))
+        _, ended, limit = max((*_ended_by(limit, there, goes_on, gains), limit) for limit in limits)
+        if ended >= FEWEST_ENDED:
+            changes[number] = float(limit)
+    return chosen if changes == [None] * len(changes) else replace(chosen, changes=tuple(changes))
+
+
+def _ended_by(limit: float, there: np.ndarray, goes_on: np.ndarray, gains: np.ndarray) -> tuple[int, int]:
+    """Right answers that a limit gains, and how many ways to a larger budget it ends."""
+    ended = goes_on & (there < limit)
+    return int(gains[ended].sum()), int(ended.sum())
+
+
+def _steps(answers: Answers, settings: AdaptiveBudget, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Video by video how much the tokens change that the budget after this one adds, whether the settings try it, and
+    what it would gain to end before: 1 a right answer, -1 a wrong one for a right one, else 0."""
+    places = [answers.token_budgets.index(budget) for budget in settings.token_budgets]
+    right, ends, _ = _followed(answers, settings)
+    there = _changes_between(answers, *places[number : number + 2])
+    return there, (ends > number) & ~np.isnan(there), answers.right[places[number]].astype(int) - right
+
+
+def figures_of(answers: Answers, settings: AdaptiveBudget) -> dict:
+    """`top1`, `lost` and `gmacs` of [`choose_thresholds`] with these settings."""
+    right, _, gmacs = _followed(answers, settings)
+    lost = answers.right[-1] & ~right
+    return {"top1": float(right.mean()), "lost": float(lost.mean()), "gmacs": float(gmacs.mean())}
+
+
+def _followed(answers: Answers, settings: AdaptiveBudget) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Video by video whether the answer is right, the number of the budget in `settings` that gives it, and the
+    GMACs."""
+    places = [answers.token_budgets.index(budget) for budget in settings.token_budgets]
+    videos = np.arange(answers.right.shape[1])
+    ends = np.zeros(len(videos), int)
+    gmacs = np.full(len(videos), answers.embedding_gmacs + answers.encoder_gmacs[places[0]])
+    limits = settings.changes or (None,) * len(settings.confidences)
+    for number, (confidence, least) in enumerate(zip(settings.confidences, limits, strict=True)):
+        goes_on = (ends == number) & (answers.confidence[places[number]] < confidence)
+        if least is not None:
+            goes_on &= ~(_changes_between(answers, *places[number : number + 2]) < least)
+        ends[goes_on] = number + 1
+        gmacs[goes_on] += answers.encoder_gmacs[places[number + 1]]
+    return answers.right[np.array(places)[ends], videos], ends, gmacs
+
+
+def _changes_between(answers: Answers, place: int, later: int) -> np.ndarray:
+    """`added_changes` from one budget to a later one, which adds what all up to it add."""
+    score = np.full(answers.right.shape[1], float(answers.kept[place]))  # sum over the kept tokens, their mean being 1
+    for step in range(place, later):
+        added = answers.kept[step + 1] - answers.kept[step]
+        score = score + (answers.changes[step] * score / answers.kept[step] * added if added else 0.0)
+    added = answers.kept[later] - answers.kept[place]
+    return (score - answers.kept[place]) / added if added else np.full_like(score, np.nan)
+
+
 def _quantiles(confidence: np.ndarray) -> np.ndarray:
     """Thresholds between the confidences, from one that lets every answer stand on, four decimals each."""
     found = np.quantile(confidence, np.linspace(0, 1, QUANTILES))
@@ -279,10 +415,20 @@ def comparison_with_largest(records: list[dict], token_budgets: list[int | str])
     """Of the records of `evaluate` at these budgets: on how many videos "auto" alone (`auto`) and the largest budget
     alone (`largest`) is right, and `p`, the two-sided sign test of the two."""
     auto, largest = token_budgets.index(AUTO), token_budgets.index(max(b for b in token_budgets if b != AUTO))
+    hits = [[hit for _, hit in _hits(records, place)] for place in (auto, largest)]
+    return _sign_test_of(*hits, names=("auto", "largest"))
+
+
+def _hits(records: list[dict], place: int) -> list[tuple[dict, bool]]:
+    """The records of readable videos, each with whether the arm at this place is right."""
     read = [record for record in records if "reason" not in record]
-    hits = [[record["arms"][place]["top"][0] == record["label"] for record in read] for place in (auto, largest)]
-    more, fewer = alone_right(*hits)
-    return {"auto": more, "largest": fewer, "p": min(1.0, 2 * sign_test(max(more, fewer), min(more, fewer)))}
+    return [(record, record["arms"][place]["top"][0] == record["label"]) for record in read]
+
+
+def _sign_test_of(first, second, names: tuple[str, str]) -> dict:
+    more, fewer = alone_right(first, second)
+    p = min(1.0, 2 * sign_test(max(more, fewer), min(more, fewer)))
+    return dict(zip(names, (more, fewer), strict=True)) | {"p": p}
 
 
 def adaptive_table(result: dict) -> str:
@@ -294,10 +440,14 @@ def adaptive_table(result: dict) -> str:
     unseen = f"the other half of the {splits['test']} split" if splits["halves"] else f"the {splits['test']} split"
     chosen, paired = result["adaptive_budget"], result["paired"]
     budgets, confidences = chosen["token_budgets"], chosen["confidences"]
+    changes = chosen.get("changes") or [None] * len(confidences)
     steps = ", ".join(
         f"from {budget} tokens to {larger} below {confidence:g}"
-        for (budget, larger), confidence in zip(itertools.pairwise(budgets), confidences, strict=True)
+        + ("" if change is None else f", if what is added changes at least {change:g} as much as what is kept")
+        for (budget, larger), confidence, change in zip(itertools.pairwise(budgets), confidences, changes, strict=True)
     )
+    number = result["calibration"]["videos_unlike"]
+    unlike = f" and {number} videos unlike those of the training" if number else ""
     return (
         f"{table(['tokens', 'mean GMACs', 'top-1 (95 % interval)'], rows, 'rrr')}\n\n"
         f"{tested['num_videos']} videos of {unseen}, which the calibration did not see. auto has "
@@ -305,5 +455,18 @@ def adaptive_table(result: dict) -> str:
         f"{paired['auto']} videos, {max(fixed)} tokens alone on {paired['largest']} (sign test: "
         f"p = {paired['p']:.2g}). Answered at: {answered_shares(auto)}.\n\n"
         f"Chosen for {result['target']} on {result['calibration']['videos']} videos of the {splits['calibration']} "
-        f"split: {steps}.\n"
+        f"split{unlike}: {steps}.\n{changes_gain(result)}"
+    )
+
+
+def changes_gain(result: dict) -> str:
+    """What "auto" gains by looking at how much changes, of a result with `without_changes` and the `auto` or `test`
+    figures; empty where it does not look at it."""
+    without = result["without_changes"]
+    if without is None:
+        return ""
+    return (
+        f"\nWithout a look at what changes: {without['gmacs']:.3f} GMACs, {top1_in_percent(without)}; right with it "
+        f"alone {without['with_alone']} videos, without it alone {without['without_alone']} "
+        f"(sign test: p = {without['p']:.2g}).\n"
     )

@@ -5,6 +5,7 @@ from pathlib import Path
 from flux_hf.evaluation.report import answered_shares, top1_in_percent
 from flux_hf.files import read_json
 from flux_hf.tables import table
+from flux_hf.token_optimization.adaptive import changes_gain
 
 RESULTS = Path(__file__).parent / "results"
 BUDGETS = ("256", "128", "64")
@@ -16,7 +17,7 @@ def tables(folder: Path = RESULTS) -> dict[str, str]:
     found = {name: read_json(folder / f"{name}.json") for name in names}
     rendered, photos = found["motion_test"], found["motion_photos"]
     search = read_json(folder / "token_optimization.json")
-    adaptive = read_json(folder / "adaptive_budget.json")
+    adaptive, composed = (read_json(folder / f"{name}.json") for name in ("adaptive_budget", "adaptive_composed"))
     return {
         "default_checkpoint.accuracy": table(
             ["tokens kept", "GMACs", f"rendered ({rendered['num_videos']})", f"photographs ({photos['num_videos']})"],
@@ -60,6 +61,7 @@ def tables(folder: Path = RESULTS) -> dict[str, str]:
             "rrlr",
         ),
         "default_checkpoint.adaptive_budget": adaptive_table(adaptive),
+        "default_checkpoint.adaptive_composed": composed_table(composed),
         "default_checkpoint.search": (
             f"The search took {100 * search['compute']['share']:.0f} % of the evaluations that trying every grid on "
             "every clip takes."
@@ -81,9 +83,23 @@ def adaptive_table(result: dict) -> str:
     below = (
         f"{result['test']['num_videos']} rendered clips; thresholds chosen on {result['calibration']['videos']} others "
         f"for {result['target']}. auto alone is right on {paired['auto']} clips, {BUDGETS[0]} tokens alone on "
-        f"{paired['largest']} (sign test: p = {paired['p']:.2g})."
+        f"{paired['largest']} (sign test: p = {paired['p']:.2g}).\n{changes_gain(result)}"
     )
-    return f"{table(head, rows, 'rrrrl')}\n\n{below}"
+    return f"{table(head, rows, 'rrrrl')}\n\n{below}".rstrip()
+
+
+def composed_table(result: dict) -> str:
+    """Fixed budgets and "auto", with the look at what changes and without, on clips unlike those of the training."""
+    figures = {**result["budgets"], "auto, without a look at what changes": result["without_changes"]}
+    rows = [
+        [name, f"{each['gmacs']:.3f}", top1_in_percent(each), answered_shares(each) or "–"]
+        for name, each in figures.items()
+    ]
+    gain = changes_gain(result)
+    return (
+        f"{table(['tokens', 'mean GMACs', 'top-1 (95 % interval)', 'answered at'], rows, 'rrrl')}\n\n"
+        f"{result['num_videos']} composed clips of pictures that neither training nor calibration saw.\n{gain}"
+    ).rstrip()
 
 
 def confusion(result: dict) -> str:
