@@ -12,7 +12,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export VIDEO
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-oldest test-slow lint format clean
+.PHONY: help demo test test-long test-oldest test-slow lint format clean
 .SECONDARY:
 
 help: ## list the commands
@@ -21,10 +21,13 @@ help: ## list the commands
 demo: $(VENV)/.installed ## classify the clips in the package, or your own: make demo VIDEO=path-or-URL
 	@if [ -n "$$VIDEO" ]; then $(BIN)/python scripts/classify.py "$$VIDEO"; else $(BIN)/python scripts/classify.py --demo; fi
 
-test: $(VENV)/.installed-test ## run the tests except the slow ones in parallel (PYTEST_ARGS='-k name -n 0' is handed on)
-	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q -m "not slow" $(PARALLEL) $(PYTEST_ARGS)
+test: $(VENV)/.installed-test ## run the quick tests in parallel (PYTEST_ARGS='-k name -n 0' is handed on)
+	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q -m "not slow and not long" $(PARALLEL) $(PYTEST_ARGS)
 
-test-oldest: $(OLDEST_VENV)/.installed ## run the tests with the oldest versions that setup.py allows, in an environment of its own
+test-long: $(VENV)/.installed-test ## run the tests that take some seconds each
+	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q -m "long and not slow" $(PARALLEL) $(PYTEST_ARGS)
+
+test-oldest: $(OLDEST_VENV)/.installed ## run both with the oldest versions that setup.py allows, in an environment of its own
 	@HF_HUB_OFFLINE=1 $(OLDEST_VENV)/bin/python -m pytest -q -m "not slow" $(PARALLEL) $(PYTEST_ARGS)
 
 test-slow: $(VENV)/.installed-test ## run the slow tests: real installs, training, compilation

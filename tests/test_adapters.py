@@ -46,6 +46,7 @@ def logits(model) -> list[torch.Tensor]:
     return [model(pixel_values_videos=PIXELS, token_budget=budget).logits for budget in (16, 12, 8)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("targets", [["query", "value"], ["qkv"], "all-linear"])
 def test_an_adapter_reaches_every_layer_and_comes_back(folder, tmp_path, targets):
     model = trained(peft.get_peft_model(base(folder), peft.LoraConfig(**GUIDE | {"target_modules": targets})), tmp_path)

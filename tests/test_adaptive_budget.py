@@ -280,6 +280,7 @@ def dataset_dir(tmp_path_factory):
     return root
 
 
+@pytest.mark.long
 def test_evaluation_of_auto(checkpoint, dataset_dir, tmp_path, capsys):
     model = FluxViTForVideoClassification.from_pretrained(checkpoint).eval()
     processor = FluxVideoProcessor.from_pretrained(checkpoint)

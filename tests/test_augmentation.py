@@ -31,6 +31,7 @@ def loses(of_kept: float, of_all: float) -> bool:
     return of_kept < of_all / 3
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", augmentations())
 def test_the_selector_keeps_what_an_augmentation_changes(clip, name):
     of_kept, of_all = kept_shares(augmentations()[name], clip, **SMALL)

@@ -94,6 +94,7 @@ def test_every_layout_loads(run, tmp_path):
     assert {name: rows for name, rows in report.items() if rows != [[0, 0], [1, 1], [2, 2]]} == {}
 
 
+@pytest.mark.long
 def test_commands_stock_pipeline_and_auto_classes(run, tiny_checkpoint, make_video, tmp_path):
     dataset, output = make_video("set/test/label 0/a.mp4").parents[2], tmp_path / "out.json"
     make_video("set/test/label 1/b.mp4")

@@ -28,6 +28,7 @@ def test_gmacs_equal_the_papers_rows(size):
     assert rows == PAPER_ROWS[size]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("size", PAPER_ROWS)
 @pytest.mark.parametrize(("frames", "side", "budget"), [(4, 224, 512), (8, 224, 1024), (12, 224, 3072), (1, 252, 100)])
 def test_macs_equal_torchs_count_on_the_real_model(size, frames, side, budget):

@@ -102,6 +102,7 @@ def plain_scores(path, model, budget, clips, crops, ticks) -> torch.Tensor:
     return torch.stack(views).mean(0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("clips, crops, sampling", [(1, 1, "middles"), (4, 3, "middles"), (2, 3, "ticks")])
 def test_equals_the_plain_computation(loaded, tmp_path, clips, crops, sampling):
     dataset, model, processor = loaded

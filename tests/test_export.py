@@ -51,6 +51,7 @@ def clips(shape) -> dict[str, torch.Tensor]:
     return {"moving": moving, "still": still_clip(shape), "half still": half, "constant": torch.full(shape, 0.3)}
 
 
+@pytest.mark.long
 def test_files_and_report(exported, tiny_checkpoint):
     names = {path.name for path in exported.iterdir()}
     assert names >= {"model.onnx", "model.pt2", "model_int8.onnx", "config.json", "video_preprocessor_config.json"}
@@ -64,6 +65,7 @@ def test_files_and_report(exported, tiny_checkpoint):
     assert (exported / "model_int8.onnx").stat().st_size < (exported / "model.onnx").stat().st_size
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["moving", "still", "half still", "constant"])
 def test_onnx_and_torch_export_equal_pytorch(exported, model, kind):
     """Also where tokens tie: the earlier position wins everywhere."""

@@ -53,6 +53,7 @@ def fast(num_frames: int):
     return lambda metadata: sample_segments(metadata, num_frames, "fast")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("num_frames", [1, 5, 8, 24])
 def test_every_frame_lies_in_its_segment(name, num_frames):
@@ -170,6 +171,7 @@ def keyed(name: str, count: int) -> bytes:
     return encode_video(count, height=64, width=96, **options)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("name", KEYED)
 def test_what_is_decoded_does_not_grow_with_length(name, threads, fed):

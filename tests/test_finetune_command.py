@@ -222,6 +222,7 @@ def test_a_table_of_many_classes_shows_those_with_the_fewest_clips():
 # The folder of a run
 
 
+@pytest.mark.long
 def test_another_run_is_not_written_over(command, tmp_path):
     command(save_strategy="steps", save_steps=1, seed=1)
     before = weights(tmp_path / "run")
@@ -248,6 +249,7 @@ def test_a_folder_with_other_files_is_free(tmp_path):
     assert (tmp_path / "notes.txt").exists()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("word", ["last", "checkpoint-1"])
 def test_a_resumed_run_ends_where_a_whole_one_does(command, tmp_path, word):
     command(output_dir=tmp_path / "whole", max_steps=3)

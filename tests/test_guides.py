@@ -41,6 +41,7 @@ def test_a_rule_of_your_own(tmp_path, monkeypatch):
         FluxViTForVideoClassification.from_pretrained("runs/from_the_middle")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("number", "folder", "heads"), [(0, "runs/mine", [256, 128, 64]), (1, "runs/plain", [256, 128, 64])]
 )

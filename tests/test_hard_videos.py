@@ -75,6 +75,7 @@ MISLEADING = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", MISLEADING)
 def test_same_frames_as_a_full_decode(name):
     data = MISLEADING[name]()

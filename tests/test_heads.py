@@ -66,6 +66,7 @@ def with_budget(clips: list[dict]) -> dict:
     }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("trainer_class", "changes", "collate"),
     [
@@ -106,6 +107,7 @@ def test_all_heads_learn_from_labels_and_the_loss_is_that_of_the_logits():
     assert grads[1].abs().sum() > 0 and not any(grad is not None and grad.any() for grad in (grads[0], grads[2]))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("budgets", "trained", "copied"), [([64, 20, 16], [0, 2], [0, 2, 2]), ([24, 16, 8], [0, 2], [0, 0, 2])]
 )
@@ -134,6 +136,7 @@ def test_a_model_that_nothing_trained_is_saved_as_it_is(tmp_path):
     assert all(tensor.equal(saved[name]) for name, tensor in model.state_dict().items())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("budgets", [[12], [16, 8], [20, 16, 12, 8], [11]])
 def test_a_run_saves_the_heads_and_grids_of_the_budgets_that_it_trains(tmp_path, budgets, warnings_of_training):
     trainer = tiny_training.trainer(tmp_path, token_budgets=budgets, changes={"token_budget": 16})

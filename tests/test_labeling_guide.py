@@ -38,7 +38,7 @@ def local(command: str) -> bool:
     return command.startswith("flux-hf label") and not any(word in command for word in ("onnx", "ray"))
 
 
-@pytest.mark.parametrize("command", filter(local, COMMANDS))
+@pytest.mark.parametrize("command", [*filter(local, COMMANDS)])
 def test_commands(place, command):
     words = shlex.split(command)
     cli.main(words[1:])

@@ -53,6 +53,7 @@ def run(folder, tmp_path):
     return command
 
 
+@pytest.mark.long
 def test_rows_and_resumption(run, used, tmp_path):
     rows = run()
     flux = [(row["decoding"], row["tokens"]) for row in rows if row["method"] == "flux"]

@@ -90,7 +90,7 @@ def relative(path: Path) -> str:
 @pytest.mark.parametrize("path", PACKAGED, ids=relative)
 def test_imports_of_the_package_are_declared(path):
     assert third_party_imports(path, only_top_level=True) <= set(declared()) | NEED_MORE.get(path.name, set())
-    assert third_party_imports(path, only_top_level=False) <= set(declared("dev", "benchmark", "manipulation"))
+    assert third_party_imports(path, only_top_level=False) <= set(declared("dev", "benchmark", "manipulation", "ray"))
 
 
 @pytest.mark.parametrize("path", TESTS, ids=relative)

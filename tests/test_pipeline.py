@@ -174,6 +174,7 @@ def compiled(classify, **options):
     return classify
 
 
+@pytest.mark.long
 def test_compiled_graph(classify, kept, expected_scores, make_video):
     """One whole graph, run without generating code, which would need a C++ compiler."""
     classify = compiled(classify, fullgraph=True, backend="eager")

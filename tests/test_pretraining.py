@@ -109,6 +109,7 @@ def test_any_torch_data_set_with_clips(tmp_path, teacher):
     assert len(losses(trainer)) == 2
 
 
+@pytest.mark.long
 def test_resumed_equals_straight(tmp_path, teacher):
     options = {"max_steps": 8, "changes": {"drop_path_rate": 0.5}}
 
@@ -126,6 +127,7 @@ def test_resumed_equals_straight(tmp_path, teacher):
         assert torch.equal(value, second.model.state_dict()[name]), name
 
 
+@pytest.mark.long
 def test_cached_outputs_spare_the_teacher_and_change_little(tmp_path, teacher):
     def run(name, **more):
         set_seed(0)
@@ -431,6 +433,7 @@ def test_pretrain_then_probe(tmp_path, teacher):
     assert not torch.equal(student.fluxvit.poolers[0].query.weight, probe.fluxvit.poolers[0].query.weight)
 
 
+@pytest.mark.long
 def test_pretrain_counts_clips_keeps_off_other_runs_and_goes_on(tmp_path, teacher, capsys):
     folders = [
         video_datasets.videofolder(tmp_path / name, {"train": count}) for name, count in (("one", 4), ("two", 3))

@@ -454,6 +454,7 @@ for address in sys.argv[1:]:
 """
 
 
+@pytest.mark.long
 def test_videos_on_the_hub(hub, client):
     clip, archive = encode_video(10), io.BytesIO()
     with zipfile.ZipFile(archive, "w") as file:

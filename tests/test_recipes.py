@@ -102,6 +102,7 @@ def shrunk_config(folder: Path, model: str) -> Path:
     return path
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "recipe",
     [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in RECIPES],

@@ -73,6 +73,7 @@ def expected_outputs(folder, clip) -> tuple[list[float], dict[str, float]]:
     return logits, {model.config.id2label[index]: score for index, score in enumerate(scores)}
 
 
+@pytest.mark.long
 def test_foreign_machine(foreign_python, tiny_checkpoint, make_video, tmp_path):
     """Only transformers, torch, torchvision and av: models, processor and stock pipeline from the saved folder."""
     clip = make_video("clip.mp4")

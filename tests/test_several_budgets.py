@@ -32,6 +32,7 @@ def test_smaller_budgets_keep_a_part_of_what_larger_ones_keep(groups_of_frames, 
         assert not (smaller & ~larger).any()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("grid", GRIDS)
 @pytest.mark.parametrize("budgets", [[60, 40, 20], [60, 20], [40], [1000, 37, 3], [60, 59, 2]])
 @pytest.mark.parametrize("gradients", [False, True])

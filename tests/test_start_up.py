@@ -46,6 +46,7 @@ def test_importing_leaves_what_it_does_not_need():
     assert not loaded & {"av", "datasets", "numpy", "torch", "torchvision", "transformers", "yaml"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "first",
     [

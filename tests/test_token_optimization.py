@@ -94,6 +94,7 @@ def search(calibration, processor, forward, **options):
     return search_grids(calibration, model, processor, [32, 16], FRAMES, SIZES, forward=forward, **options)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("best", [{32: (8, 24), 16: (2, 40)}, {32: (4, 40), 16: (8, 16)}])
 def test_planted_optimum_is_found_for_less_than_trying_everything(calibration, processor, best):
     calls = []
@@ -164,6 +165,7 @@ def test_a_cheap_grid_that_is_worse_does_not_win(calibration, processor):
     assert {budget: tuple(found["grid"]) for budget, found in result["budgets"].items()} == best
 
 
+@pytest.mark.long
 def test_grids_above_the_limit_are_left_out(calibration, processor):
     best = {32: (8, 40), 16: (8, 40)}
     everything = search(calibration, processor, planted(best), objective="gmacs", rounds=1)
@@ -243,6 +245,7 @@ def checkpoint(tmp_path, processor):
     return tmp_path / "checkpoint"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("objective", ["gmacs", pytest.param("latency_ms", marks=pytest.mark.slow)])
 def test_command_writes_what_the_pipeline_then_uses(dataset_dir, checkpoint, tmp_path, capsys, objective):
     output = tmp_path / "optimised"

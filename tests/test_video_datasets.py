@@ -37,6 +37,7 @@ def first_number(row: dict) -> int:
     return read_numbers(read_clip(row, lambda total: [0]))[0]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("streaming", [False, True])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_layout(tmp_path, layout, streaming):

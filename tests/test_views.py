@@ -105,6 +105,7 @@ def test_the_processor_tells_the_grid_that_comes_out(processor, setting):
         assert found.shape == (1, frames, 3, height, width)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("views", [Views(1, 1), Views(3, 1), Views(2, 3)])
 def test_scores_of_pipeline_and_evaluation_are_the_same(dataset, model, processor, views, tmp_path):
     if views.num_crops > 1 and processor.size is not None and processor.size.height:
@@ -147,6 +148,7 @@ def test_crops_lie_along_the_longer_side(num_crops, lefts):
     assert all(torch.equal(one.transpose(-1, -2), other) for one, other in zip(crops, upright, strict=True))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("cached", "batch_size"), [(False, 3), (True, 1)])
 def test_evaluation_in_training_answers_like_the_model(dataset, cache, model, processor, cached, batch_size, tmp_path):
     videos = cache if cached else dataset

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from datasets import Dataset
-from transformers import set_seed
+from transformers import AutoConfig, set_seed
 
 from flux_hf import FluxVideoProcessor, default_checkpoint
 from flux_hf.cli import run_command
@@ -133,7 +133,7 @@ def missing_rows(
         return (method, clips, seed, epochs, tokens, decoding) in there
 
     ours = [one for key, one in there.items() if key[:4] == ("flux", clips, seed, options.epochs)]
-    budgets = FluxVideoProcessor.from_pretrained(default_checkpoint()).grids
+    budgets = AutoConfig.from_pretrained(default_checkpoint()).head_token_budgets
     if len(ours) < len(budgets) * len(DECODINGS):
         ours = []
         for one in flux_rows(train, test, options, seed):
