@@ -7,6 +7,7 @@ import re
 import shutil
 import socket
 from html.parser import HTMLParser
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -257,6 +258,7 @@ def test_wrong_options():
         main(["--upload_mb", "0"])
 
 
+@pytest.mark.skipif(find_spec("gradio") is None, reason="needs gradio: the command says so first")
 @pytest.mark.parametrize("content", [None, "[]"])
 def test_evaluations_that_are_none(tmp_path, content):
     path = tmp_path / "figures.json"
