@@ -52,7 +52,10 @@ def main(argv: list[str] | None = None) -> None:
     from flux_hf.progress_bars import no_bars_for_folders
 
     check_checkpoints(checkpoint=options.checkpoint)
-    evaluations = [read_evaluation(path) for path in options.evaluations]
+    evaluations = []
+    for path in options.evaluations:
+        with naming_option("evaluations", path):
+            evaluations.append(read_evaluation(path))
     with no_bars_for_folders(checkpoint_path(options.checkpoint)), naming_option("checkpoint", options.checkpoint):
         classifier = load_demo_classifier(options.checkpoint, **decoding_setting(options))
     if evaluations:

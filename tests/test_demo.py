@@ -7,6 +7,7 @@ import re
 import shutil
 import socket
 from html.parser import HTMLParser
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -255,3 +256,15 @@ def test_wrong_options():
         main(["--port", "70000"])
     with pytest.raises(ValueError, match="--upload_mb must be at least 1"):
         main(["--upload_mb", "0"])
+
+
+@pytest.mark.skipif(find_spec("gradio") is None, reason="needs gradio: the command says so first")
+@pytest.mark.parametrize("content", [None, "[]"])
+def test_evaluations_that_are_none(tmp_path, content):
+    path = tmp_path / "figures.json"
+    if content is not None:
+        path.write_text(content)
+    with socket.create_server(("127.0.0.1", 0)) as freed:
+        port = freed.getsockname()[1]
+    with pytest.raises(ValueError, match=f"--evaluations {path}: "):
+        main(["--port", str(port), "--evaluations", str(path)])

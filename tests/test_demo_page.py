@@ -214,6 +214,16 @@ class TestInABrowser:
         assert self.answered(tab, "b", "auto") == "approaches"
         tab.wait("auto is sure at once", lambda: "64 tokens" in tab.text("#flux-answer-b .flux-note"))
 
+    def test_a_format_that_the_browser_cannot_play(self, page, tab, make_video):
+        """It is answered, and nothing but the upload lies in the folder (gradio converts, where it finds ffmpeg)."""
+        address, temporary = page
+        tab.open(address)
+        tab.upload(self.FILE, make_video("Taube.avi", codec="mpeg4"))
+        self.answered(tab, "b", 256)
+        assert [name for name in uploads(temporary) if "Taube" in name] == ["Taube.avi"]
+        tab.one("#flux-video button[aria-label=Clear]").click()
+        tab.wait("the upload is deleted", lambda: not any("Taube" in name for name in uploads(temporary)))
+
     def test_sessions_are_apart(self, page, tab, tmp_path):
         address, temporary = page
         tab.open(address)

@@ -11,6 +11,7 @@ from transformers.utils import logging
 from flux_hf import FluxVideoClassificationPipeline, FluxVideoProcessor, FluxViTForVideoClassification
 from flux_hf.data import load_video_dataset
 from flux_hf.evaluation import evaluate
+from flux_hf.evaluation.report import markdown_table
 from flux_hf.processing.frame_sampling_fluxvit import (
     SeekableMetadata,
     middles_unless_cheaper,
@@ -184,6 +185,7 @@ def test_the_same_everywhere(clip, tiny_checkpoint, capsys):
         48: {"6x56": 2},
         96: {"6x84": 2},
     }
+    assert "48: 6x56 (2); 96: 6x84 (2)" in markdown_table(result)
     classify_command.main(
         [str(clip), "--checkpoint", str(tiny_checkpoint), "--decoding", "keyframes", "--token_budgets", "96"]
     )

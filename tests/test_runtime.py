@@ -93,6 +93,13 @@ def test_little_is_not_enough(monkeypatch):
     assert choose_dtype(model)[0] == torch.float32
 
 
+@pytest.mark.parametrize(("seconds", "said"), [(0.1234, "120 ms"), (0.001834, "1.8 ms"), (0.00004, "0.04 ms")])
+def test_times_are_told_in_two_digits(monkeypatch, seconds, said):
+    monkeypatch.setattr("flux_hf.runtime.dtype._seconds", lambda *calls: (seconds, seconds))
+    reason = choose_dtype(model_slow_in(torch.float32))[1]
+    assert reason == f"a layer takes {said} in float32 and {said} in bfloat16 here"
+
+
 def test_a_type_that_is_asked_for(caplog):
     model = model_slow_in(torch.bfloat16)
     assert choose_dtype(model, "bfloat16") == (torch.bfloat16, "asked for")

@@ -138,8 +138,9 @@ def test_pauses_grow_and_end(model, processor):
             with pytest.raises(VideoDecodeError, match="given up after .* s without a picture"):
                 list(watching)
     lost = [change for change in changes if change.state == "lost"]
-    pauses = [change.pause for change in lost]
-    assert pauses[:-1] == [1, 2, 4, 8, 16, 30, 30][: len(pauses) - 1] and len(pauses) > 5 and pauses[-1] is None
+    *pauses, last, none = [change.pause for change in lost]
+    assert pauses == [1, 2, 4, 8, 16, 30, 30][: len(pauses)] and len(pauses) > 4 and none is None
+    assert 0 < last <= 30 and lost[-1].time - lost[0].time >= 90, "the last try is when the time is over"
     assert watching.summary()["reconnections"] == 0
 
 
@@ -185,6 +186,16 @@ def test_what_a_slow_machine_cannot_decode_is_left_out_and_counted(model, proces
     counts = watching.summary()
     assert counts["dropped"] > 100 and counts["pictures"] > 0
     assert counts["dropped"] + counts["pictures"] == 500
+
+
+def test_a_file_without_a_picture_is_an_error(model, processor, tmp_path):
+    """The second half of a film whose one key frame is its first."""
+    film = encode_video(100, "mpegts", height=48, width=64, options={"g": "1000", "sc_threshold": "0"})
+    packets = len(film) // 188
+    (tmp_path / "end.ts").write_bytes(film[packets // 2 * 188 :])
+    watching = watch(tmp_path / "end.ts", model, processor, clock=Clock(speed=100))
+    with pytest.raises(VideoDecodeError, match="end.ts: no frame of it can be decoded"):
+        list(watching)
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,9 @@ def build_page(classifier: DemoClassifier, uploads: Uploads, upload_mb: int) -> 
         return None, first, cards.EMPTY if path is None else "", "", chart(chosen)
 
     def uploaded(path: str | None, request: gr.Request, *settings):
-        return *opened(path, request, *settings), None
+        shown, *rest = opened(path, request, *settings)
+        # The player has its file. Given back, gradio would convert what browsers cannot play, and keep the copy.
+        return gr.skip() if shown else None, *rest, None
 
     def cleared(request: gr.Request, *settings):
         return opened(None, request, *settings)

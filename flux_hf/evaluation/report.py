@@ -13,8 +13,8 @@ TOP = 5
 def markdown_table(result: dict) -> str:
     """One row per budget; accuracies in percent, that of the first five only where there are more classes, GMACs times
     views. Above it the split, where the result names it, and the rule that selected tokens, unless it is the paper's.
-    Below it, of zero-shot recognition, what chance gives and what the classes were put into; of "auto" how often each
-    budget answered.
+    Below it, of decoding="keyframes" the grids that the videos had; of zero-shot recognition what chance gives and what
+    the classes were put into; of "auto" how often each budget answered.
     """
     views = result["views"]
     count = views["num_clips"] * views["num_crops"]
@@ -37,10 +37,17 @@ def markdown_table(result: dict) -> str:
     answered = ""
     if shares := answered_shares(result["budgets"].get("auto", {})):
         answered = f"\nauto, answered at: {shares}. GMACs are the mean, answers that were not sure enough included.\n"
+    followed = ""
+    if result.get("decoding") == "keyframes":
+        used = [
+            f"{budget}: " + ", ".join(f"{grid} ({videos})" for grid, videos in figures["grids_used"].items())
+            for budget, figures in result["budgets"].items()
+        ]
+        followed = f"\nGrids that followed the films, with the number of videos: {'; '.join(used)}.\n"
     return (
         f"{split}{counted(result['num_videos'], 'video')}, {len(result['unreadable'])} unreadable, "
         f"{damaged}{counted(views['num_clips'], 'clip')} x {counted(views['num_crops'], 'crop')}{selection}\n\n"
-        f"{table(head, rows, 'rlrr' + 'r' * (1 + has_top5))}\n{answered}{zero_shot}"
+        f"{table(head, rows, 'rlrr' + 'r' * (1 + has_top5))}\n{followed}{answered}{zero_shot}"
     )
 
 

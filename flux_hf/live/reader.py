@@ -166,7 +166,11 @@ class StreamReader:
             begun, before = self._clock.now(), self.connections
             try:
                 self._read_connection()
-                if self._finite or self._stop.is_set():
+                if self._stop.is_set():
+                    return
+                if self._finite:
+                    if not self.pictures:
+                        raise VideoDecodeError(self.name, "no frame of it can be decoded")
                     return
                 error = VideoDecodeError(self.name, "the stream ended")
             except VideoDecodeError as failed:
@@ -177,11 +181,12 @@ class StreamReader:
             if self.connections > before and now - begun > LONGEST_PAUSE:
                 pause = FIRST_PAUSE
             silent = now - self._last_picture
-            if silent + pause > self._give_up:
+            if silent >= self._give_up:
                 self._say("lost", error.reason)
                 raise VideoDecodeError(self.name, f"given up after {silent:.0f} s without a picture: {error.reason}")
-            self._say("lost", error.reason, pause)
-            self._clock.wait(self._stop, pause)
+            until_next = min(pause, self._give_up - silent)
+            self._say("lost", error.reason, round(until_next, 3))
+            self._clock.wait(self._stop, until_next)
             pause = min(2 * pause, LONGEST_PAUSE)
 
     def _read_connection(self) -> None:

@@ -57,9 +57,10 @@ class OpenedStream:
     stamped: bool
 
     def described(self) -> str:
-        """`640x480 h264 (rtsp)`, for people."""
+        """`640x480 h264 (rtsp)`, for people; the size only where it is known before the first picture."""
         context = self.stream.codec_context
-        return f"{context.width}x{context.height} {context.name} ({self.container.format.name.partition(',')[0]})"
+        size = f"{context.width}x{context.height} " if context.width else ""
+        return f"{size}{context.name} ({self.container.format.name.partition(',')[0]})"
 
 
 def is_network(source) -> bool:

@@ -51,7 +51,9 @@ def choose_dtype(
             return torch.float32, "its encoder has no list of layers to time"
         float32, bfloat16 = _seconds(*(_in_type(call, each) for each in (torch.float32, torch.bfloat16)))
     dtype = torch.bfloat16 if bfloat16 * MARGIN < float32 else torch.float32
-    return dtype, f"a layer takes {1000 * float32:.2g} ms in float32 and {1000 * bfloat16:.2g} ms in bfloat16 here"
+    # Two digits, and 120 rather than 1.2e+02.
+    times = [f"{float(f'{1000 * seconds:.2g}'):g} ms" for seconds in (float32, bfloat16)]
+    return dtype, f"a layer takes {times[0]} in float32 and {times[1]} in bfloat16 here"
 
 
 def set_dtype(
