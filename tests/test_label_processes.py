@@ -51,12 +51,30 @@ def environment(**more) -> dict[str, str]:
     return os.environ | {"OMP_NUM_THREADS": "1"} | more
 
 
+LEFT_OPEN = """
+import sys
+from flux_hf.batch import VideoLabeler
+if __name__ == "__main__":
+    labelers = [VideoLabeler(sys.argv[1], dtype="float32", num_workers=1) for _ in range(2)]
+    print(*(labeler({"path": sys.argv[2:]})["error"] for labeler in labelers))
+"""
+
+
 def check(output: Path, expected: dict) -> None:
     """Every video once, with its own answer."""
     rows = [json.loads(line) for line in output.read_text().splitlines()]
     assert [row["path"] for row in rows] == sorted(expected)
     for row in rows:
         assert row["scores"] == pytest.approx(expected[row["path"]], abs=1e-5)
+
+
+def test_a_script_that_closes_nothing_ends_without_a_word(folder, tiny_checkpoint, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(LEFT_OPEN)
+    words = [sys.executable, str(script), str(tiny_checkpoint), str(folder / "00.mp4")]
+    found = subprocess.run(words, env=environment(), capture_output=True, text=True, timeout=SECONDS, check=True)
+    assert found.stdout == "[None] [None]\n"
+    assert "Exception" not in found.stderr
 
 
 def test_workers_answer_as_one_process_does(folder, tiny_checkpoint, expected, tmp_path):

@@ -78,7 +78,6 @@ class Workers:
         if self._pool is None:
             self._pool = worker_processes(self._count, background=True)
             self._end = weakref.finalize(self, _end, self._pool)
-            self._end.atexit = False  # the pool has an end of its own there
         return self._pool
 
     def stop(self) -> None:
@@ -89,7 +88,7 @@ class Workers:
 
 
 def _end(pool: ProcessPoolExecutor) -> None:
-    for process in list(pool._processes.values()):  # the pool itself would wait for tasks, say for a slow server
+    for process in list((pool._processes or {}).values()):  # the pool itself would wait for tasks, say for a slow server
         process.terminate()
     pool.shutdown(cancel_futures=True)
 
