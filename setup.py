@@ -17,6 +17,7 @@ DEPENDENCIES = [
     "datasets>=4.0.0",
     "av>=17.1.0",
     "huggingface-hub>=1.31.0",
+    "filelock",
     "fsspec>=2025.3.0",
     "jinja2>=3.1.0",
     "evaluate>=0.4.0",

@@ -39,6 +39,7 @@ DISTRIBUTION_OF |= {"gradio_client": "gradio", "starlette": "gradio"}
 NEED_MORE = {
     "flux_timm.py": {"timm"},
     "words.py": {"tokenizers"},
+    "composing.py": {"matplotlib"},
     "episodes.py": {"metaworld", "mujoco"},
     "scenes.py": {"mujoco"},
     "page.py": {"gradio"},
