@@ -88,7 +88,8 @@ class Workers:
 
 
 def _end(pool: ProcessPoolExecutor) -> None:
-    for process in list((pool._processes or {}).values()):  # the pool itself would wait for tasks, say for a slow server
+    # The pool itself would wait for tasks, say for a slow server.
+    for process in list((pool._processes or {}).values()):
         process.terminate()
     pool.shutdown(cancel_futures=True)
 
