@@ -19,6 +19,7 @@ def tables(results: Path = RESULTS) -> dict[str, str]:
     benchmark in that of a file (model_xeon.json) says which of its runs it is."""
     found = {path.stem: read_json(path) for path in sorted(results.glob("*.json"))}
     makers = {
+        "adaptive_budget": adaptive_budget_tables,
         "alternatives": alternatives_tables,
         "any_model": any_model_tables,
         "decoding": decoding_tables,
@@ -347,6 +348,19 @@ def startup_tables(result: dict) -> dict[str, str]:
         lines = [[row["name"], milliseconds(row)] for row in result["startup"] if row["what"] == what]
         made[what] = table([title, "ms of CPU"], lines, "lr")
     return made
+
+
+def adaptive_budget_tables(result: dict) -> dict[str, str]:
+    """`times`: milliseconds of a forward for each clip, a line for each budget, a column for each batch size."""
+    sizes, found = result["options"]["batch_sizes"], {}
+    for row in result["times"]:
+        found.setdefault(row["budget"], {})[row["batch_size"]] = f"{row['milliseconds']:.1f}"
+    lines = [
+        [budget, f"{result['budgets'][str(budget)]['gmacs']:.3f}", *(times[size] for size in sizes)]
+        for budget, times in found.items()
+    ]
+    head = ["tokens", "mean GMACs", *(f"{size} clip{'s' * (size > 1)} a forward" for size in sizes)]
+    return {"times": table(head, lines, "l" + "r" * (1 + len(sizes)))}
 
 
 def watching_tables(result: dict) -> dict[str, str]:
