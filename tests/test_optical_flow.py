@@ -23,8 +23,8 @@ FRAMES, SIDE = 8, 128
 
 
 def clip(right: float = 0.0, down: float = 0.0, zoom: float = 1.0, turn: float = 0.0) -> np.ndarray:
-    """Grey frames of a round piece of one texture in front of another. Between two frames it moves by pixels, grows by a
-    factor and turns by degrees, clockwise."""
+    """Grey frames of a round piece of one texture in front of another. Between two frames it moves by pixels, grows by
+    a factor and turns by degrees, clockwise."""
     rng = np.random.default_rng(0)
     back, piece = (
         Image.fromarray(rng.integers(0, 256, (16, 16), np.uint8)).resize((size, size), Image.BICUBIC)
@@ -56,14 +56,21 @@ def clip(right: float = 0.0, down: float = 0.0, zoom: float = 1.0, turn: float =
 )
 def test_statistics_are_what_moved(motion, statistic, expected):
     found = dict(zip(NAMES, flow_features(clip(**motion)), strict=True))
-    assert found[statistic] == pytest.approx(expected, rel=0.35)
+    assert found[statistic] == pytest.approx(expected, rel=0.4)
     rest = {"mean right", "mean down", "mean growth", "mean turn"} - {statistic}
     assert all(abs(found[name]) < 0.25 * abs(expected) for name in rest), found
 
 
-def test_divergence_and_curl_go_with_growth_and_turn():
-    for motion, name in (({"zoom": 1.08}, "mean divergence"), ({"turn": 8}, "mean curl")):
-        assert dict(zip(NAMES, flow_features(clip(**motion)), strict=True))[name] > 0
+def test_the_way_does_not_depend_on_the_speed():
+    slow, fast = (
+        dict(zip(NAMES, flow_features(clip(right=pixels, down=pixels)), strict=True)) for pixels in (1.5, 4.0)
+    )
+    for found in (slow, fast):
+        assert found["way right"] == pytest.approx(0.7, abs=0.05) and found["way down"] == pytest.approx(0.7, abs=0.05)
+        assert abs(found["way growth"]) < 0.1 and abs(found["way turn"]) < 0.1
+    assert fast["speed"] > 2 * slow["speed"]
+    turning = dict(zip(NAMES, flow_features(clip(turn=-4)), strict=True))
+    assert turning["way turn"] < -0.8 and turning["radius"] == pytest.approx(0.19, abs=0.05)
 
 
 def test_nothing_moves_and_everything_moves():
@@ -83,9 +90,8 @@ def labelled(counts: dict[str, int]) -> Dataset:
 def test_an_even_part_has_as_many_clips_of_every_class():
     dataset = labelled({"a": 20, "b": 5, "c": 3})
     parts = [flow_baseline.even_part(dataset, "x", options(train_clips=12, seed=seed)) for seed in (0, 0, 1)]
-    assert [[part["label"][:].count(label) for label in range(3)] for part in parts] == [[5, 4, 3]] * 3 or all(
-        sorted(part["label"][:].count(label) for label in range(3)) == [3, 4, 5] for part in parts
-    )
+    counts = [[part["label"][:].count(label) for label in range(3)] for part in parts]
+    assert all(sorted(found) == [3, 4, 5] and found[2] == 3 for found in counts), "the smallest class is there whole"
     assert parts[0]["number"][:] == parts[1]["number"][:] != parts[2]["number"][:]
     assert flow_baseline.even_part(dataset, "x", options()) is dataset
     with pytest.raises(ValueError, match="--train_clips 29: x has 28 clips in its split train"):

@@ -7,20 +7,25 @@ from flux_hf.processing.frame_sampling_fluxvit import segment_middles
 
 FRAMES = 8
 SIDE = 128
-LEAST_MOTION = 0.5
+LEAST_MOTION = 0.25
 """Pixels that a place must move between two frames to count as moving, beyond what the whole picture moves."""
 
-OF_PAIR = ("right", "down", "growth", "turn", "divergence", "curl", "moving", "change")
+SLOWEST = 1e-4
+"""Short sides between two frames; what is slower has no clear way."""
+
+OF_PAIR = ("right", "down", "growth", "turn", "moving", "change")
 OVER_TIME = ("mean", "most", "trend")
-NAMES = tuple(f"{over} {name}" for over in OVER_TIME for name in OF_PAIR)
+OF_CLIP = ("way right", "way down", "way growth", "way turn", "speed", "radius")
+NAMES = (*(f"{over} {name}" for over in OVER_TIME for name in OF_PAIR), *OF_CLIP)
 
 
 def clip_features(row: dict) -> np.ndarray:
     """The statistics of a row of a data set, float64 (24,), in the order of `NAMES`.
 
     The frames are the middles of eight segments, as grey pictures whose short side is 128 pixels; the flow is that of
-    OpenCV's DIS between neighbours. Of the seven flows each statistic has its mean, its value of largest size, with its
-    sign, and its last minus its first half.
+    OpenCV's DIS between neighbours. Of the seven flows each of `OF_PAIR` has its mean, its value of largest size, with
+    its sign, and its last minus its first half. `OF_CLIP` say in which way the moving places move, whatever the speed:
+    how much of it is to the right, down, growth and turn, -1 to 1; that speed; and how large the moving area is.
 
     Raises:
         VideoDecodeError: the video cannot be read.
@@ -47,19 +52,23 @@ def flow_features(grey: np.ndarray) -> np.ndarray:
     import cv2
 
     flow_of = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    pairs = np.array(
-        [pair_statistics(a, b, flow_of.calc(a, b, None)) for a, b in zip(grey[:-1], grey[1:], strict=True)]
-    )
+    neighbours = zip(grey[:-1], grey[1:], strict=True)
+    found = [pair_statistics(before, after, flow_of.calc(before, after, None)) for before, after in neighbours]
+    pairs, radius = np.array([pair for pair, _ in found]), float(np.mean([radius for _, radius in found]))
     most = pairs[np.abs(pairs).argmax(axis=0), np.arange(pairs.shape[1])]
     half = len(pairs) // 2
     trend = pairs[len(pairs) - half :].sum(axis=0) - pairs[:half].sum(axis=0)
-    return np.concatenate([pairs.mean(axis=0), most, trend])
+    mean = pairs.mean(axis=0)
+    motion = mean[:4] * (1, 1, radius, radius)
+    speed = np.linalg.norm(motion)
+    return np.concatenate([mean, most, trend, motion / (speed + SLOWEST), [speed, radius]])
 
 
-def pair_statistics(before: np.ndarray, after: np.ndarray, flow: np.ndarray) -> np.ndarray:
-    """What moved between two grey pictures, float64 (8,) in the order of `OF_PAIR`: the mean motion of the moving
-    places, in short sides; their growth and turn about their middle, in 1 and in radians, clockwise; mean divergence
-    and curl of the flow there; the share of the picture that moves; and the mean change of the pixels there, of 255.
+def pair_statistics(before: np.ndarray, after: np.ndarray, flow: np.ndarray) -> tuple[np.ndarray, float]:
+    """What moved between two grey pictures, float64 (6,) in the order of `OF_PAIR`: the mean motion of the moving
+    places, in short sides; their growth and turn about their middle, in 1 and in radians, clockwise; the share of the
+    picture that moves; and the mean change of the pixels there, 0 to 1. And the radius of the moving places, the root
+    of their mean squared distance from their middle, in short sides; 0 where none moves.
 
     Args:
         flow: float32 (height, width, 2), pixels to the right and down.
@@ -68,7 +77,7 @@ def pair_statistics(before: np.ndarray, after: np.ndarray, flow: np.ndarray) -> 
     weight = np.maximum(np.hypot(flow[..., 0], flow[..., 1]) - LEAST_MOTION, 0)
     total = weight.sum()
     if total == 0:
-        return np.zeros(len(OF_PAIR))
+        return np.zeros(len(OF_PAIR)), 0.0
     weight = weight / total
 
     def mean(values: np.ndarray) -> float:
@@ -79,14 +88,11 @@ def pair_statistics(before: np.ndarray, after: np.ndarray, flow: np.ndarray) -> 
     x, y = right - mean(right), down - mean(down)
     u, v = flow[..., 0] - mean_right, flow[..., 1] - mean_down
     inertia = mean(x * x + y * y) + 1.0  # a single pixel has none
-    (u_down, u_right), (v_down, v_right) = np.gradient(flow[..., 0]), np.gradient(flow[..., 1])
     side = min(weight.shape)
-    return np.array(
-        [
-            *(mean_right / side, mean_down / side),
-            *(mean(x * u + y * v) / inertia, mean(x * v - y * u) / inertia),
-            *(mean(u_right + v_down), mean(v_right - u_down)),
-            float((weight > 0).mean()),
-            mean(np.abs(after.astype(np.float32) - before)) / 255,
-        ]
-    )
+    statistics = [
+        *(mean_right / side, mean_down / side),
+        *(mean(x * u + y * v) / inertia, mean(x * v - y * u) / inertia),
+        float((weight > 0).mean()),
+        mean(np.abs(after.astype(np.float32) - before)) / 255,
+    ]
+    return np.array(statistics), inertia**0.5 / side
