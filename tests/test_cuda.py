@@ -12,6 +12,7 @@ from transformers import AutoModelForVideoClassification, AutoVideoProcessor, pi
 from flux_hf import FluxVideoProcessor, FluxViTConfig, FluxViTForVideoClassification, default_checkpoint, enable_flux
 from flux_hf.conversion import convert_official_state_dict
 from flux_hf.modeling.position_embedding_fluxvit import CACHED_GRIDS
+from flux_hf.training.augmentation import random_state
 from flux_hf.training.objective import flux_loss_parts
 from tests import stock_models, tiny_pretraining, tiny_training
 from tests.test_conversion import FIXTURE, WEIGHTS
@@ -235,6 +236,13 @@ def test_compiled_training():
     model.zero_grad()
     torch.compile(model, fullgraph=True)(clip, token_budget=20, labels=labels).loss.backward()
     check_gradients(gradients(model), expected, 1e-2)
+
+
+def test_the_random_numbers_of_a_view_leave_those_of_the_device_alone():
+    before = torch.cuda.get_rng_state()
+    with random_state("clip", 1):
+        torch.rand(2)
+    assert torch.equal(torch.cuda.get_rng_state(), before)
 
 
 def test_the_processor_makes_the_pixels_of_the_cpu(make_video):

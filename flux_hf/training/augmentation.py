@@ -21,11 +21,15 @@ ERASED_AREA, ERASED_ASPECT = (0.02, 1 / 3), (0.3, 1 / 0.3)
 @contextmanager
 def random_state(*key) -> Iterator[np.random.Generator]:
     """Inside, torch's random numbers on the CPU and those of the generator that is given depend on `key` alone.
-    Afterwards torch's go on as if nothing had been drawn."""
+    Afterwards torch's go on as if nothing had been drawn. Those of other devices are left alone, which
+    `torch.manual_seed` would seed, too."""
     seed = int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:8], "big")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    before = torch.default_generator.get_state()
+    torch.default_generator.manual_seed(seed)
+    try:
         yield np.random.default_rng(seed)
+    finally:
+        torch.default_generator.set_state(before)
 
 
 class ClipAugmentation:
@@ -67,7 +71,8 @@ class ClipAugmentation:
         clip = rand_augment(self.flip(clip), *self.rand_augment)
         if self.colors is not None:
             clip = self.colors(clip)
-        return self.erase(self.normalize(clip)).as_subclass(torch.Tensor).contiguous()
+        clip = Video(clip.contiguous())  # while a value is one byte
+        return self.erase(self.normalize(clip)).as_subclass(torch.Tensor)
 
 
 class NoiseErasing(v2.RandomErasing):
