@@ -13,7 +13,7 @@ DISTANCE = 0.08, 0.7
 """Short sides of the picture."""
 GROWTH = 0.2, 1.1
 """Natural log of the change of scale."""
-ANGLE = 0.26, 3.3
+ANGLE = 0.3, 3.3
 """Radians."""
 LEAST_EDGE_PIXELS = 4
 """The edge of an object that grows or turns goes at least so far."""

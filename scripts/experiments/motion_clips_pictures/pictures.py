@@ -63,7 +63,7 @@ def draw_piece(rng: np.random.Generator, pictures: Pictures) -> Image.Image:
     return piece.crop(alpha.point(lambda value: 255 * (value > 16)).getbbox())
 
 
-def shows_turning(piece: Image.Image, least: float = 10.0) -> bool:
+def shows_turning(piece: Image.Image, least: float = 12.0) -> bool:
     """Whether turns of 20 and 35 degrees change the piece over grey by `least` of 255 on average, where it is."""
     small = piece.convert("RGBa")
     small.thumbnail((48, 48))

@@ -27,7 +27,8 @@ DURATION = 0.8, 6.0
 LEAST_FRAMES = 8
 OBJECT_SIZE = 0.01, 0.3
 MOST_NOISE = 15.0
-LEAST_CONTRAST = 12.0
+LEAST_CONTRAST = 25.0
+"""Mean difference, of 255, between an object and what it hides, or 2 standard deviations of the noise if more."""
 TRIES = 200
 
 
@@ -117,7 +118,7 @@ def draw_scene(rng: np.random.Generator, label: str, pictures: Pictures) -> Scen
         tilt = rng.uniform(-0.35, 0.35) if rng.random() < 0.6 else rng.uniform(-np.pi, np.pi)
         if scale < 2 and shows_turning(piece) and _contrast(piece, background, x + margin, y + margin, scale) * (
             camera.gain
-        ) > max(LEAST_CONTRAST, 1.5 * camera.noise):
+        ) > max(LEAST_CONTRAST, 2 * camera.noise):
             break
     else:
         raise RuntimeError(f"{TRIES} draws of background and object, and none stands out")
