@@ -8,8 +8,9 @@ again.
 
 import json
 import os
+from contextlib import nullcontext
 from dataclasses import dataclass, field
-from multiprocessing import get_context
+from itertools import repeat
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -20,6 +21,7 @@ from tqdm.auto import tqdm
 from flux_hf.cli import run_command
 from flux_hf.files import claim_folder, write_text
 from flux_hf.options import parse_options
+from flux_hf.processes import worker_processes
 from flux_hf.scripts.experiments.motion_clips_pictures.encoding import CODECS, draw_encodings, write_clip
 from flux_hf.scripts.experiments.motion_clips_pictures.filming import film
 from flux_hf.scripts.experiments.motion_clips_pictures.motions import LABELS
@@ -87,20 +89,16 @@ def make_dataset(options: PictureClipOptions) -> str:
         load_pictures(options.pictures, split)
     root = claim_folder(options.output_dir, {"generator": 1, "seed": options.seed}, "dataset.json")
     with (
-        get_context("spawn").Pool(options.workers) as pool,
+        worker_processes(options.workers) if options.workers > 1 else nullcontext() as pool,
         tqdm(total=sum(counts.values()), unit="clip") as bar,
     ):
         for split, number in counts.items():
             rows = []
-            for row in pool.imap(_render, ((options, split, place) for place in range(number)), chunksize=4):
+            for row in (pool.map if pool else map)(render, repeat(options), repeat(split), range(number)):
                 rows.append(row)
                 bar.update()
             write_text(root / split / "metadata.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     return f"{sum(counts.values())} clips in {root}"
-
-
-def _render(task) -> dict:
-    return render(*task)
 
 
 def main(arguments=None):

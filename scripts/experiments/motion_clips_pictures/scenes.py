@@ -116,21 +116,24 @@ def draw_scene(rng: np.random.Generator, label: str, pictures: Pictures) -> Scen
         scale = _scale(piece, size * width * height)
         x, y = (rng.uniform(0.25, 0.75) * side for side in (width, height))
         tilt = rng.uniform(-0.35, 0.35) if rng.random() < 0.6 else rng.uniform(-np.pi, np.pi)
-        if scale < 2 and shows_turning(piece) and _contrast(piece, background, x + margin, y + margin, scale) * (
-            camera.gain
-        ) > max(LEAST_CONTRAST, 2 * camera.noise):
+        if (
+            scale < 2
+            and shows_turning(piece)
+            and _contrast(piece, background, x + margin, y + margin, scale) * (camera.gain)
+            > max(LEAST_CONTRAST, 2 * camera.noise)
+        ):
             break
     else:
         raise RuntimeError(f"{TRIES} draws of background and object, and none stands out")
     # Everything that all labels share is drawn before the motion, so that equal seeds give equal scenes.
-    others = (_draw_distractor(rng, pictures, size, width, height, duration),) if rng.random() < 0.3 else ()
+    distracted = rng.random() < 0.3
+    others = (_draw_distractor(rng, pictures, camera, size, width, height, duration),) if distracted else ()
     progress = draw_progress(rng)
     motion, amount = draw_motion(rng, label, np.sqrt(size * width * height / np.pi) / short, short)
-    thing = _on_its_way(piece, motion, progress - 0.5, x, y, scale, tilt, short)
+    thing = _on_its_way(_defocused(piece, camera.defocus / scale), motion, progress - 0.5, x, y, scale, tilt, short)
     if camera.defocus:
         background = background.filter(ImageFilter.GaussianBlur(camera.defocus))
-    things = tuple(_defocused(one, camera.defocus) for one in (*others, thing))
-    return Scene(width, height, frames, frame_rate, background, margin, things, camera, amount, size)
+    return Scene(width, height, frames, frame_rate, background, margin, (*others, thing), camera, amount, size)
 
 
 def _draw_size(rng: np.random.Generator) -> tuple[int, int]:
@@ -192,7 +195,7 @@ def _on_its_way(piece, motion: Motion, share: np.ndarray, x, y, scale, angle, sh
     )
 
 
-def _draw_distractor(rng, pictures: Pictures, size: float, width: int, height: int, duration: float) -> Thing:
+def _draw_distractor(rng, pictures: Pictures, camera: Camera, size: float, width, height, duration: float) -> Thing:
     """Something of at most a quarter of the object's size that sways, or drifts by less than any object moves."""
     piece, short = draw_piece(rng, pictures), min(width, height)
     scale = _scale(piece, max(size * rng.uniform(0.05, 0.25), 0.001) * width * height)
@@ -205,15 +208,15 @@ def _draw_distractor(rng, pictures: Pictures, size: float, width: int, height: i
         way = time - 0.5
     angle, steady = rng.uniform(-np.pi, np.pi), np.ones(STEPS + 1)
     x, y = x + reach * np.cos(direction) * way, y + reach * np.sin(direction) * way
-    return Thing(piece, x, y, scale * steady, angle * steady)
+    return Thing(_defocused(piece, camera.defocus / scale), x, y, scale * steady, angle * steady)
 
 
-def _defocused(thing: Thing, radius: float) -> Thing:
-    """The thing blurred by `radius` pixels of the picture at its size in mid-clip, with a transparent rim."""
-    radius = min(radius / float(thing.scale[STEPS // 2]), 40.0)
+def _defocused(piece: Image.Image, radius: float) -> Image.Image:
+    """The piece with a transparent rim, blurred by `radius` of its own pixels: RGBa, with premultiplied colours."""
+    radius = min(radius, 40.0)
     rim = 2 + int(np.ceil(2 * radius))
-    piece = Image.new("RGBa", (thing.piece.width + 2 * rim, thing.piece.height + 2 * rim))
-    piece.paste(thing.piece.convert("RGBa"), (rim, rim))
+    framed = Image.new("RGBa", (piece.width + 2 * rim, piece.height + 2 * rim))
+    framed.paste(piece.convert("RGBa"), (rim, rim))
     if radius:
-        piece = Image.merge("RGBa", [band.filter(ImageFilter.GaussianBlur(radius)) for band in piece.split()])
-    return Thing(piece, thing.x, thing.y, thing.scale, thing.angle)
+        framed = Image.merge("RGBa", [band.filter(ImageFilter.GaussianBlur(radius)) for band in framed.split()])
+    return framed
