@@ -152,7 +152,8 @@ def _cluster(random):
     parts = []
     for number in range(random.integers(3, 6)):
         place = (random.uniform(-0.9, 0.9), random.uniform(-0.35, 0.35), random.uniform(-0.45, 0.45))
-        turn, kind = rotation(unit(random.normal(size=3)), random.uniform(0, np.pi)), random.choice(("box", "ellipsoid"))
+        turn = rotation(unit(random.normal(size=3)), random.uniform(0, np.pi))
+        kind = random.choice(("box", "ellipsoid"))
         parts.append(_part(kind, random.uniform(0.2, 0.55, 3), place, turn, number % 2))
     return parts
 

@@ -50,9 +50,7 @@ def render_clips(folder, seed, split, indices):
         name = f"{spec.label}/clip_{index:06d}{spec.suffix}"
         frames, covered = render(spec)
         recording = {"frame_rate": spec.frame_rate, "width": spec.width, "height": spec.height}
-        write_video(
-            folder / name, frames, suffix=spec.suffix, codec=spec.codec, quality=spec.quality, **recording
-        )
+        write_video(folder / name, frames, suffix=spec.suffix, codec=spec.codec, quality=spec.quality, **recording)
         rows.append(
             {
                 "file_name": name,

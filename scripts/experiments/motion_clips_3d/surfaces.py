@@ -105,9 +105,7 @@ def _stains(random, side):
 def _patches(random, side):
     down, right = _grid(side)
     seeds = random.random((random.integers(5, 20), 3))
-    distances = [
-        np.hypot((down - y + 0.5) % 1 - 0.5, (right - x + 0.5) % 1 - 0.5) for y, x in seeds[:, :2]
-    ]
+    distances = [np.hypot((down - y + 0.5) % 1 - 0.5, (right - x + 0.5) % 1 - 0.5) for y, x in seeds[:, :2]]
     return seeds[np.argmin(distances, 0), 2]
 
 
