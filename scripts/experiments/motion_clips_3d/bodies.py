@@ -150,11 +150,11 @@ def _corner(random):
 
 def _cluster(random):
     parts = []
-    for number in range(random.integers(3, 6)):
-        place = (random.uniform(-0.9, 0.9), random.uniform(-0.35, 0.35), random.uniform(-0.45, 0.45))
+    for number, x in enumerate(np.linspace(-0.65, 0.65, random.integers(3, 6))):
+        place = (x, random.uniform(-0.25, 0.25), random.uniform(-0.35, 0.35))
         turn = rotation(unit(random.normal(size=3)), random.uniform(0, np.pi))
         kind = random.choice(("box", "ellipsoid"))
-        parts.append(_part(kind, random.uniform(0.2, 0.55, 3), place, turn, number % 2))
+        parts.append(_part(kind, random.uniform(0.28, 0.5, 3), place, turn, number % 2))
     return parts
 
 

@@ -122,7 +122,6 @@ def _draw_bystander(random, planes, points, short_side, aspect, radius, bodies, 
     """A body at rest on one of the planes, seen in the picture and out of the way; None where no place was found."""
     parts = placed(draw_body(random, bodies[random.integers(len(bodies))]), _any_turn(random), 1)
     _, size = extents(parts)
-    surfaces = tuple(draw_surface(random, textures, faces=FACES, side=BODY_TEXTURE) for _ in range(2))
     for _ in range(_TRIES):
         seen = random.uniform(-0.5, 0.5, 2) * aspect
         ray = np.array([seen[0] * short_side, 1, seen[1] * short_side])
@@ -135,6 +134,7 @@ def _draw_bystander(random, planes, points, short_side, aspect, radius, bodies, 
         own = short_side * distance * random.uniform(0.05, 0.22)
         position = ray * distance + planes[nearest].normal * own * 0.6
         if not _in_the_way(position, own, points, short_side, radius):
+            surfaces = tuple(draw_surface(random, textures, faces=FACES, side=BODY_TEXTURE) for _ in range(2))
             return Bystander(placed(parts, np.eye(3), own / size), position, own, surfaces)
     return None
 

@@ -1,5 +1,6 @@
 """Textures and materials, made of numbers: no file is read."""
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,8 +38,10 @@ def draw_surface(random, kinds, *, faces, side, avoid=(), least_contrast=0.0):
         least_contrast: distance of the texture's two colours, of 0 to 1.7.
     """
     low, high = _colours(random, avoid, least_contrast)
-    kind = kinds[random.integers(len(kinds))]
-    texture = np.concatenate([_face(random, kind, side, low, high) for _ in range(faces)])
+    pattern = _PATTERNS[kinds[random.integers(len(kinds))]]
+    shares = np.concatenate([pattern(random, side) for _ in range(faces)])[..., None]
+    grain = 0.1 * random.random() * (np.tile(_clouds(random, side, 0.6), (faces, 1)) - 0.5)[..., None]
+    texture = (255 * np.clip(low + (high - low) * shares + grain, 0, 1)).astype(np.uint8)
     return Surface(
         texture,
         texture.mean((0, 1)) / 255,
@@ -65,20 +68,23 @@ def _colour(random):
     return grey + (hue - grey) * random.random() ** 1.5
 
 
-def _face(random, kind, side, low, high):
-    share = _PATTERNS[kind](random, side)[..., None]
-    grain = 0.1 * random.random() * (_clouds(random, side, 0.6) - 0.5)[..., None]
-    return (255 * np.clip(low + (high - low) * share + grain, 0, 1)).astype(np.uint8)
-
-
+@functools.cache
 def _grid(side):
-    return np.meshgrid(np.arange(side) / side, np.arange(side) / side, indexing="ij")
+    places = np.arange(side, dtype=np.float32) / side
+    return np.meshgrid(places, places, indexing="ij")
+
+
+@functools.cache
+def _frequencies(side):
+    rows, columns = np.meshgrid(np.fft.fftfreq(side), np.fft.rfftfreq(side), indexing="ij")
+    frequencies = np.hypot(rows, columns) * side
+    frequencies[0, 0] = np.inf
+    return frequencies
 
 
 def _clouds(random, side, steepness=1.5):
-    frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(side), np.fft.fftfreq(side), indexing="ij")) * side
-    frequency[0, 0] = np.inf
-    field = np.fft.ifft2(np.fft.fft2(random.normal(size=(side, side))) / frequency**steepness).real
+    spectrum = np.fft.rfft2(random.standard_normal((side, side), np.float32))
+    field = np.fft.irfft2(spectrum / _frequencies(side) ** steepness, (side, side))
     return np.clip(field / field.std() / 4 + 0.5, 0, 1)
 
 
@@ -104,9 +110,13 @@ def _stains(random, side):
 
 def _patches(random, side):
     down, right = _grid(side)
-    seeds = random.random((random.integers(5, 20), 3))
-    distances = [np.hypot((down - y + 0.5) % 1 - 0.5, (right - x + 0.5) % 1 - 0.5) for y, x in seeds[:, :2]]
+    seeds = random.random((random.integers(5, 20), 3)).astype(np.float32)
+    distances = [_round_the_rim(down - y) ** 2 + _round_the_rim(right - x) ** 2 for y, x, _ in seeds]
     return seeds[np.argmin(distances, 0), 2]
+
+
+def _round_the_rim(difference):
+    return difference - np.rint(difference)
 
 
 def _dots(random, side):
