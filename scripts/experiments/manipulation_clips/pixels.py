@@ -38,11 +38,13 @@ def read_clips(data: str, split: str, cache_dir: str, device: str) -> Clips:
     Raises:
         ValueError: a task has no opposite among the labels.
     """
-    cached = cache_clips(load_video_dataset(data, split), cache_dir, num_frames=FRAMES, size=CACHED_SIZE)
-    if alone := [name for name in cached.label_names if OPPOSITE.get(name) not in cached.label_names]:
+    dataset = load_video_dataset(data, split)
+    names = dataset.features["label"].names
+    if alone := [name for name in names if OPPOSITE.get(name) not in names]:
         raise ValueError(f"{data}: {', '.join(alone)}: labels must be Meta-World's tasks, each with its opposite")
+    cached = cache_clips(dataset, cache_dir, num_frames=FRAMES, size=CACHED_SIZE)
     frames = torch.from_numpy(cached.clips.copy()).to(device)
-    return Clips(frames, torch.from_numpy(cached.labels).to(device), cached.label_names)
+    return Clips(frames, torch.from_numpy(cached.labels).to(device), names)
 
 
 def whole_view(frames: torch.Tensor, size: int) -> torch.Tensor:
