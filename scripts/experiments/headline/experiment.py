@@ -253,7 +253,7 @@ def measure(
     model = load_model(run.method, folder).to(device)
     processor = FluxVideoProcessor.from_pretrained(folder)
     shared = {"batch_size": options.eval_batch_size, "num_workers": options.eval_workers}
-    axes = default_axes(model.config)
+    axes = default_axes(model)
     found = search_grids(validation, model, processor, budgets, *axes, records_dir=folder / "search", **shared)
     grids = {budget: as_grid(found["budgets"][budget]["grid"]) for budget in budgets}
     arms = planned_arms(Grid(options.num_frames, options.size), grids, model.config.patch_size)
