@@ -269,6 +269,25 @@ def test_flux_training_goes_on_from_its_checkpoint(tmp_path):
         torch.testing.assert_close(value, weights[name], atol=1e-3, rtol=1e-2, msg=name)
 
 
+@pytest.mark.parametrize("mixing", [{}, {"mixup_alpha": 0.8, "cutmix_alpha": 1.0}])
+def test_clips_augmented_on_the_gpu_are_those_of_the_cpu(tmp_path, mixing):
+    """But for the rounding of resized pixels, which then goes through RandAugment's tables."""
+    options = mixing | {"use_cpu": False, "random_colors": True, "random_erasing": 1.0, "rand_augment_ops": 0}
+    here, there = (
+        next(iter(tiny_training.trainer(tmp_path, augment_on_device=place, **options).get_train_dataloader()))
+        for place in (False, True)
+    )
+    assert there["pixel_values_videos"].is_cuda
+    torch.testing.assert_close(here["labels"].cpu(), there["labels"].cpu())
+    apart = (here["pixel_values_videos"].cpu() - there["pixel_values_videos"].cpu()).abs()
+    assert apart.mean() < 0.01 and (apart < 0.1).float().mean() > 0.99
+
+
+def test_training_with_clips_augmented_on_the_gpu(tmp_path):
+    trainer = tiny_training.trainer(tmp_path, use_cpu=False, augment_on_device=True, random_erasing=1.0)
+    assert trainer.train().global_step == 2
+
+
 def test_pretraining(tmp_path):
     teacher = tiny_pretraining.teacher_folder(tmp_path / "teacher")
     trainer = tiny_pretraining.trainer(tmp_path / "run", teacher, use_cpu=False, bf16=True)

@@ -55,10 +55,11 @@ class ClipAugmentation:
         self.colors = _random_colors() if args.random_colors else None
         self.normalize = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(image_mean, image_std)])
         self.erase = NoiseErasing(args.random_erasing, ERASED_AREA, ERASED_ASPECT, value="random", inplace=True)
+        self.device = args.device if args.augment_on_device else torch.device("cpu")
 
     def __call__(self, frames: np.ndarray, size: int) -> torch.Tensor:
-        """uint8 (frames, height, width, 3) -> float32 (frames, 3, size, size)"""
-        clip = Video(torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2))
+        """uint8 (frames, height, width, 3) -> float32 (frames, 3, size, size), with `augment_on_device` there"""
+        clip = Video(torch.from_numpy(np.ascontiguousarray(frames)).to(self.device).permute(0, 3, 1, 2))
         if self.crop_scales is not None:
             clip = multi_scale_crop(clip, size, self.crop_scales)
         else:

@@ -29,7 +29,7 @@ COLOURS = {"plain": "#7a7d84", "flux_fixed": "#e4a32e", "flux_single": "#4a9d6e"
 
 def over_seeds(rows: list[dict]) -> list[dict]:
     """One row for each method, same, saving and budget: `top1` mean, `spread` (standard deviation over the seeds, 0
-    with one), `lowest`, `highest`, mean `gmacs` and `ms`, `seeds`, and the `grids` that occur."""
+    with one), `lowest`, `highest`, mean `gmacs` and, where it was timed, `ms`, `seeds`, and the `grids` that occur."""
     groups = defaultdict(list)
     for row in rows:
         groups[row["method"], row["same"], row["saving"], row["budget"]].append(row)
@@ -45,7 +45,7 @@ def over_seeds(rows: list[dict]) -> list[dict]:
             "lowest": min(row["top1"] for row in group),
             "highest": max(row["top1"] for row in group),
             "gmacs": statistics.mean(row["gmacs"] for row in group),
-            "ms": statistics.mean(row["ms"] for row in group),
+            **({"ms": statistics.mean(row["ms"] for row in group)} if "ms" in group[0] else {}),
             "grids": sorted({tuple(row["grid"]) for row in group}),
         }
         for (method, same, saving, budget), group in groups.items()
@@ -81,10 +81,7 @@ def table_of_budgets(means: list[dict], budgets: list[int]) -> str:
         rows[row["method"], row["same"], row["saving"]][row["budget"]] = row
     lines = []
     for (method, same, saving), cells in rows.items():
-        texts = [
-            f"{_percent(cells[b])} · {cells[b]['gmacs']:.3f} GMACs · {cells[b]['ms']:.0f} ms" if b in cells else "–"
-            for b in budgets
-        ]
+        texts = [" · ".join([_percent(cells[b]), *_costs(cells[b])]) if b in cells else "–" for b in budgets]
         lines.append([NAMES[method], same, saving.replace("_", " "), *texts])
     head = ["model", "same", "tokens saved by", *(f"{budget} tokens" for budget in budgets)]
     note = "Top-1 in %, mean and standard deviation over seeds; GMACs and ms of one clip."
@@ -158,6 +155,10 @@ def plot(means: list[dict], path: str | Path):
     axes.legend(frameon=False, fontsize=8, handlelength=3.5, loc="upper left", bbox_to_anchor=(1, 1))
     figure.savefig(path, dpi=150)
     plt.close(figure)
+
+
+def _costs(row: dict) -> list[str]:
+    return [f"{row['gmacs']:.3f} GMACs", *([f"{row['ms']:.0f} ms"] if "ms" in row else [])]
 
 
 def _percent(row: dict) -> str:
