@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from flux_hf.data import CachedClips
-from flux_hf.pretraining import PretrainOptions
+from flux_hf.options import parse_options
+from flux_hf.pretraining import FluxPreTrainingArguments, PretrainOptions
 from flux_hf.scripts.benchmarks import pretraining as benchmark_pretraining
 from flux_hf.scripts.benchmarks.report import pretraining_tables
 from flux_hf.scripts.experiments.motion_clips import LABELS, render_clip
@@ -26,8 +27,11 @@ from flux_hf.scripts.experiments.pretraining.comparison import (
     summary,
     table,
 )
+from flux_hf.training import FinetuneOptions, FluxTrainingArguments
 from tests import tiny_pretraining
 from tests.test_recipes import EXPERIMENTS, OVERRIDES, shrunk_config
+
+HERE = Path(compare_pretraining.__file__).parent
 
 
 @pytest.fixture
@@ -167,6 +171,21 @@ def test_a_student_with_other_settings_is_refused(tmp_path):
 def test_options_that_make_no_sense(options, message):
     with pytest.raises(ValueError, match=message):
         compare_pretraining.main(["--teacher", "any", *options])
+
+
+@pytest.mark.parametrize("clips", ["", "manipulation_"])
+def test_students_and_classifiers_share_grid_heads_and_cache(clips):
+    students, args = parse_options(
+        (PretrainOptions, FluxPreTrainingArguments), [str(HERE / f"{clips}students.yaml"), "--teacher", "any"], ""
+    )
+    options = (FinetuneOptions, FluxTrainingArguments)
+    classifiers, their_args = parse_options(options, [str(HERE / f"{clips}classifiers.yaml")], "")
+    assert students.dataset == [classifiers.dataset]
+    for name in ("model_config", "head_token_budgets", "cache_dir", "cached_frames", "cached_size"):
+        assert getattr(students, name) == getattr(classifiers, name)
+    for name in ("token_budgets", "min_frames", "max_frames", "min_size", "max_size", "use_cpu"):
+        assert getattr(args, name) == getattr(their_args, name)
+    assert (args.max_frames, args.max_size) == (classifiers.num_frames, classifiers.size)
 
 
 def test_part_of_the_labels_of_every_class():
