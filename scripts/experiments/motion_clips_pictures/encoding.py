@@ -33,8 +33,8 @@ class Codec:
 CODECS = {
     "h264": Codec("libx264", "mp4", ".mp4", "crf", 18, 40),
     "hevc": Codec("libx265", "mp4", ".mp4", "crf", 18, 40),
-    "vp8": Codec("libvpx", "webm", ".webm", "crf", 8, 58),
-    "vp9": Codec("libvpx-vp9", "webm", ".webm", "crf", 20, 58),
+    "vp8": Codec("libvpx", "matroska", ".mkv", "crf", 8, 58),
+    "vp9": Codec("libvpx-vp9", "matroska", ".mkv", "crf", 20, 58),
     "mpeg4": Codec("mpeg4", "avi", ".avi", "q", 2, 18),
     "mjpeg": Codec("mjpeg", "avi", ".avi", "q", 2, 22),
 }
