@@ -275,6 +275,13 @@ def test_snapping_in_cached_clips_is_refused(tmp_path):
         finetune(options, tiny_training.arguments(tmp_path, snap_to_keyframes=True))
 
 
+def test_augmenting_on_the_device_needs_no_loading_processes(tmp_path):
+    with pytest.raises(ValueError, match="augment_on_device needs dataloader_num_workers 0, got 2"):
+        tiny_training.arguments(tmp_path, augment_on_device=True, dataloader_num_workers=2)
+    args = tiny_training.arguments(tmp_path, augment_on_device=True)
+    assert tiny_training.trainer(tmp_path).args.device == args.device and not args.dataloader_pin_memory
+
+
 # Unreadable videos
 
 

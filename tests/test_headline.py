@@ -14,12 +14,14 @@ from flux_hf.scripts.experiments.headline.experiment import (
     budgets_of,
     planned_arms,
     planned_runs,
+    run_arguments,
     smaller_grids,
     starting_config,
 )
-from flux_hf.scripts.experiments.headline.models import build_model, load_model
+from flux_hf.scripts.experiments.headline.models import METHODS, build_model, load_model
 from flux_hf.scripts.experiments.headline.report import over_seeds, table_of_budgets, verdict
 from flux_hf.scripts.experiments.headline.selection import RULES, SELECTIONS
+from tests import tiny_training
 from tests.video_files import encode_video
 
 SIZES = {
@@ -151,6 +153,21 @@ def test_runs_and_budgets(config):
     ]
 
 
+def test_runs_of_equal_compute(config, tmp_path):
+    options = HeadlineOptions("d", "c", model_config="m", num_frames=4, size=32, seeds=[0], equal_compute=True)
+    runs = planned_runs(options)
+    assert [run.name for run in runs] == [f"{name}-same_compute-seed0" for name in METHODS]
+    args = tiny_training.arguments(tmp_path, max_steps=1000)
+    steps = {run.method: run_arguments(run, options, args, config, tmp_path).max_steps for run in runs}
+    macs = {budget: forward_macs(config, budget) for budget in (64, 32, 16)}
+    assert steps == {
+        "plain": 1000,
+        "flux_fixed": 1000,
+        "flux_single": round(1000 * macs[64] / macs[32]),
+        "flux_multi": round(1000 * macs[64] / sum(macs.values())),
+    }
+
+
 def test_report():
     def row(method, seed, saving, budget, top1, gmacs):
         facts = {"method": method, "same": "clips", "seed": seed, "saving": saving, "budget": budget}
@@ -161,6 +178,8 @@ def test_report():
     means = over_seeds(rows)
     assert means[0]["top1"] == pytest.approx(0.7) and means[0]["spread"] == pytest.approx(0.1)
     assert "70.0 ± 10.0 · 1.000 GMACs · 5 ms" in table_of_budgets(means, [64, 32, 16, 8])
+    untimed = over_seeds([{name: value for name, value in one.items() if name != "ms"} for one in rows])
+    assert "70.0 ± 10.0 · 1.000 GMACs |" in table_of_budgets(untimed, [64, 32, 16, 8])
     clips, compute = verdict(means, [64, 32, 16, 8]).splitlines()
     assert "at or above" in clips and "at 10 % of its GMACs, within" in clips
     assert compute == "Same compute: not measured."

@@ -5,9 +5,11 @@ from collections import Counter
 from importlib.util import find_spec
 
 import av
+import numpy as np
 import pytest
 
 from flux_hf.scripts.experiments.manipulation_clips.cameras import TEST_SECTORS, TRAINING_SECTORS
+from flux_hf.scripts.experiments.manipulation_clips.frames import at_steps, part_of_travel
 from flux_hf.scripts.experiments.manipulation_clips.make import ManipulationClipOptions, clips_of, make_dataset
 from flux_hf.scripts.experiments.manipulation_clips.tasks import OPPOSITE, TASKS
 
@@ -30,6 +32,16 @@ def test_no_test_camera_stands_in_a_sector_of_the_other_splits():
 def test_an_unknown_task_is_named():
     with pytest.raises(ValueError, match="door-slam"):
         clips_of(ManipulationClipOptions(output_dir="data", tasks=["door-slam"]))
+
+
+def test_a_clip_shows_the_part_of_the_way_that_is_asked_for():
+    travel = np.array([0.0, 0.0, 0.01, 0.01, 0.06, 0.1, 0.1, 0.2, 0.2])
+    steps = part_of_travel(travel, 0.05, 0.25, 16)
+    assert len(steps) == 16 and np.ptp(np.diff(steps)) < 1e-9
+    shown = at_steps(travel[:, None], steps)[:, 0]
+    assert shown[0] == pytest.approx(0.05 * 0.2) and shown[-1] == pytest.approx(0.3 * 0.2)
+    assert (steps[0], steps[-1]) == pytest.approx((3.0, 4.0))  # not while it stands still before
+    assert len(part_of_travel(np.linspace(0, 1, 101), 0.1, 0.4, 16)) == 41
 
 
 @needs_metaworld

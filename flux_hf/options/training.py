@@ -200,6 +200,13 @@ class ClipTrainingOptions:
     random_colors: bool = field(
         default=False, metadata={"help": "Random order of the colour channels, inversion, brightness and contrast."}
     )
+    augment_on_device: bool = field(
+        default=False,
+        metadata={
+            "help": "Augment clips on the device that trains, not in loading processes: for a GPU that waits for its "
+            "clips and a cache of them. Needs dataloader_num_workers 0."
+        },
+    )
 
 
 @dataclass

@@ -23,7 +23,8 @@ class ClipTrainingArguments(ClipTrainingOptions, TrainingArguments):
     def __post_init__(self):
         super().__post_init__()
         # Pinned memory speeds up copies to a GPU; without one torch only warns.
-        self.dataloader_pin_memory = self.dataloader_pin_memory and self.device.type not in ("cpu", "mps")
+        on_gpu = self.device.type not in ("cpu", "mps")
+        self.dataloader_pin_memory = self.dataloader_pin_memory and on_gpu and not self.augment_on_device
         limits = {
             "views_per_video": (1, None),
             "decode_short_side": (1, None),
@@ -39,6 +40,11 @@ class ClipTrainingArguments(ClipTrainingOptions, TrainingArguments):
         }
         check_limits(self, limits)
         check_budgets(self, "token_budgets")
+        if self.augment_on_device and self.dataloader_num_workers:
+            raise ValueError(
+                f"augment_on_device needs dataloader_num_workers 0, got {self.dataloader_num_workers}: loading "
+                "processes do not share the device"
+            )
         scales = self.multi_scale_crop
         if scales is not None and (not scales or min(scales) <= 0 or max(scales) > 1):
             raise ValueError(f"multi_scale_crop must be shares of the short side above 0 and at most 1, got {scales}")

@@ -30,7 +30,6 @@ from flux_hf.training.checkpoint_folders import last_checkpoint
 SHARES = (1, 2, 4, 8)
 """Budgets: all tokens of the fixed grid divided by these."""
 
-TIMED_FORWARDS = 7
 CROP_MARGIN = 1.08
 
 
@@ -54,6 +53,10 @@ class HeadlineOptions:
     methods: list[str] = field(
         default_factory=lambda: list(METHODS), metadata={"help": "Some of plain, flux_fixed, flux_single, flux_multi."}
     )
+    equal_compute: bool = field(
+        default=False,
+        metadata={"help": "Every model trains with as many multiply-accumulates as the plain one, not as many clips."},
+    )
     validation_videos: int | None = field(
         default=None, metadata={"help": "Videos of the validation split to search grids on. Default: all."}
     )
@@ -62,6 +65,9 @@ class HeadlineOptions:
     )
     eval_batch_size: int = field(default=64, metadata={"help": "Clips per forward when measuring."})
     eval_workers: int = field(default=0, metadata={"help": "Decoding processes when measuring."})
+    timed_forwards: int = field(
+        default=7, metadata={"help": "Forwards on the CPU that the milliseconds are medians of; 0: none are timed."}
+    )
 
 
 @dataclass(frozen=True)
@@ -104,8 +110,9 @@ def reproduce_headline(options: HeadlineOptions, training_args) -> dict:
     for run in planned_runs(options):
         folder = output / run.name
         steps[run.name] = train(run, options, training_args, config, folder)
-        rows += measured(run, options, budgets, folder, validation, test)
-    add_times(rows, output)
+        rows += measured(run, options, training_args.device, budgets, folder, validation, test)
+    if options.timed_forwards:
+        add_times(rows, output, options.timed_forwards)
     return {"rows": rows, "budgets": budgets, "config": config.to_diff_dict(), "runs": steps}
 
 
@@ -124,7 +131,10 @@ def starting_config(options: HeadlineOptions) -> FluxViTConfig:
 
 
 def planned_runs(options: HeadlineOptions) -> list[Run]:
-    """Every method with the same clips; Flux-Multi, whose steps cost more, also with the same compute."""
+    """Every method with the same clips; Flux-Multi, whose steps cost more, also with the same compute. With
+    `equal_compute` every method with the same compute."""
+    if options.equal_compute:
+        return [Run(method, "compute", seed) for seed in options.seeds for method in options.methods]
     kinds = [(method, "clips") for method in options.methods]
     kinds += [("flux_multi", "compute")] if "flux_multi" in options.methods else []
     return [Run(method, same, seed) for seed in options.seeds for method, same in kinds]
@@ -194,20 +204,20 @@ def run_arguments(run: Run, options: HeadlineOptions, training_args, config: Flu
     args = copy.copy(training_args)
     args.output_dir, args.seed, args.eval_strategy = str(folder), run.seed, "no"
     budgets = budgets_of(options, config)
+    trained = {"flux_single": budgets[1:2], "flux_multi": budgets[:3]}.get(run.method, budgets[:1])
+    if run.same == "compute":
+        plain, of_step = forward_macs(config, budgets[0]), sum(forward_macs(config, budget) for budget in trained)
+        args.max_steps = max(1, round(args.max_steps * plain / of_step))
+    args.token_budgets = trained
     if run.method in ("plain", "flux_fixed"):
-        args.token_budgets = budgets[:1]
         args.min_frames = args.max_frames = options.num_frames
         args.min_size = args.max_size = options.size
         args.min_pool_tokens = args.max_pool_tokens = budgets[0]
         return args
-    args.token_budgets = budgets[1:2] if run.method == "flux_single" else budgets[:3]
     args.min_frames, args.max_frames = max(2, options.num_frames // 2), 2 * options.num_frames
     args.size_step = config.patch_size
     args.min_size, args.max_size = flux_sizes(options, config)
     args.min_pool_tokens, args.max_pool_tokens = budgets[0] * 2 // 3, budgets[0] * 4 // 3
-    if run.same == "compute":
-        plain = forward_macs(config, budgets[0])
-        args.max_steps = max(1, round(args.max_steps * plain / sum(forward_macs(config, b) for b in budgets[:3])))
     return args
 
 
@@ -218,20 +228,21 @@ def flux_sizes(options: HeadlineOptions, config: FluxViTConfig) -> tuple[int, in
 
 
 def measured(
-    run: Run, options: HeadlineOptions, budgets: list[int], folder: Path, validation: Dataset, test: Dataset
+    run: Run, options: HeadlineOptions, device, budgets: list[int], folder: Path, validation: Dataset, test: Dataset
 ) -> list[dict]:
     """The rows of `measure`, kept in the folder of the run."""
     file = folder / "measured.json"
     if not file.exists():
-        rows = measure(run, options, budgets, folder, validation, test)
+        rows = measure(run, options, device, budgets, folder, validation, test)
         write_text(file, json.dumps(rows) + "\n")
     return read_json(file)
 
 
 def measure(
-    run: Run, options: HeadlineOptions, budgets: list[int], folder: Path, validation: Dataset, test: Dataset
+    run: Run, options: HeadlineOptions, device, budgets: list[int], folder: Path, validation: Dataset, test: Dataset
 ) -> list[dict]:
-    """Accuracy on the test split for every way of saving tokens at every budget; one decoding of a video serves all.
+    """Accuracy on the test split for every way of saving tokens at every budget; one decoding of a video serves all,
+    and forwards run on `device`.
 
     Returns:
         rows with `method`, `same`, `seed`, `saving`, `budget`, `grid`, `top1`, `gmacs`, `videos`. `saving` is
@@ -239,10 +250,10 @@ def measure(
         validation split), "random", "tube", "dynamic" (other selections on the fixed grid), "frames" or "pixels" (a
         smaller grid kept whole: fewer frames, or a smaller size, with at most as many tokens as the budget).
     """
-    model = load_model(run.method, folder)
+    model = load_model(run.method, folder).to(device)
     processor = FluxVideoProcessor.from_pretrained(folder)
     shared = {"batch_size": options.eval_batch_size, "num_workers": options.eval_workers}
-    axes = default_axes(model.config)
+    axes = default_axes(model)
     found = search_grids(validation, model, processor, budgets, *axes, records_dir=folder / "search", **shared)
     grids = {budget: as_grid(found["budgets"][budget]["grid"]) for budget in budgets}
     arms = planned_arms(Grid(options.num_frames, options.size), grids, model.config.patch_size)
@@ -286,13 +297,13 @@ def smaller_grids(grid: Grid, budget: int, patch_size: int) -> tuple[Grid, Grid]
 
 
 @torch.inference_mode()
-def add_times(rows: list[dict], output: Path) -> None:
-    """Adds `ms` to every row: median milliseconds of a forward with one clip of noise on this machine. All rows take
-    turns, after one round that is not counted."""
+def add_times(rows: list[dict], output: Path, forwards: int) -> None:
+    """Adds `ms` to every row: median milliseconds of so many forwards with one clip of noise on the CPU of this
+    machine. All rows take turns, after one round that is not counted."""
     methods = {_run_of(row): row["method"] for row in rows}
     models = {run: load_model(method, output / run.name) for run, method in methods.items()}
     times = [[] for _ in rows]
-    for _ in tqdm(range(1 + TIMED_FORWARDS), desc="timing"):
+    for _ in tqdm(range(1 + forwards), desc="timing"):
         for row, seconds in zip(rows, times, strict=True):
             model, (frames, size) = models[_run_of(row)], row["grid"]
             forward = SELECTIONS.get(row["saving"], logits_at_budget)

@@ -34,5 +34,5 @@ def draw_camera(random: np.random.Generator, split: str, target: np.ndarray) -> 
         target=target + random.uniform(-0.08, 0.08, 3),
         sector_angle=random.uniform(low, high),
         height_angle=random.uniform(18, 55),
-        distance=random.uniform(0.7, 1.3),
+        distance=random.uniform(0.6, 1.05),
     )

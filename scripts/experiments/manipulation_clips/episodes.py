@@ -76,14 +76,3 @@ def play(task: str, seed: int, noise: float) -> Episode:
     if episode.travel[-1] < LEAST_TRAVEL:
         raise FailedEpisodeError(f"{task}, seed {seed}: the object moved {episode.travel[-1]:.3f} m")
     return episode
-
-
-def part_of_travel(episode: Episode, start: float, share: float, least_steps: int) -> slice:
-    """Steps in which the object makes the part of its way from `start` to `start + share`, both shares of the whole
-    way; at least `least_steps`, evenly more on both sides where the episode has them."""
-    travel = episode.travel / episode.travel[-1]
-    first, last = (int(np.searchsorted(travel, part)) for part in (max(start, 0.02), start + share))
-    missing = max(0, least_steps - (last - first + 1))
-    first = max(0, first - missing // 2)
-    last = min(len(travel) - 1, max(last + missing - missing // 2, first + least_steps - 1))
-    return slice(max(0, min(first, last + 1 - least_steps)), last + 1)

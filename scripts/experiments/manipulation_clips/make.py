@@ -23,11 +23,17 @@ from flux_hf.cli import run_command
 from flux_hf.files import whole_file
 from flux_hf.options import parse_options
 from flux_hf.scripts.experiments.manipulation_clips.cameras import draw_camera
+from flux_hf.scripts.experiments.manipulation_clips.frames import at_steps, part_of_travel
 from flux_hf.scripts.experiments.manipulation_clips.tasks import OPPOSITE, TASKS
 
 SIZE = 176
 FRAME_RATE = 20
 LEAST_FRAMES = 16
+SHARES = (0.2, 0.35)
+"""Of its whole way, the part that an object goes in a clip. A larger part shows more, and more often begins or ends
+where only one of the two tasks does."""
+LEAST_START = 0.03
+"""Before this part of its way an object may only be settling."""
 SPLITS = ("train", "validation", "test")
 TRIES = 40
 
@@ -88,7 +94,7 @@ def render(clip: Clip) -> dict:
     """
     import mujoco
 
-    from flux_hf.scripts.experiments.manipulation_clips.episodes import FailedEpisodeError, part_of_travel, play
+    from flux_hf.scripts.experiments.manipulation_clips.episodes import FailedEpisodeError, play
     from flux_hf.scripts.experiments.manipulation_clips.scenes import dress, free_camera, scene_options
     from flux_hf.scripts.experiments.motion_clips.encoding import write_video
 
@@ -101,15 +107,15 @@ def render(clip: Clip) -> dict:
             reason = error
     else:
         raise RuntimeError(f"{TRIES} episodes of {clip.played} failed, at last: {reason}")
-    share = random.uniform(0.3, 0.5)
-    steps = part_of_travel(episode, random.uniform(0, 1 - share), share, LEAST_FRAMES)
+    share = random.uniform(*SHARES)
+    steps = part_of_travel(episode.travel, random.uniform(LEAST_START, 1 - share), share, LEAST_FRAMES)
     dress(episode.model, random)
-    camera = draw_camera(random, clip.split, episode.objects[steps].mean(0))
+    camera = draw_camera(random, clip.split, at_steps(episode.objects, steps).mean(0))
     data, frames = mujoco.MjData(episode.model), []
     with mujoco.Renderer(episode.model, SIZE, SIZE) as renderer:
         for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
             renderer.scene.flags[flag] = False
-        for joints in episode.joints[steps]:
+        for joints in at_steps(episode.joints, steps):
             data.qpos[:] = joints
             mujoco.mj_forward(episode.model, data)
             renderer.update_scene(data, free_camera(camera), scene_options())
@@ -125,7 +131,7 @@ def render(clip: Clip) -> dict:
         "played": clip.played,
         "backwards": clip.backwards,
         "frames": len(frames),
-        "travel": round(float(np.ptp(episode.travel[steps])), 3),
+        "travel": round(float(share * episode.travel[-1]), 3),
         "camera": [round(float(value), 1) for value in (camera.sector_angle, camera.height_angle, camera.distance)],
     }
 
