@@ -143,7 +143,9 @@ def test_the_command(clips, tmp_path, capsys):
     fitted = [[row["fitted_on"] for row in found["rows"] if row["fitted_on"]] for found in result["data"]]
     assert fitted == [[["a", "b"], ["b"]], [["a", "b"]]]
     for found in result["data"]:
-        flow, checkpoint = ([row for row in found["rows"] if bool(row["fitted_on"]) is is_flow] for is_flow in (True, False))
+        flow, checkpoint = (
+            [row for row in found["rows"] if bool(row["fitted_on"]) is is_flow] for is_flow in (True, False)
+        )
         assert all(row["top1"] == 1.0 for row in flow), "the forest has seen these clips"
         assert [row["token_budget"] for row in checkpoint] == [256, 128, 64, "auto"]
         for row in checkpoint:

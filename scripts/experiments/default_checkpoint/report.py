@@ -164,8 +164,10 @@ def draw_curves(result: dict, path: str | Path) -> None:
             points = found["curves"].get(name, [])
             for budget in found["token_budgets"]:
                 figures = [point["budgets"][str(budget)] for point in points]
-                middles, look = [point["median"] for point in points], {"marker": "o", "ms": 3, "lw": 1.2}
-                panel.errorbar(middles, *_with_errors(figures), **look, capsize=2, label=f"{budget} tokens")
+                middles, top1 = [point["median"] for point in points], [100 * one["top1"] for one in figures]
+                bounds = [[100 * one["top1_interval"][side] for one in figures] for side in (0, 1)]
+                (line,) = panel.plot(middles, top1, marker="o", ms=3, lw=1.2, label=f"{budget} tokens")
+                panel.fill_between(middles, *bounds, color=line.get_color(), alpha=0.12, lw=0)
             panel.set_xlabel(PANELS[name].axis, fontsize=8)
             panel.grid(alpha=0.3)
         row[0].set_ylabel(f"{found['name']}\ntop-1 accuracy, %")
@@ -173,15 +175,6 @@ def draw_curves(result: dict, path: str | Path) -> None:
     with whole_file(path) as partial:
         figure.savefig(partial, dpi=120)
     plt.close(figure)
-
-
-def _with_errors(figures: list[dict]) -> tuple[list[float], tuple[list[float], list[float]]]:
-    """Top-1 in per cent, and how far its interval goes below and above."""
-    top1 = [100 * one["top1"] for one in figures]
-    bounds = [one["top1_interval"] for one in figures]
-    below = [max(0.0, value - 100 * low) for value, (low, _) in zip(top1, bounds, strict=True)]
-    above = [max(0.0, 100 * high - value) for value, (_, high) in zip(top1, bounds, strict=True)]
-    return top1, (below, above)
 
 
 def confusion(result: dict) -> str:
