@@ -9,7 +9,10 @@ _ENCODERS = {"h264": "libx264", "mpeg4": "mpeg4", "vp8": "libvpx", "vp9": "libvp
 
 
 def write_video(path, frames, *, suffix, codec, quality, frame_rate, width, height):
-    """Encode uint8 frames (height, width, 3); `quality` runs from 0 (worst) to 1. The file appears when complete."""
+    """Encode uint8 frames (height, width, 3). The file appears when complete.
+
+    `quality` runs from 0 (poor) to 1; H.264 and MPEG-4 also take what is below, down to -0.5.
+    """
     options = {"fflags": "+bitexact"}
     with (
         whole_file(path) as partial,
