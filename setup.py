@@ -34,6 +34,7 @@ EXPORT = ["onnx>=1.17.0", "onnxruntime>=1.20.0", "onnxscript>=0.7.0"]
 BENCHMARK = ["decord>=0.6.0", "opencv-python-headless>=5.0.0", "openvino>=2026.4.1", "torchcodec>=0.17.0"]
 TIMM = ["timm>=1.0.26"]
 MANIPULATION = ["metaworld==3.1.1", "mujoco==3.3.0"]
+FLOW = ["opencv-python-headless>=4.10.0.84", "scikit-learn>=1.3.2"]
 RAY = ["ray[data]>=2.44.1"]
 PLOT = ["matplotlib>=3.8.0"]
 # Older versions of gradio load fonts and code from other hosts.
@@ -44,13 +45,13 @@ TEST = [
     *EXPORT,
     *TIMM,
     *DEMO,
+    *FLOW,
     "pytest>=7.4.4",
     "pytest-xdist>=3.5.0",
     "filelock",
     "packaging",
     "parameterized>=0.9.0",
     "peft>=0.21.2",
-    "scikit-learn>=1.3.2",
     "scikit-video>=1.1.11",
     "scipy>=1.11.4",
     "selenium>=4.20.0",
@@ -71,6 +72,7 @@ setup(
         "timm": TIMM,
         "demo": DEMO,
         "manipulation": MANIPULATION,
+        "flow": FLOW,
         "ray": RAY,
         "lint": LINT,
         "test": TEST,

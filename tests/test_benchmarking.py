@@ -220,6 +220,29 @@ def test_gpu_command_on_a_cpu(tmp_path, monkeypatch):
     assert [line[3:5] for line in lines_of(made["budgets"])[2:]] == [["128", "32"]] * 4
 
 
+def test_gpu_command_names_what_it_left_out(tmp_path):
+    from flux_hf.scripts.benchmarks.gpu import main
+
+    output = tmp_path / "gpu.json"
+    options = [
+        "--device",
+        "cpu",
+        "--modes",
+        "training",
+        "--peers",
+        "false",
+        "--batch_sizes",
+        "2",
+        "--most_seconds",
+        "-1",
+    ]
+    main([*options, "--compiled_clips", "0", "--output", str(output)])
+    result = json.loads(output.read_text())
+    assert result["rows"] == [] and result["left_out"] == [["rows_of_batch", "training", 2]]
+    with pytest.raises(ValueError, match="modes must be some of forward, training, got .'backward'"):
+        main(["--device", "cpu", "--modes", "backward", "--output", str(output)])
+
+
 @pytest.mark.slow
 def test_model_command(tmp_path):
     from flux_hf.scripts.benchmarks.model import main

@@ -4,6 +4,7 @@ import copy
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -12,6 +13,7 @@ from transformers import AutoModelForVideoClassification, AutoVideoProcessor, pi
 from flux_hf import FluxVideoProcessor, FluxViTConfig, FluxViTForVideoClassification, default_checkpoint, enable_flux
 from flux_hf.conversion import convert_official_state_dict
 from flux_hf.modeling.position_embedding_fluxvit import CACHED_GRIDS
+from flux_hf.training.augmentation import ClipAugmentation, random_state
 from flux_hf.training.objective import flux_loss_parts
 from tests import stock_models, tiny_pretraining, tiny_training
 from tests.test_conversion import FIXTURE, WEIGHTS
@@ -237,6 +239,13 @@ def test_compiled_training():
     check_gradients(gradients(model), expected, 1e-2)
 
 
+def test_the_random_numbers_of_a_view_leave_those_of_the_device_alone():
+    before = torch.cuda.get_rng_state()
+    with random_state("clip", 1):
+        torch.rand(2)
+    assert torch.equal(torch.cuda.get_rng_state(), before)
+
+
 def test_the_processor_makes_the_pixels_of_the_cpu(make_video):
     processor, path = FluxVideoProcessor(token_budget=96), str(make_video("clip.mp4", width=320, height=240))
     on_cpu = processor(path, return_tensors="pt")["pixel_values_videos"]
@@ -281,6 +290,16 @@ def test_clips_augmented_on_the_gpu_are_those_of_the_cpu(tmp_path, mixing):
     torch.testing.assert_close(here["labels"].cpu(), there["labels"].cpu())
     apart = (here["pixel_values_videos"].cpu() - there["pixel_values_videos"].cpu()).abs()
     assert apart.mean() < 0.01 and (apart < 0.1).float().mean() > 0.99
+
+
+def test_augmenting_on_the_gpu_does_not_wait(no_waiting, tmp_path):
+    args = tiny_training.arguments(tmp_path, use_cpu=False, augment_on_device=True, rand_augment_ops=0)
+    augment = ClipAugmentation(args, [0.5, 0.4, 0.3], [0.2, 0.3, 0.4])
+    frames = np.zeros((4, 48, 48, 3), np.uint8)
+    augment(frames, 28)
+    with no_waiting():
+        view = augment(frames, 28)
+    assert view.is_cuda and view.shape == (4, 3, 28, 28)
 
 
 def test_training_with_clips_augmented_on_the_gpu(tmp_path):

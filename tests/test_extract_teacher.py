@@ -60,6 +60,26 @@ def test_same_outputs_after_extraction(backbone, onnx_file, tmp_path, capsys):
     assert isinstance(load_teacher(str(tmp_path / "teacher"), **options), ImageTeacher)
 
 
+def test_names_from_before_transformers_5(backbone, onnx_file, tmp_path):
+    """Those of the files that are published."""
+    model = onnx.load(onnx_file)
+    old = {"q_proj": "attention/query", "k_proj": "attention/key", "v_proj": "attention/value"}
+    for new, before in (old | {"o_proj": "output/dense"}).items():
+        for node in model.graph.node:
+            node.name = node.name.replace(f"/{new}/", f"/{before}/")
+            for names in (node.input, node.output):
+                names[:] = [name.replace(f".{new}.", f".{before.replace('/', '.')}.") for name in names]
+        for entry in model.graph.initializer:
+            entry.name = entry.name.replace(f".{new}.", f".{before.replace('/', '.')}.")
+    assert "attention.attention.query.bias" in str(model.graph) and ".q_proj." not in str(model.graph)
+    onnx.save(model, tmp_path / "old.onnx")
+    main([str(tmp_path / "old.onnx"), str(tmp_path / "teacher")])
+    pixels = torch.randn(1, 3, 56, 56)
+    with torch.no_grad():
+        found = AutoModel.from_pretrained(tmp_path / "teacher")(pixels).last_hidden_state
+        torch.testing.assert_close(found, backbone(pixels).last_hidden_state)
+
+
 def test_the_first_layers_alone(backbone, onnx_file, tmp_path):
     main([str(onnx_file), str(tmp_path / "teacher"), "--layers", "2"])
     pixels = torch.randn(1, 3, 56, 56)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from torchvision.transforms import v2
-from torchvision.transforms.v2.functional import resized_crop
+from torchvision.transforms.v2.functional import resized_crop, to_dtype
 from torchvision.tv_tensors import Video
 
 from flux_hf.training.arguments import ClipTrainingArguments
@@ -21,11 +21,15 @@ ERASED_AREA, ERASED_ASPECT = (0.02, 1 / 3), (0.3, 1 / 0.3)
 @contextmanager
 def random_state(*key) -> Iterator[np.random.Generator]:
     """Inside, torch's random numbers on the CPU and those of the generator that is given depend on `key` alone.
-    Afterwards torch's go on as if nothing had been drawn."""
+    Afterwards torch's go on as if nothing had been drawn. Those of other devices are left alone, which
+    `torch.manual_seed` would seed, too."""
     seed = int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:8], "big")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    before = torch.default_generator.get_state()
+    torch.default_generator.manual_seed(seed)
+    try:
         yield np.random.default_rng(seed)
+    finally:
+        torch.default_generator.set_state(before)
 
 
 class ClipAugmentation:
@@ -53,13 +57,14 @@ class ClipAugmentation:
         self.flip = v2.RandomHorizontalFlip(0.5 if (args.flip if flip is None else flip) else 0.0)
         self.rand_augment = (args.rand_augment_ops, args.rand_augment_magnitude, args.rand_augment_std)
         self.colors = _random_colors() if args.random_colors else None
-        self.normalize = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(image_mean, image_std)])
         self.erase = NoiseErasing(args.random_erasing, ERASED_AREA, ERASED_ASPECT, value="random", inplace=True)
         self.device = args.device if args.augment_on_device else torch.device("cpu")
+        scales = (image_mean, image_std)
+        self.mean, self.std = (torch.tensor(each, device=self.device)[:, None, None] for each in scales)
 
     def __call__(self, frames: np.ndarray, size: int) -> torch.Tensor:
         """uint8 (frames, height, width, 3) -> float32 (frames, 3, size, size), with `augment_on_device` there"""
-        clip = Video(torch.from_numpy(np.ascontiguousarray(frames)).to(self.device).permute(0, 3, 1, 2))
+        clip = Video(self._on_device(torch.from_numpy(np.ascontiguousarray(frames))).permute(0, 3, 1, 2))
         if self.crop_scales is not None:
             clip = multi_scale_crop(clip, size, self.crop_scales)
         else:
@@ -68,7 +73,14 @@ class ClipAugmentation:
         clip = rand_augment(self.flip(clip), *self.rand_augment)
         if self.colors is not None:
             clip = self.colors(clip)
-        return self.erase(self.normalize(clip)).as_subclass(torch.Tensor).contiguous()
+        clip = to_dtype(Video(clip.contiguous()), torch.float32, scale=True)  # contiguous while a value is one byte
+        return self.erase(Video(clip.sub(self.mean).div_(self.std))).as_subclass(torch.Tensor)
+
+    def _on_device(self, frames: torch.Tensor) -> torch.Tensor:
+        """Without waiting for a GPU: from pinned memory."""
+        if self.device.type != "cuda":
+            return frames.to(self.device)
+        return frames.pin_memory().to(self.device, non_blocking=True)
 
 
 class NoiseErasing(v2.RandomErasing):

@@ -25,6 +25,10 @@ class GpuOptions:
     models: list[str] = field(default_factory=lambda: ["small", "base"], metadata={"help": "Names of configs."})
     token_budgets: list[int] = field(default_factory=lambda: [512, 1024, 2048, 3072], metadata={"help": "Tokens kept."})
     batch_sizes: list[int] = field(default_factory=lambda: [16, 64, 4, 1], metadata={"help": "Clips, in this order."})
+    modes: list[str] = field(
+        default_factory=lambda: ["forward", "training"], metadata={"help": "forward, training; in this order."}
+    )
+    peers: bool = field(default=True, metadata={"help": "Measure VideoMAE-B and V-JEPA 2-L, too."})
     compiled_clips: int = field(default=16, metadata={"help": "Clips for torch.compile; 0: it is not measured."})
     compiled_budget: int = field(default=1024, metadata={"help": "Tokens kept for torch.compile."})
     repeats: int = field(default=7, metadata={"help": "Counted runs of each, taking turns."})
@@ -42,18 +46,22 @@ def main(argv: list[str] | None = None) -> None:
 
     if options.device not in ("cuda", "cpu") or (options.device == "cuda" and not torch.cuda.is_available()):
         raise ValueError(f"device must be cuda, where PyTorch finds a GPU, or cpu, got {options.device}")
+    if unknown := sorted(set(options.modes) - {"forward", "training"}):
+        raise ValueError(f"modes must be some of forward, training, got {unknown}")
     if options.quick:
         options.batch_sizes, options.token_budgets, options.compiled_clips = [4, 1], [512, 2048], 0
         options.repeats = 3
     models = {name: Path(options.configs, f"fluxvit_{name}.json") for name in options.models}
-    # Those that compile come after the forwards: compiling takes the longest.
-    measurements = [(rows_of_batch, "forward", batch) for batch in options.batch_sizes]
+    # Those that compile come last: compiling takes the longest.
+    measurements = [(rows_of_batch, mode, batch) for batch in options.batch_sizes for mode in options.modes]
     if options.compiled_clips:
-        measurements += [(compiled_rows, "forward", options.compiled_clips)]
-    measurements += [(rows_of_batch, "training", batch) for batch in options.batch_sizes]
-    if options.compiled_clips:
-        measurements += [(compiled_rows, "training", options.compiled_clips)]
+        measurements += [(compiled_rows, mode, options.compiled_clips) for mode in options.modes]
     rows, left_out, started = [], [], time.perf_counter()
+
+    def write() -> None:
+        result = provenance(f"python {COMMAND}", argv) | {"options": vars(options), "rows": rows, "left_out": left_out}
+        write_json(options.output, result | {"seconds": time.perf_counter() - started})
+
     for measure, mode, batch in measurements:
         if time.perf_counter() - started > options.most_seconds:
             left_out.append([measure.__name__, mode, batch])
@@ -61,8 +69,8 @@ def main(argv: list[str] | None = None) -> None:
         for row in measure(models, mode, batch, options):
             rows.append(row)
             print(json.dumps(row), flush=True)
-        result = provenance(f"python {COMMAND}", argv) | {"options": vars(options), "rows": rows, "left_out": left_out}
-        write_json(options.output, result | {"seconds": time.perf_counter() - started})
+        write()
+    write()
     if left_out:
         print(f"not begun after {options.most_seconds:g} s: {left_out}")
 

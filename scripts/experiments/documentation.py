@@ -16,6 +16,7 @@ from flux_hf.scripts.experiments.augmentations import kept_share
 from flux_hf.scripts.experiments.captions import report as captions
 from flux_hf.scripts.experiments.default_checkpoint import report as default_checkpoint
 from flux_hf.scripts.experiments.headline import report as headline
+from flux_hf.scripts.experiments.manipulation_clips import report as manipulation_clips
 from flux_hf.scripts.experiments.own_clips import report as own_clips
 from flux_hf.scripts.experiments.pretraining import comparison as pretraining
 
@@ -33,7 +34,17 @@ def pages() -> list[Path]:
 
 def tables() -> dict[str, str]:
     """Every table there is, Markdown by name."""
-    sources = (benchmarks, any_model, kept_share, captions, default_checkpoint, headline, own_clips, pretraining)
+    sources = (
+        benchmarks,
+        any_model,
+        kept_share,
+        captions,
+        default_checkpoint,
+        headline,
+        manipulation_clips,
+        own_clips,
+        pretraining,
+    )
     return {name: text for source in sources for name, text in source.tables().items()}
 
 

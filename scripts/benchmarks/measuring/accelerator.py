@@ -30,7 +30,7 @@ def rows_of_batch(models: dict[str, Path], mode: str, batch: int, options) -> li
             row, inputs, floor = _flux_case(half, mode, budget, batch)
             rows.append({"mode": mode, "model": name} | row)
             runs[len(rows) - 1] = _runs_of(mode, model, half, inputs, options.device) | {"floor": floor}
-    for peer in peers.PEERS:
+    for peer in peers.PEERS if options.peers else ():
         if batch > peer.most_clips:
             continue
         model = _on(peer.make, options.device)

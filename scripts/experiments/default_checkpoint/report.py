@@ -1,10 +1,12 @@
-"""Tables of what was measured on the default checkpoint."""
+"""Tables and plots of what was measured on the default checkpoint."""
 
 from pathlib import Path
 
-from flux_hf.evaluation.report import answered_shares, top1_in_percent
-from flux_hf.files import read_json
-from flux_hf.tables import table
+from flux_hf.evaluation.report import answered_shares, pyplot, top1_in_percent
+from flux_hf.files import read_json, whole_file
+from flux_hf.provenance import result_origin
+from flux_hf.scripts.experiments.default_checkpoint.curves import PANELS
+from flux_hf.tables import markdown, table
 from flux_hf.token_optimization.adaptive import changes_gain
 
 RESULTS = Path(__file__).parent / "results"
@@ -66,6 +68,11 @@ def tables(folder: Path = RESULTS) -> dict[str, str]:
             f"The search took {100 * search['compute']['share']:.0f} % of the evaluations that trying every grid on "
             "every clip takes."
         ),
+        **{
+            f"default_checkpoint.{name}": write(read_json(folder / f"{name}.json"))
+            for name, write in (("optical_flow", flow_table), ("curves", curves_table))
+            if (folder / f"{name}.json").exists()
+        },
     }
 
 
@@ -100,6 +107,81 @@ def composed_table(result: dict) -> str:
         f"{table(['tokens', 'mean GMACs', 'top-1 (95 % interval)', 'answered at'], rows, 'rrrl')}\n\n"
         f"{result['num_videos']} composed clips of pictures that neither training nor calibration saw.\n{gain}"
     ).rstrip()
+
+
+def flow_table(result: dict) -> str:
+    """A row for each test set and method: the baseline, on all training sets and on all but the test set's own, and
+    each checkpoint at its budgets. Below it where the figures come from."""
+    rows = []
+    for found in result["data"]:
+        for row in found["rows"]:
+            name, paired = row["method"], row.get("paired")
+            if row["fitted_on"]:
+                name += f", fitted on {', '.join(row['fitted_on'])}"
+            rows.append(
+                [markdown(found["name"]), found["clips"], markdown(name), row["token_budget"] or "–"]
+                + [top1_in_percent(row), f"{row['milliseconds']:.1f}"]
+                + [f"{paired['checkpoint']} : {paired['flow']} ({paired['p']:.2g})" if paired else "–"]
+            )
+    head = [
+        "test set",
+        "clips",
+        "method",
+        "tokens",
+        "top-1 (95 % interval)",
+        "ms a clip",
+        "right alone : flow alone (p)",
+    ]
+    return f"{table(head, rows, 'lrlrrrr')}\n\n{result_origin(result)}"
+
+
+def curves_table(result: dict) -> str:
+    """A row for each point of each curve of each data set: of which clips, and top-1 at every budget."""
+    budgets = [str(budget) for budget in result["data"][0]["token_budgets"]]
+    rows = [
+        [markdown(found["name"]), PANELS[name].axis, f"{point['low']:.3g} to {point['high']:.3g}", point["clips"]]
+        + [top1_in_percent(point["budgets"][budget]) for budget in budgets]
+        for found in result["data"]
+        for name, points in found["curves"].items()
+        for point in points
+    ]
+    head = ["data set", "what", "of clips with", "clips", *(f"{budget} tokens" for budget in budgets)]
+    return f"{table(head, rows, 'lllr' + 'r' * len(budgets))}\n\n{result_origin(result)}"
+
+
+def draw_curves(result: dict, path: str | Path) -> None:
+    """Top-1 with its 95 % interval against the columns of `PANELS`: a row of panels for each data set, a line for each
+    budget, a point at the median of its clips.
+
+    Raises:
+        ImportError: matplotlib is not installed (extra `plot`).
+    """
+    plt = pyplot()
+    size = {"figsize": (2.9 * len(PANELS), 2.6 * len(result["data"])), "layout": "constrained"}
+    figure, panels = plt.subplots(len(result["data"]), len(PANELS), sharey=True, squeeze=False, **size)
+    for row, found in zip(panels, result["data"], strict=True):
+        for panel, name in zip(row, PANELS, strict=True):
+            points = found["curves"].get(name, [])
+            for budget in found["token_budgets"]:
+                figures = [point["budgets"][str(budget)] for point in points]
+                middles, look = [point["median"] for point in points], {"marker": "o", "ms": 3, "lw": 1.2}
+                panel.errorbar(middles, *_with_errors(figures), **look, capsize=2, label=f"{budget} tokens")
+            panel.set_xlabel(PANELS[name].axis, fontsize=8)
+            panel.grid(alpha=0.3)
+        row[0].set_ylabel(f"{found['name']}\ntop-1 accuracy, %")
+    panels[0][0].legend(frameon=False, fontsize=8, loc="lower right")
+    with whole_file(path) as partial:
+        figure.savefig(partial, dpi=120)
+    plt.close(figure)
+
+
+def _with_errors(figures: list[dict]) -> tuple[list[float], tuple[list[float], list[float]]]:
+    """Top-1 in per cent, and how far its interval goes below and above."""
+    top1 = [100 * one["top1"] for one in figures]
+    bounds = [one["top1_interval"] for one in figures]
+    below = [max(0.0, value - 100 * low) for value, (low, _) in zip(top1, bounds, strict=True)]
+    above = [max(0.0, 100 * high - value) for value, (_, high) in zip(top1, bounds, strict=True)]
+    return top1, (below, above)
 
 
 def confusion(result: dict) -> str:

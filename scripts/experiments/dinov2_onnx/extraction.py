@@ -8,7 +8,6 @@ named after.
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from transformers import Dinov2Config, Dinov2Model
 
 from flux_hf.files import write_json
@@ -55,15 +54,13 @@ def extract_dinov2(
         patch_size=patch.shape[-1],
         architectures=["Dinov2Model"],
     )
-    with torch.device("meta"):
-        expected = Dinov2Model(config).state_dict()
-    if wrong := sorted(state.keys() ^ expected.keys()):
-        raise ValueError(f"{onnx_file}: the encoder lacks parameters or has others: {', '.join(wrong[:4])}")
+    state = {name: value.clone() for name, value in state.items()}  # exporters keep one of several equal parameters
+    # Knows the names of parameters from before Transformers 5, which most files have, beside those of today.
+    model, found = Dinov2Model.from_pretrained(None, config=config, state_dict=state, output_loading_info=True)
+    if wrong := sorted({*found["missing_keys"], *found["unexpected_keys"], *found["mismatched_keys"]}):
+        raise ValueError(f"{onnx_file}: the encoder lacks parameters or has others: {', '.join(map(str, wrong[:4]))}")
     home = Path(folder)
-    config.save_pretrained(home)
-    save_file(
-        {name: value.clone() for name, value in state.items()}, home / "model.safetensors", metadata={"format": "pt"}
-    )
+    model.save_pretrained(home)
     normalization = {"image_mean": image_mean, "image_std": image_std}
     sizes = {"size": {"shortest_edge": config.image_size}, "do_center_crop": False}
     processor = {"image_processor_type": "BitImageProcessor", **sizes, **normalization}

@@ -52,13 +52,14 @@ def over_seeds(rows: list[dict]) -> list[dict]:
     ]
 
 
-def verdict(means: list[dict], budgets: list[int]) -> str:
+def verdict(means: list[dict], budgets: list[int], sames: tuple[str, ...] = ("clips", "compute")) -> str:
     """Whether Flux-Multi with Token Optimization at a quarter of the tokens reaches the plain model at all of them, and
-    at which share of its GMACs. Says so when a run for it is missing."""
+    at which share of its GMACs, for each of `sames`. Says so when a run for it is missing."""
     known = {(row["method"], row["same"], row["saving"], row["budget"]): row for row in means}
-    full = known.get(("plain", "clips", "selector", budgets[0]))
     lines = []
-    for same in ("clips", "compute"):
+    for same in sames:
+        trained = known.keys() & {("plain", name, "selector", budgets[0]) for name in sames}
+        full = known[min(trained, key=lambda key: key[1] != same)] if trained else None
         quarter = known.get(("flux_multi", same, "token_optimization", budgets[2]))
         if full is None or quarter is None:
             lines.append(f"Same {same}: not measured.")
@@ -67,9 +68,9 @@ def verdict(means: list[dict], budgets: list[int]) -> str:
         reached = "at or above" if quarter["top1"] >= full["top1"] else "below"
         within = "within" if share <= 0.12 else "above"
         lines.append(
-            f"Same {same}: Flux-Multi with Token Optimization at 1/4 of the tokens has {_percent(quarter)}, {reached} "
-            f"the plain ViT at all tokens ({_percent(full)}), at {100 * share:.0f} % of its GMACs, {within} the 12 % "
-            "aimed at."
+            f"Same {same}: Flux-Multi with Token Optimization at 1/4 of the tokens has {percent_and_spread(quarter)}, "
+            f"{reached} the plain ViT at all tokens ({percent_and_spread(full)}), at {100 * share:.0f} % of its GMACs, "
+            f"{within} the 12 % aimed at."
         )
     return "\n".join(lines)
 
@@ -81,7 +82,7 @@ def table_of_budgets(means: list[dict], budgets: list[int]) -> str:
         rows[row["method"], row["same"], row["saving"]][row["budget"]] = row
     lines = []
     for (method, same, saving), cells in rows.items():
-        texts = [" · ".join([_percent(cells[b]), *_costs(cells[b])]) if b in cells else "–" for b in budgets]
+        texts = [" · ".join([percent_and_spread(cells[b]), *_costs(cells[b])]) if b in cells else "–" for b in budgets]
         lines.append([NAMES[method], same, saving.replace("_", " "), *texts])
     head = ["model", "same", "tokens saved by", *(f"{budget} tokens" for budget in budgets)]
     note = "Top-1 in %, mean and standard deviation over seeds; GMACs and ms of one clip."
@@ -97,7 +98,7 @@ def tables(file: Path = RESULTS) -> dict[str, str]:
 
     def lines(*named: tuple[str, str, str, str]) -> list[list[str]]:
         return [
-            [name, *(_percent(cells[method, same, saving, budget]) for budget in budgets)]
+            [name, *(percent_and_spread(cells[method, same, saving, budget]) for budget in budgets)]
             for name, method, same, saving in named
         ]
 
@@ -133,9 +134,17 @@ def plot(means: list[dict], path: str | Path):
     """
     plt = pyplot()
     figure, axes = plt.subplots(figsize=(9.5, 4.5), layout="constrained")
+    draw_methods(axes, means, "clips")
+    finish(axes)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def draw_methods(axes, means: list[dict], same: str) -> None:
+    """The lines of the models that trained with the same of `same`."""
     for saving, style in (("token_optimization", "-"), ("selector", "--")):
         for method, name in NAMES.items():
-            rows = [r for r in means if (r["method"], r["same"], r["saving"]) == (method, "clips", saving)]
+            rows = [r for r in means if (r["method"], r["same"], r["saving"]) == (method, same, saving)]
             rows.sort(key=lambda row: row["gmacs"])
             if rows:
                 axes.errorbar(
@@ -149,17 +158,20 @@ def plot(means: list[dict], path: str | Path):
                     color=COLOURS[method],
                     label=name + (", Token Optimization" if saving == "token_optimization" else ""),
                 )
+
+
+def finish(axes) -> None:
+    """Scale, titles and legend of a picture of accuracy against GMACs."""
     axes.set_xscale("log")
     axes.set(xlabel="GMACs of a clip", ylabel="top-1 accuracy, %")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, fontsize=8, handlelength=3.5, loc="upper left", bbox_to_anchor=(1, 1))
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
 
 
 def _costs(row: dict) -> list[str]:
     return [f"{row['gmacs']:.3f} GMACs", *([f"{row['ms']:.0f} ms"] if "ms" in row else [])]
 
 
-def _percent(row: dict) -> str:
+def percent_and_spread(row: dict) -> str:
+    """`top1` and `spread` of a row of `over_seeds`, in %."""
     return f"{percent(row['top1'])} ± {percent(row['spread'])}"

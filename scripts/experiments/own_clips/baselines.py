@@ -46,10 +46,11 @@ def cnn_clips(clips: Dataset, processor: FluxVideoProcessor) -> torch.Tensor:
     return torch.stack(videos).transpose(1, 2)
 
 
-def small_cnn(num_labels: int) -> nn.Sequential:
-    """A 3D CNN of 0.3 million parameters: four convolutions, mean over time and space, one linear layer."""
+def small_cnn(num_labels: int, widths: tuple[int, ...] = WIDTHS) -> nn.Sequential:
+    """A 3D CNN, of 0.3 million parameters by default: a convolution of each width, mean over time and space, one linear
+    layer."""
     layers, channels = [], 3
-    for width in WIDTHS:
+    for width in widths:
         stride = (1 if channels == 3 else 2, 2, 2)
         layers += [nn.Conv3d(channels, width, 3, stride, padding=1, bias=False), nn.BatchNorm3d(width), nn.ReLU()]
         channels = width

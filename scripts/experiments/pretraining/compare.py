@@ -47,11 +47,19 @@ class ComparisonOptions:
         default_factory=list, metadata={"help": "Further options for probes, for instance learning_rate=0.004."}
     )
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2], metadata={"help": "One run of everything per seed."})
-    shares: list[float] = field(
-        default_factory=lambda: [0.01, 0.1, 1.0], metadata={"help": "Shares of the labels to train on."}
+    shares: list[float] | None = field(
+        default=None,
+        metadata={"help": "Shares of the labels to train on. Default: 0.01 0.1 1, with clips_per_class none."},
     )
-    starts: list[str] | None = field(
-        default=None, metadata={"help": "Some of scratch, Flux-Multi and Flux-Single. Default: all."}
+    clips_per_class: list[int] | None = field(
+        default=None, metadata={"help": "Train on that many labelled clips of every class."}
+    )
+    starts: list[str] = field(
+        default_factory=lambda: ["scratch", "Flux-Multi", "Flux-Single"],
+        metadata={
+            "help": "Some of these and scratch-as-long: as many steps as pre-training and fine-tuning of Flux-Multi, "
+            "both timed here, have time for."
+        },
     )
     modes: list[str] | None = field(default=None, metadata={"help": "Some of finetune and probe. Default: both."})
     test_split: str = field(default="test", metadata={"help": "Split to test on."})
@@ -68,23 +76,29 @@ def main(argv: list[str] | None = None) -> None:
     from flux_hf.pretraining import FluxPreTrainingArguments, PretrainOptions
     from flux_hf.provenance import provenance
     from flux_hf.scripts.experiments.pretraining.comparison import (
+        AS_LONG,
+        FROM_SCRATCH,
         MODES,
-        SCRATCH,
+        MULTI,
         STARTS,
+        TIME,
+        labels_of,
         plot,
         pretrained_student,
+        steps_as_long,
         summary,
         table,
         train_and_test,
     )
     from flux_hf.training import FinetuneOptions, FluxTrainingArguments
 
-    starts, modes = comparison.starts or list(STARTS), comparison.modes or list(MODES)
+    starts, modes = comparison.starts, comparison.modes or list(MODES)
     for name, chosen, known in (("starts", starts, STARTS), ("modes", modes, MODES)):
         if unknown := sorted(set(chosen) - set(known)):
             raise ValueError(f"{name} must be of {', '.join(known)}, not {', '.join(unknown)}")
-    if not all(0 < share <= 1 for share in comparison.shares):
-        raise ValueError(f"shares must be above 0 and at most 1, got {comparison.shares}")
+    if AS_LONG in starts and MULTI not in starts:
+        raise ValueError(f"{AS_LONG} is as long as {MULTI}: starts must name both")
+    amounts = _amounts(comparison)
     student_options, student_args = _read(
         (PretrainOptions, FluxPreTrainingArguments),
         comparison.pretrain_recipe,
@@ -109,34 +123,49 @@ def main(argv: list[str] | None = None) -> None:
         for split in (options.train_split, comparison.test_split)
     )
     output, settings = Path(comparison.output), _settings(comparison)
-    done = {(run["seed"], run["start"], run["mode"], run["share"]) for run in _finished_runs(output, settings)}
+    done = {(run["seed"], run["start"], run["mode"], labels_of(run)): run for run in _finished_runs(output, settings)}
     for seed in comparison.seeds:
-        for start in starts:
-            missing = [
-                (mode, share) for mode in modes for share in comparison.shares if (seed, start, mode, share) not in done
-            ]
+        for start in sorted(starts, key=lambda start: start == AS_LONG):
+            wanted = [(seed, start, mode, labels) for mode in modes for labels in amounts]
+            missing = [setting for setting in wanted if setting not in done]
             if not missing:
                 continue
             student = pretrained_student(
                 *(start, seed, student_options, copy.deepcopy(student_args), Path(comparison.students)),
                 settings=_student_settings(comparison),
             )
-            for mode, share in missing:
+            for _, _, mode, (kind, amount) in missing:
                 run_options, run_args = copy.deepcopy(by_mode[mode])
                 run_args.seed, run_args.eval_strategy, run_args.save_strategy = seed, "no", "no"
-                run = {"seed": seed, "start": start, "mode": mode, "share": share}
-                run |= train_and_test(mode, share, student, run_options, train, test, run_args)
+                if start == AS_LONG:
+                    fine_tuned = done[seed, MULTI, mode, (kind, amount)]
+                    run_args.max_steps = steps_as_long(fine_tuned, Path(comparison.students))
+                run = {"seed": seed, "start": start, "mode": mode, kind: amount}
+                run |= train_and_test(mode, (kind, amount), student, run_options, train, test, run_args)
+                done[seed, start, mode, (kind, amount)] = run
                 print(json.dumps(run))
                 with FileLock(f"{output}.lock"):
                     runs = [*_finished_runs(output, settings), run]
                     result = provenance(f"python {COMMAND}", argv) | {"settings": settings}
-                    trained = {f"{run['start']}_{run['seed']}" for run in runs if run["start"] != SCRATCH}
-                    result |= {"students": _speed(Path(comparison.students), trained), "runs": runs}
+                    trained = {f"{run['start']}_{run['seed']}" for run in runs if run["start"] not in FROM_SCRATCH}
+                    result |= {"students": _speed(Path(comparison.students), trained, TIME), "runs": runs}
                     write_json(output, result)
     rows = summary(_finished_runs(output, settings))
     print(table(rows))
     if comparison.plot:
         plot(rows, comparison.plot)
+
+
+def _amounts(comparison: ComparisonOptions) -> list[tuple[str, float]]:
+    """Each the kind of labels and the number."""
+    shares, clips = comparison.shares, comparison.clips_per_class or []
+    if shares is None:
+        shares = [] if clips else [0.01, 0.1, 1.0]
+    if not all(0 < share <= 1 for share in shares):
+        raise ValueError(f"shares must be above 0 and at most 1, got {shares}")
+    if not all(count > 0 for count in clips):
+        raise ValueError(f"clips_per_class must be above 0, got {clips}")
+    return [("share", share) for share in shares] + [("clips_per_class", count) for count in clips]
 
 
 def _read(types, recipe: str, overrides: list[str]) -> tuple:
@@ -148,7 +177,7 @@ def _read(types, recipe: str, overrides: list[str]) -> tuple:
 
 def _settings(comparison: ComparisonOptions) -> dict:
     """What all runs of one file must share, the recipes with their content."""
-    free = ("seeds", "shares", "starts", "modes", "output", "plot", "students")
+    free = ("seeds", "shares", "clips_per_class", "starts", "modes", "output", "plot", "students")
     settings = {name: value for name, value in asdict(comparison).items() if name not in free}
     return settings | {name: _content(settings[name]) for name in ("pretrain_recipe", "finetune_recipe")}
 
@@ -175,14 +204,15 @@ def _student_settings(comparison: ComparisonOptions) -> dict:
     }
 
 
-def _speed(students: Path, names: set[str]) -> dict:
-    """Of every student whose log has a loss the last one, and mean seconds of a step and of what it waited for: clips,
-    teacher."""
+def _speed(students: Path, names: set[str], time_file: str) -> dict:
+    """Of every student the `seconds` of its training and, where its log has a loss, the last one and the mean seconds
+    of a step and of what it waited for: clips, teacher."""
     found = {}
     for name in sorted(names):
+        found[name] = {"seconds": read_json(students / name / time_file)["seconds"]}
         history = read_json(students / name / "trainer_state.json")["log_history"]
         if entries := [entry for entry in history if "loss" in entry]:
-            found[name] = {"loss": entries[-1]["loss"]} | {
+            found[name] |= {"loss": entries[-1]["loss"]} | {
                 part: sum(entry[part] for entry in entries) / len(entries)
                 for part in ("data_seconds", "teacher_seconds", "step_seconds")
             }

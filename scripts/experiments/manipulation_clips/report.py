@@ -1,0 +1,270 @@
+"""Put the files of the methods and of the baselines into one, draw the plot, and make the tables of the page.
+
+python scripts/experiments/manipulation_clips/report.py --headline runs/manipulation/headline/*/headline.json
+"""
+
+import statistics
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from flux_hf.cli import run_command
+from flux_hf.evaluation.report import pyplot
+from flux_hf.files import read_json, write_json
+from flux_hf.options import parse_options
+from flux_hf.provenance import result_origin
+from flux_hf.scripts.experiments.headline.report import (
+    NAMES,
+    draw_methods,
+    finish,
+    over_seeds,
+    percent_and_spread,
+    verdict,
+)
+from flux_hf.tables import percent, table
+
+COMMAND = "scripts/experiments/manipulation_clips/report.py"
+FOLDER = Path(__file__).parent
+RESULTS, PLOT, SINGLE_FRAME = FOLDER / "results.json", FOLDER / "accuracy.png", FOLDER / "single_frame.json"
+SAME = "compute"
+"""What all methods of this page are given alike."""
+SAVINGS = {"selector": "fixed grid", "token_optimization": "Token Optimization"}
+BASELINES = {
+    "cnn": "small 3D CNN",
+    "large_cnn": "3D CNN of FluxViT's size",
+    "videomae": "VideoMAE of FluxViT's size",
+    "differences": "frame differences, logistic regression",
+}
+CLASSIFIERS = {"thumbnails": "logistic regression on thumbnails", "cnn": "2D CNN"}
+VIEWS = {"first": "first", "middle": "middle", "last": "last", "any": "any", "three": "three in order"}
+NOT_MEASURED = "Not measured yet."
+
+
+@dataclass
+class ReportOptions:
+    headline: list[str] = field(metadata={"help": "Files headline.json of the headline experiment, one or several."})
+    baselines: str = field(
+        default="runs/manipulation/baselines", metadata={"help": "Folder of the files of baselines.py."}
+    )
+    output: str = field(default=str(RESULTS), metadata={"help": "JSON file to write."})
+    plot: str = field(default=str(PLOT), metadata={"help": "Picture to draw; needs flux_hf[plot]."})
+
+
+def main(argv: list[str] | None = None) -> None:
+    (options,) = parse_options(ReportOptions, argv, __doc__)
+    result = merged(options.headline, options.baselines)
+    write_json(options.output, result)
+    draw(result, options.plot)
+    print(accuracy_table(result), baselines_table(result), verdict_of(result), sep="\n\n")
+
+
+def merged(headline: list[str], baselines: str) -> dict:
+    """What the files hold: `trainings` (where each file of methods comes from), `rows`, `budgets` and `runs` of all,
+    `baselines`.
+
+    Raises:
+        ValueError: the methods had other budgets or models, one was trained twice, or the baselines other clips.
+    """
+    found = [read_json(path) for path in headline]
+    first = found[0]
+    for path, one in zip(headline, found, strict=True):
+        if (one["budgets"], one["config"]) != (first["budgets"], first["config"]):
+            raise ValueError(f"{path}: budgets or model are not those of {headline[0]}")
+    runs = [name for one in found for name in one["runs"]]
+    if twice := sorted({name for name in runs if runs.count(name) > 1}):
+        raise ValueError(f"{', '.join(headline)}: {', '.join(twice)} is in several files")
+    others = [read_json(path) for path in sorted(Path(baselines).glob("*.json"))]
+    if others and any(one["files"] != others[0]["files"] for one in others):
+        raise ValueError(f"{baselines}: the files are of different clips")
+    content = ("rows", "budgets", "config", "runs")
+    return {
+        "budgets": first["budgets"],
+        "config": first["config"],
+        "trainings": [{name: one[name] for name in one if name not in content} for one in found],
+        "runs": {name: facts for one in found for name, facts in one["runs"].items()},
+        "rows": [row for one in found for row in one["rows"]],
+        "baselines": others,
+    }
+
+
+def tables(results: Path = RESULTS, single_frame: Path = SINGLE_FRAME) -> dict[str, str]:
+    """Markdown by the name that documents call it; "Not measured yet." where there is no file."""
+    compared = {
+        "manipulation": origins,
+        "manipulation.accuracy": accuracy_table,
+        "manipulation.baselines": baselines_table,
+        "manipulation.verdict": verdict_of,
+    }
+    frames = {
+        "manipulation.frame": frame_origin,
+        "manipulation.frame.all": frame_table,
+        "manipulation.frame.pairs": pair_table,
+    }
+    made = {}
+    for path, writers in ((results, compared), (single_frame, frames)):
+        result = read_json(path) if path.exists() else None
+        made |= {name: write(result) if result else NOT_MEASURED for name, write in writers.items()}
+    return made
+
+
+def origins(result: dict) -> str:
+    """A line for the first training of the methods and for the first of each baseline."""
+    first = {}
+    for one in result["baselines"]:
+        first.setdefault(one["baseline"], one)
+    lines = [("Methods", result["trainings"][0])] + [(BASELINES[name], one) for name, one in first.items()]
+    return "\n".join(f"- {name}: {result_origin(one)}" for name, one in lines)
+
+
+def accuracy_table(result: dict) -> str:
+    """A row for each method and way of saving tokens, a column for each budget; cost beneath the accuracies of all
+    methods on the fixed grid, which is the same for all of them."""
+    budgets, lines = result["budgets"], []
+    cells = {(row["method"], row["saving"], row["budget"]): row for row in _means(result)}
+    for method, name in NAMES.items():
+        steps = [facts["steps"] for run, facts in result["runs"].items() if run.startswith(f"{method}-same_{SAME}-")]
+        for saving, text in SAVINGS.items():
+            rows = [cells.get((method, saving, budget)) for budget in budgets]
+            if any(rows):
+                lines.append([name, f"{statistics.mean(steps):.0f}", text, *map(_cell, rows)])
+    lines += [
+        ["GMACs", "", text, *(_gmacs(cells, saving, budget) for budget in budgets)] for saving, text in SAVINGS.items()
+    ]
+    shares = ["all", *(f"1/{round(budgets[0] / budget)}" for budget in budgets[1:])]
+    head = ["trained as", "steps", "tokens saved by"]
+    head += [f"{share} ({budget})" for share, budget in zip(shares, budgets, strict=True)]
+    return table(head, lines, "lrl" + "r" * len(budgets))
+
+
+def baselines_table(result: dict) -> str:
+    """Size, cost, training and accuracy of each baseline; mean and deviation over seeds."""
+    groups, lines = defaultdict(list), []
+    for one in result["baselines"]:
+        groups[one["baseline"]].append(one)
+    for name, text in BASELINES.items():
+        if not (group := groups[name]):
+            continue
+        size, training = ["–", "–"], ["–", "–"]
+        if "trials" in group[0]:
+            size = [f"{group[0]['parameters'] / 1e6:.1f} M", f"{group[0]['gmacs']:.2f}"]
+            trials = [trial for one in group for trial in one["trials"]]
+            training = [f"{statistics.mean(trial['steps'] for trial in trials):.0f}", str(group[0]["batch"])]
+        accuracy = [_spread([one["test"][figure] for one in group]) for figure in ("top1", "pair")]
+        lines.append([text, *size, *training, len(group), *accuracy])
+    head = [
+        "classifier",
+        "parameters",
+        "GMACs",
+        "steps",
+        "clips a step",
+        "seeds",
+        "top-1 of 28",
+        "right one of its pair",
+    ]
+    return table(head, lines, "l" + "r" * 7)
+
+
+def verdict_of(result: dict) -> str:
+    """That of the headline experiment, and the best baseline."""
+    groups = defaultdict(list)
+    for one in result["baselines"]:
+        groups[one["baseline"]].append(one["test"]["top1"])
+    best = max(groups, key=lambda name: statistics.mean(groups[name]), default=None)
+    said = "Baselines: not measured." if best is None else f"Best baseline: {BASELINES[best]}, {_spread(groups[best])}."
+    return f"{verdict(over_seeds(result['rows']), result['budgets'], (SAME,))}\n{said}"
+
+
+def draw(result: dict, path: str | Path) -> None:
+    """Accuracy against GMACs of the methods and of the baselines that have GMACs.
+
+    Raises:
+        ImportError: matplotlib is not installed (extra `plot`).
+    """
+    plt = pyplot()
+    figure, axes = plt.subplots(figsize=(9.5, 4.5), layout="constrained")
+    draw_methods(axes, over_seeds(result["rows"]), SAME)
+    groups = defaultdict(list)
+    for one in result["baselines"]:
+        groups[one["baseline"]].append(one)
+    for (name, group), mark in zip(groups.items(), "sD^v", strict=False):
+        if "gmacs" in group[0]:
+            values = [100 * one["test"]["top1"] for one in group]
+            deviation = statistics.stdev(values) if len(values) > 1 else 0
+            look = {"fmt": mark, "color": "black", "mfc": "white", "capsize": 3, "label": BASELINES[name]}
+            axes.errorbar(group[0]["gmacs"], statistics.mean(values), deviation, **look)
+    finish(axes)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def frame_origin(result: dict) -> str:
+    clips = ", ".join(f"{count} {name} clips" for name, count in result["clips"].items())
+    return f"{result_origin(result)} {clips}."
+
+
+def frame_table(result: dict) -> str:
+    """For every classifier and frame how often it tells a pair apart and the task among all; mean over seeds."""
+    groups = defaultdict(list)
+    for row in result["rows"]:
+        groups[row["view"], row["classifier"], row["split"]].append(row)
+    splits = list(dict.fromkeys(row["split"] for row in result["rows"]))
+    lines = [
+        [VIEWS[view], CLASSIFIERS[name]]
+        + [
+            percent(statistics.mean(row[figure] for row in groups[view, name, split]))
+            for figure in ("pair", "top1")
+            for split in splits
+        ]
+        for view in VIEWS
+        for name in CLASSIFIERS
+    ]
+    head = ["frame", "classifier"] + [f"{text}, {split}" for text in ("pair", "28 tasks") for split in splits]
+    return table(head, lines, "ll" + "r" * 2 * len(splits))
+
+
+def pair_table(result: dict) -> str:
+    """For every pair how often the 2D CNN tells it apart, on the clips of all splits that it was tested on."""
+    splits = list(dict.fromkeys(row["split"] for row in result["rows"]))
+    weights = [result["clips"][split] for split in splits]
+
+    def share(pair: str, view: str) -> str:
+        values = [
+            statistics.mean(_of(result, view, "cnn", split, pair)) * weight
+            for split, weight in zip(splits, weights, strict=True)
+        ]
+        return percent(sum(values) / sum(weights))
+
+    pairs = list(result["rows"][0]["pairs"])
+    return table(
+        ["pair", *VIEWS.values()],
+        [[pair, *(share(pair, view) for view in VIEWS)] for pair in pairs],
+        "l" + "r" * len(VIEWS),
+    )
+
+
+def _of(result: dict, view: str, classifier: str, split: str, pair: str) -> list[float]:
+    wanted = (view, classifier, split)
+    return [row["pairs"][pair] for row in result["rows"] if (row["view"], row["classifier"], row["split"]) == wanted]
+
+
+def _means(result: dict) -> list[dict]:
+    return [row for row in over_seeds(result["rows"]) if row["same"] == SAME]
+
+
+def _cell(row: dict | None) -> str:
+    return "–" if row is None else percent_and_spread(row)
+
+
+def _gmacs(cells: dict, saving: str, budget: int) -> str:
+    """Mean over the methods: with Token Optimization each has grids of its own."""
+    values = [row["gmacs"] for (_, how, tokens), row in cells.items() if (how, tokens) == (saving, budget)]
+    return f"{statistics.mean(values):.3f}" if values else "–"
+
+
+def _spread(values: list[float]) -> str:
+    deviation = statistics.stdev(values) if len(values) > 1 else None
+    return percent(statistics.mean(values)) + ("" if deviation is None else f" ± {percent(deviation)}")
+
+
+if __name__ == "__main__":
+    run_command(COMMAND, main)

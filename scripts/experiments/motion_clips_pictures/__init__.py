@@ -1,0 +1,1 @@
+"""Clips of the nine motions made of photographs, with the damage that cameras and codecs do."""
