@@ -9,7 +9,13 @@ from flux_hf.scripts.experiments.manipulation_clips import baselines, report, si
 from flux_hf.scripts.experiments.manipulation_clips.features import differences
 from flux_hf.scripts.experiments.manipulation_clips.fitting import Schedule, accuracies, fit, scores
 from flux_hf.scripts.experiments.manipulation_clips.networks import NETWORKS, frame_cnn, gmacs
-from flux_hf.scripts.experiments.manipulation_clips.pixels import Clips, random_view, read_clips, whole_view
+from flux_hf.scripts.experiments.manipulation_clips.pixels import (
+    Clips,
+    half_backwards,
+    random_view,
+    read_clips,
+    whole_view,
+)
 from flux_hf.scripts.experiments.manipulation_clips.single_frame import chosen
 from tests.video_datasets import write_video
 
@@ -64,6 +70,17 @@ def test_views_are_the_same_in_all_frames_of_a_clip_and_show_what_is_there():
     assert len({clip.sum().item() for clip in seen}) == 5
     whole = whole_view(frames, 30)[0, 0, 0, 0]
     torch.testing.assert_close(whole, ((0.5 + 2 * torch.arange(30)) / 255 - 0.45) / 0.25)
+
+
+def test_a_clip_played_backwards_is_one_of_the_opposite_task():
+    clips = bars(40, 0)
+    torch.manual_seed(0)
+    frames, labels = half_backwards(clips.frames, clips.labels, clips.opposites)
+    turned = labels != clips.labels
+    assert 10 < turned.sum() < 30 and torch.equal(frames[~turned], clips.frames[~turned])
+    assert torch.equal(frames[turned], clips.frames[turned].flip(1))
+    backwards = clips.backwards()
+    assert torch.equal(backwards.labels, 1 - clips.labels) and torch.equal(backwards.frames, clips.frames.flip(1))
 
 
 def test_any_frame_is_one_of_each_clip():

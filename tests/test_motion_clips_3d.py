@@ -125,10 +125,10 @@ def test_pictures_are_still_where_the_body_is_and_show_as_much_of_it_as_is_said(
 @needs_mujoco
 @pytest.mark.slow
 def test_a_set_is_rendered_once_and_the_same_again(tmp_path):
-    options = MotionClip3dOptions(output_dir=str(tmp_path / "a"), train=9, validation=2, test=0)
-    assert make_dataset(options).endswith("11 rendered now")
+    options = MotionClip3dOptions(output_dir=str(tmp_path / "a"), train=3, validation=1, test=0)
+    assert make_dataset(options).endswith("4 rendered now")
     rows = [json.loads(line) for line in (tmp_path / "a/train/metadata.jsonl").read_text().splitlines()]
-    assert sorted(row["label"] for row in rows) == sorted(LABELS)
+    assert [row["label"] for row in rows] == list(LABELS[:3])
     for row in rows:
         with av.open(str(tmp_path / "a/train" / row["file_name"])) as container:
             frames = sum(1 for _ in container.decode(video=0))

@@ -36,7 +36,7 @@ class BaselineOptions:
     data: str = field(metadata={"help": "Folder that make.py wrote."})
     baseline: str = field(metadata={"help": "What to train.", "choices": [*NETWORKS, DIFFERENCES]})
     seed: int = field(default=0, metadata={"help": "Of weights and batches."})
-    steps: int = field(default=6000, metadata={"help": "Steps of a training."})
+    steps: int = field(default=3000, metadata={"help": "Steps of a training."})
     seconds: float = field(default=math.inf, metadata={"help": "A training ends earlier after so many seconds."})
     batch: int = field(default=32, metadata={"help": "Clips a step."})
     learning_rates: list[float] = field(
@@ -102,7 +102,10 @@ def by_network(splits: dict[str, Clips], options: BaselineOptions) -> dict:
 def by_differences(splits: dict[str, Clips]) -> dict:
     """`seconds` of features and fitting, and the accuracies on the test clips."""
     train, began = splits["train"], time.perf_counter()
-    logits = task_logits(differences(train), train.labels.cpu(), differences(splits["test"]))
+    both = [train, train.backwards()]
+    features = torch.cat([differences(clips) for clips in both])
+    labels = torch.cat([clips.labels.cpu() for clips in both])
+    logits = task_logits(features, labels, differences(splits["test"]))
     seconds = round(time.perf_counter() - began, 1)
     return {"seconds": seconds, "test": accuracies(logits, splits["test"].labels, train.label_names)}
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from flux_hf.scripts.experiments.manipulation_clips.pixels import Clips, random_view, whole_view
+from flux_hf.scripts.experiments.manipulation_clips.pixels import Clips, half_backwards, random_view, whole_view
 from flux_hf.scripts.experiments.manipulation_clips.tasks import OPPOSITE, PAIRS
 
 WARM_UP = 0.1
@@ -31,9 +31,11 @@ class Schedule:
 
 
 def fit(network: nn.Module, clips: Clips, schedule: Schedule, choose: Callable[[torch.Tensor], torch.Tensor]) -> int:
-    """Train with AdamW, in place; returns the steps. `choose` takes what the network sees of (clips, frames, ...)."""
+    """Train with AdamW, in place, half of the clips played backwards; returns the steps. `choose` takes what the
+    network sees of (clips, frames, ...)."""
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=WEIGHT_DECAY)
     order, began, step = clips.labels.new_empty(0), time.perf_counter(), 0
+    opposites = clips.opposites
     network.train()
     while (share := max(step / schedule.steps, (time.perf_counter() - began) / schedule.seconds)) < 1:
         if len(order) < min(schedule.batch, len(clips.labels)):
@@ -42,8 +44,9 @@ def fit(network: nn.Module, clips: Clips, schedule: Schedule, choose: Callable[[
         rise, fall = min((share + 1 / schedule.steps) / WARM_UP, 1), (1 + math.cos(math.pi * share)) / 2
         optimizer.param_groups[0]["lr"] = schedule.learning_rate * rise * fall
         optimizer.zero_grad()
-        logits = network(random_view(choose(clips.frames[rows]), schedule.size))
-        cross_entropy(logits, clips.labels[rows], label_smoothing=LABEL_SMOOTHING).backward()
+        frames, labels = half_backwards(clips.frames[rows], clips.labels[rows], opposites)
+        logits = network(random_view(choose(frames), schedule.size))
+        cross_entropy(logits, labels, label_smoothing=LABEL_SMOOTHING).backward()
         nn.utils.clip_grad_norm_(network.parameters(), LARGEST_GRADIENT)
         optimizer.step()
         step += 1

@@ -11,8 +11,8 @@ from flux_hf.scripts.experiments.manipulation_clips.tasks import OPPOSITE
 FRAMES, CACHED_SIZE = 16, 121
 """As the headline experiment keeps clips for a fixed grid of 8 frames of 96 pixels."""
 SIZE = 96
-LEAST_CROP = 0.75
-"""Of the side of a clip: the smallest square that training cuts out."""
+LEAST_CROP = 0.71
+"""Of the side of a clip: the smallest square that training cuts out, half its area."""
 LIGHT = 0.3
 """Brightness of every colour and contrast of a clip change by up to this share in training."""
 MEAN, DEVIATION = 0.45, 0.25
@@ -30,6 +30,24 @@ class Clips:
     frames: torch.Tensor
     labels: torch.Tensor
     label_names: list[str]
+
+    @property
+    def opposites(self) -> torch.Tensor:
+        """int64 (labels,): what each label becomes when a clip is played backwards."""
+        return self.labels.new_tensor([self.label_names.index(OPPOSITE[name]) for name in self.label_names])
+
+    def backwards(self) -> "Clips":
+        """All clips played backwards."""
+        return Clips(self.frames.flip(1), self.opposites[self.labels], self.label_names)
+
+
+def half_backwards(
+    frames: torch.Tensor, labels: torch.Tensor, opposites: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """A batch of clips, about half of them, drawn, played backwards; their labels then are the opposite ones."""
+    turned = torch.rand(len(frames), device=frames.device) < 0.5
+    frames = torch.where(turned[:, None, None, None, None], frames.flip(1), frames)
+    return frames, torch.where(turned, opposites[labels], labels)
 
 
 def read_clips(data: str, split: str, cache_dir: str, device: str) -> Clips:

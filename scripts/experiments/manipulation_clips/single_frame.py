@@ -89,8 +89,12 @@ def by_cnn(splits: dict[str, Clips], choose, options: SingleFrameOptions, frames
 
 def by_thumbnails(splits: dict[str, Clips], choose) -> list[dict]:
     """A classifier for all tasks and one for every pair alone."""
-    train, features = splits["train"], {name: thumbnails(clips, choose) for name, clips in splits.items()}
+    train = splits["train"]
+    splits = splits | {"backwards": train.backwards()}
+    features = {name: thumbnails(clips, choose) for name, clips in splits.items()}
     labels = {name: clips.labels.cpu() for name, clips in splits.items()}
+    for values in (features, labels):
+        values["train"] = torch.cat([values["train"], values.pop("backwards")])
     rows = []
     for name in TESTED:
         tasks = task_logits(features["train"], labels["train"], features[name])
