@@ -34,7 +34,7 @@ PACKAGED = sorted(
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 OURS = {"flux_hf", "tests", "hf_tests"}
 DISTRIBUTION_OF = {"PIL": "pillow", "huggingface_hub": "huggingface-hub", "skvideo": "scikit-video", "yaml": "pyyaml"}
-DISTRIBUTION_OF |= {"sklearn": "scikit-learn", "_pytest": "pytest"}
+DISTRIBUTION_OF |= {"cv2": "opencv-python-headless", "sklearn": "scikit-learn", "_pytest": "pytest"}
 DISTRIBUTION_OF |= {"gradio_client": "gradio", "starlette": "gradio"}
 NEED_MORE = {
     "flux_timm.py": {"timm"},
@@ -42,6 +42,7 @@ NEED_MORE = {
     "composing.py": {"matplotlib"},
     "episodes.py": {"metaworld", "mujoco"},
     "scenes.py": {"mujoco"},
+    "flow_baseline.py": {"opencv-python-headless", "scikit-learn"},
     "page.py": {"gradio"},
     "serving.py": {"gradio"},
 }
