@@ -112,7 +112,7 @@ def test_options_that_make_no_sense_are_named(tmp_path):
 @needs_mujoco
 @pytest.mark.slow
 def test_pictures_are_still_where_the_body_is_and_show_as_much_of_it_as_is_said():
-    from flux_hf.scripts.experiments.motion_clips_3d.rendering import render
+    from flux_hf.scripts.experiments.motion_clips_3d.mujoco_rendering import render
 
     for label in ("still", "moves_left", "turns_clockwise"):
         spec = dataclasses.replace(draw_spec(label, "train", (2, 4)), noise=0.0, flicker=0.0, num_frames=12)

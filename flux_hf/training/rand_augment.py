@@ -17,7 +17,8 @@ LARGEST = 10.0
 
 
 def rand_augment(clip: Video, operations: int, magnitude: float, std: float) -> Video:
-    """Change a clip by some of `OPERATIONS`, drawn with replacement, every frame in the same way.
+    """Change a clip by some of `OPERATIONS`, drawn with replacement, every frame in the same way; on the CPU, wherever
+    the clip is.
 
     Args:
         clip: uint8 (frames, 3, height, width).
@@ -36,7 +37,7 @@ def rand_augment(clip: Video, operations: int, magnitude: float, std: float) -> 
     frames = [F.to_pil_image(frame) for frame in clip.as_subclass(torch.Tensor)]
     for change, level, sign in drawn:
         frames = [change(frame, level, sign) for frame in frames]
-    return Video(torch.stack([F.pil_to_tensor(frame) for frame in frames]))
+    return Video(torch.stack([F.pil_to_tensor(frame) for frame in frames]).to(clip.device))
 
 
 def _moved(image: Image.Image, *, shear: tuple[float, float] = (0, 0), shift: tuple[float, float] = (0, 0)):

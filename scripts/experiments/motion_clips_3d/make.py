@@ -42,7 +42,7 @@ def clip_spec(seed, split, index):
 def render_clips(folder, seed, split, indices):
     """Render clips to a split's folder; returns their rows of metadata."""
     from flux_hf.scripts.experiments.motion_clips.encoding import write_video
-    from flux_hf.scripts.experiments.motion_clips_3d.rendering import render
+    from flux_hf.scripts.experiments.motion_clips_3d.mujoco_rendering import render
 
     rows = []
     for index in indices:
