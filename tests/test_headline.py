@@ -154,7 +154,7 @@ def test_runs_and_budgets(config):
 
 
 def test_runs_of_equal_compute(config, tmp_path):
-    options = HeadlineOptions("d", "c", model_config="m", num_frames=4, size=32, seeds=[0], equal_compute=True)
+    options = HeadlineOptions("d", "c", model_config="m", num_frames=4, size=32, seeds=[0], same=["compute"])
     runs = planned_runs(options)
     assert [run.name for run in runs] == [f"{name}-same_compute-seed0" for name in METHODS]
     args = tiny_training.arguments(tmp_path, max_steps=1000)

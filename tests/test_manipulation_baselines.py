@@ -153,14 +153,14 @@ def test_commands_write_what_the_report_reads(folder, tmp_path):
 
 def methods(seed: int) -> dict:
     """A file of the headline experiment, of two methods."""
-    row = {"same": "compute", "seed": seed, "grid": [8, 96], "videos": 4}
+    row = {"same": "clips", "seed": seed, "grid": [8, 96], "videos": 4}
     rows = [
         {"method": method, "saving": saving, "budget": budget, "top1": top1 + seed / 10, "gmacs": budget / 1000, **row}
         for method, top1 in (("plain", 0.5), ("flux_multi", 0.6))
         for saving in ("selector", "token_optimization", "random")
         for budget in (80, 40, 20, 10)
     ]
-    runs = {f"{method}-same_compute-seed{seed}": {"steps": 7, "seconds": 1.0} for method in ("plain", "flux_multi")}
+    runs = {f"{method}-same_clips-seed{seed}": {"steps": 7, "seconds": 1.0} for method in ("plain", "flux_multi")}
     origin = {"command": "x", "date": "2026-01-01", "machine": {"cores": 2}, "versions": {"torch": "2"}}
     return origin | {"rows": rows, "budgets": [80, 40, 20, 10], "config": {"hidden_size": 8}, "runs": runs}
 
@@ -175,7 +175,7 @@ def test_report_puts_seeds_together(tmp_path):
     assert "| plain ViT | 7 | fixed grid | 55.0 ± 7.1 |" in table and "1/8 (10)" in table
     assert "| GMACs |  | fixed grid | 0.080 | 0.040 |" in table
     assert "65.0 ± 7.1, at or above the plain ViT at all tokens (55.0 ± 7.1), at 25 %" in report.verdict_of(result)
-    with pytest.raises(ValueError, match="plain-same_compute-seed0 is in several files"):
+    with pytest.raises(ValueError, match="plain-same_clips-seed0 is in several files"):
         report.merged([str(files[0]), str(files[0])], str(tmp_path / "none"))
     other = methods(2) | {"budgets": [64, 32, 16, 8]}
     files[1].write_text(json.dumps(other))

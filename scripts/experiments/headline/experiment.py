@@ -30,6 +30,7 @@ from flux_hf.training.checkpoint_folders import last_checkpoint
 SHARES = (1, 2, 4, 8)
 """Budgets: all tokens of the fixed grid divided by these."""
 
+SAME = ("clips", "compute")
 CROP_MARGIN = 1.08
 
 
@@ -53,9 +54,12 @@ class HeadlineOptions:
     methods: list[str] = field(
         default_factory=lambda: list(METHODS), metadata={"help": "Some of plain, flux_fixed, flux_single, flux_multi."}
     )
-    equal_compute: bool = field(
-        default=False,
-        metadata={"help": "Every model trains with as many multiply-accumulates as the plain one, not as many clips."},
+    same: list[str] = field(
+        default_factory=lambda: list(SAME),
+        metadata={
+            "help": "What all models get alike: clips (max_steps), or compute (that of the plain model). "
+            "Of both, compute is for Flux-Multi alone, whose steps cost most."
+        },
     )
     validation_videos: int | None = field(
         default=None, metadata={"help": "Videos of the validation split to search grids on. Default: all."}
@@ -95,8 +99,9 @@ def reproduce_headline(options: HeadlineOptions, training_args) -> dict:
     """
     if (options.model_config is None) == (options.start is None):
         raise ValueError(f"give model_config or start, got {options.model_config} and {options.start}")
-    if unknown := sorted(set(options.methods) - set(METHODS)):
-        raise ValueError(f"methods must be some of {', '.join(METHODS)}, got {unknown}")
+    for name, known in (("methods", METHODS), ("same", SAME)):
+        if (unknown := sorted(set(getattr(options, name)) - set(known))) or not getattr(options, name):
+            raise ValueError(f"{name} must be some of {', '.join(known)}, got {unknown or 'none'}")
     output = Path(training_args.output_dir)
     config = starting_config(options)
     if options.size % config.patch_size:
@@ -131,12 +136,10 @@ def starting_config(options: HeadlineOptions) -> FluxViTConfig:
 
 
 def planned_runs(options: HeadlineOptions) -> list[Run]:
-    """Every method with the same clips; Flux-Multi, whose steps cost more, also with the same compute. With
-    `equal_compute` every method with the same compute."""
-    if options.equal_compute:
-        return [Run(method, "compute", seed) for seed in options.seeds for method in options.methods]
-    kinds = [(method, "clips") for method in options.methods]
-    kinds += [("flux_multi", "compute")] if "flux_multi" in options.methods else []
+    """Every method with the same clips or with the same compute; of both, Flux-Multi alone with the same compute."""
+    kinds = [(method, same) for same in options.same for method in options.methods]
+    if len(options.same) > 1:
+        kinds = [kind for kind in kinds if "clips" in kind or kind == ("flux_multi", "compute")]
     return [Run(method, same, seed) for seed in options.seeds for method, same in kinds]
 
 

@@ -26,7 +26,7 @@ from flux_hf.tables import percent, table
 COMMAND = "scripts/experiments/manipulation_clips/report.py"
 FOLDER = Path(__file__).parent
 RESULTS, PLOT, SINGLE_FRAME = FOLDER / "results.json", FOLDER / "accuracy.png", FOLDER / "single_frame.json"
-SAME = "compute"
+SAME = "clips"
 """What all methods of this page are given alike."""
 SAVINGS = {"selector": "fixed grid", "token_optimization": "Token Optimization"}
 BASELINES = {
