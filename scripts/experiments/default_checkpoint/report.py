@@ -11,47 +11,29 @@ from flux_hf.token_optimization.adaptive import changes_gain
 
 RESULTS = Path(__file__).parent / "results"
 BUDGETS = ("256", "128", "64")
+SETS = {
+    "rendered": "rendered",
+    "space": "bodies in space",
+    "photographs": "photographs, six codecs",
+    "composed": "composed by another program, never trained on",
+}
+"""Test sets by the names of their result files and of the flow baseline, and what tables call them."""
+LEFT_OUT = ("space", "photographs")
+"""Generators that a training left out."""
 
 
 def tables(folder: Path = RESULTS) -> dict[str, str]:
     """Markdown by the name that documents call it."""
-    names = ("motion_test", "motion_photos", "motion_test_exact", "motion_photos_exact", "motion_test_flux_multi")
-    found = {name: read_json(folder / f"{name}.json") for name in names}
-    rendered, photos = found["motion_test"], found["motion_photos"]
-    search = read_json(folder / "token_optimization.json")
-    adaptive, composed = (read_json(folder / f"{name}.json") for name in ("adaptive_budget", "adaptive_composed"))
+    of_set = {name: read_json(folder / f"{name}.json") for name in SETS}
+    search, flow, adaptive, composed = (
+        read_json(folder / f"{name}.json")
+        for name in ("token_optimization", "optical_flow", "adaptive_budget", "adaptive_composed")
+    )
     return {
-        "default_checkpoint.accuracy": table(
-            ["tokens kept", "GMACs", f"rendered ({rendered['num_videos']})", f"photographs ({photos['num_videos']})"],
-            [
-                [f"{budget} of 1152", f"{rendered['budgets'][budget]['gmacs']:.3f}"]
-                + [top1_in_percent(result["budgets"][budget]) for result in (rendered, photos)]
-                for budget in BUDGETS
-            ],
-            "rrrr",
-        ),
-        "default_checkpoint.confusion.rendered": confusion(rendered),
-        "default_checkpoint.confusion.photographs": confusion(photos),
-        "default_checkpoint.decoding": table(
-            ["frames", "clips", *(f"{budget} tokens" for budget in BUDGETS)],
-            [
-                [result["decoding"], clips, *(top1_in_percent(result["budgets"][budget]) for budget in BUDGETS)]
-                for name, clips in (("motion_test", "rendered"), ("motion_photos", "photographs"))
-                for result in (found[name], found[f"{name}_exact"])
-            ],
-            "llrrr",
-        ),
-        "default_checkpoint.flux_multi": table(
-            ["checkpoint", *(f"{budget} tokens" for budget in BUDGETS)],
-            [
-                [name, *(top1_in_percent(result["budgets"][budget]) for budget in BUDGETS)]
-                for name, result in (
-                    ("the default one", rendered),
-                    ("after Flux-Multi", found["motion_test_flux_multi"]),
-                )
-            ],
-            "lrrr",
-        ),
+        "default_checkpoint.accuracy": accuracy_table(of_set, flow),
+        "default_checkpoint.left_out": left_out_table(of_set, flow, folder),
+        "default_checkpoint.confusion.rendered": confusion(of_set["rendered"]),
+        "default_checkpoint.confusion.photographs": confusion(of_set["photographs"]),
         "default_checkpoint.token_optimization": table(
             ["tokens", "top-1 before", "grid found", "top-1 with it"],
             [
@@ -68,12 +50,45 @@ def tables(folder: Path = RESULTS) -> dict[str, str]:
             f"The search took {100 * search['compute']['share']:.0f} % of the evaluations that trying every grid on "
             "every clip takes."
         ),
-        **{
-            f"default_checkpoint.{name}": write(read_json(folder / f"{name}.json"))
-            for name, write in (("optical_flow", flow_table), ("curves", curves_table))
-            if (folder / f"{name}.json").exists()
-        },
+        "default_checkpoint.optical_flow": flow_table(flow),
+        "default_checkpoint.curves": curves_table(read_json(folder / "curves.json")),
     }
+
+
+def accuracy_table(of_set: dict[str, dict], flow: dict) -> str:
+    """A row for each test set: the optical-flow baseline fitted on all training sets, and the checkpoint."""
+    rows = [
+        [f"{SETS[name]} ({result['num_videos']})", top1_in_percent(_flow_row(flow, name, left_out=False))]
+        + [top1_in_percent(result["budgets"][budget]) for budget in BUDGETS]
+        for name, result in of_set.items()
+    ]
+    gmacs = (f"{next(iter(of_set.values()))['budgets'][budget]['gmacs']:.3f}" for budget in BUDGETS)
+    head = ["test clips", "optical flow", *(f"{budget} tokens" for budget in BUDGETS)]
+    return table(head, [*rows, ["GMACs", "–", *gmacs]], "l" + "r" * (1 + len(BUDGETS)))
+
+
+def left_out_table(of_set: dict[str, dict], flow: dict, folder: Path) -> str:
+    """For each generator that a training left out: the baseline fitted without it, the checkpoint before the training,
+    after the training without it, and after that with all."""
+    rows = []
+    for name in LEFT_OUT:
+        clips = f"{SETS[name]} ({of_set[name]['num_videos']})"
+        flow_row = _flow_row(flow, name, left_out=True)
+        rows.append([clips, "optical flow, fitted on the others", top1_in_percent(flow_row), "", ""])
+        for text, result in (
+            ("checkpoint of rendered clips alone", read_json(folder / f"before_{name}.json")),
+            ("trained on with the others", read_json(folder / f"left_out_{name}.json")),
+            ("trained on with all (shipped)", of_set[name]),
+        ):
+            rows.append([clips, text, *(top1_in_percent(result["budgets"][budget]) for budget in BUDGETS)])
+    return table(["test clips", "method", *(f"{budget} tokens" for budget in BUDGETS)], rows, "ll" + "r" * len(BUDGETS))
+
+
+def _flow_row(flow: dict, name: str, *, left_out: bool) -> dict:
+    """The row of the baseline for a test set: fitted on all training sets, or on all but its own."""
+    (found,) = (data for data in flow["data"] if data["name"] == name)
+    fitted = [row for row in found["rows"] if row["fitted_on"]]
+    return min(fitted, key=lambda row: len(row["fitted_on"])) if left_out else fitted[0]
 
 
 def adaptive_table(result: dict) -> str:
