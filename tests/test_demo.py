@@ -159,16 +159,16 @@ class TestUploads:
 class TestAccuracy:
     def test_the_card_of_the_package_says_what_was_measured(self, nano):
         rendered, photos = nano.accuracy
-        for known, name in ((rendered, "motion_test_exact"), (photos, "motion_photos_exact")):
+        for known, name in ((rendered, "rendered"), (photos, "photographs")):
             measured = {int(b): figures["top1"] for b, figures in evaluation(name)["budgets"].items()}
             assert known.top1 == pytest.approx(measured, abs=5e-5) and list(known.top1) == [64, 128, 256]
 
     def test_a_card_that_push_writes_is_read(self, nano, tmp_path):
         card = build_model_card(
-            tmp_path, "me/film", nano.model, nano.processor, evaluations=[evaluation("motion_photos")]
+            tmp_path, "me/film", nano.model, nano.processor, evaluations=[evaluation("photographs")]
         )
         card.save(tmp_path / "README.md")
-        (read,), (given,) = card_accuracy(str(tmp_path)), evaluated_accuracy([evaluation("motion_photos")])
+        (read,), (given,) = card_accuracy(str(tmp_path)), evaluated_accuracy([evaluation("photographs")])
         assert read.dataset == given.dataset
         assert read.top1 == pytest.approx(given.top1, abs=5e-5)
 

@@ -103,16 +103,18 @@ def adaptive_table(result: dict) -> str:
     head = ["tokens", "mean GMACs", f"of those of {BUDGETS[0]}", "top-1 (95 % interval)", "answered at"]
     paired = result["paired"]
     below = (
-        f"{result['test']['num_videos']} rendered clips; thresholds chosen on {result['calibration']['videos']} others "
-        f"for {result['target']}. auto alone is right on {paired['auto']} clips, {BUDGETS[0]} tokens alone on "
-        f"{paired['largest']} (sign test: p = {paired['p']:.2g}).\n{changes_gain(result)}"
+        f"{result['test']['num_videos']} test clips of three generators; thresholds chosen on "
+        f"{result['calibration']['videos']} others for {result['target']}. auto alone is right on {paired['auto']}, "
+        f"{BUDGETS[0]} tokens alone on {paired['largest']} (sign test: p = {paired['p']:.2g}).\n{changes_gain(result)}"
     )
     return f"{table(head, rows, 'rrrrl')}\n\n{below}".rstrip()
 
 
 def composed_table(result: dict) -> str:
     """Fixed budgets and "auto", with the look at what changes and without, on clips unlike those of the training."""
-    figures = {**result["budgets"], "auto, without a look at what changes": result["without_changes"]}
+    figures = dict(result["budgets"])
+    if result["without_changes"] is not None:
+        figures["auto, without a look at what changes"] = result["without_changes"]
     rows = [
         [name, f"{each['gmacs']:.3f}", top1_in_percent(each), answered_shares(each) or "–"]
         for name, each in figures.items()
