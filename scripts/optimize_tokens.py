@@ -16,7 +16,7 @@ from pathlib import Path
 
 from flux_hf.checkpoints import check_weights, checkpoint_path
 from flux_hf.cli import run_command
-from flux_hf.files import whole_folder, write_json, write_text
+from flux_hf.files import write_json, write_text
 from flux_hf.options import (
     check_at_least,
     check_checkpoints,
@@ -157,6 +157,7 @@ def main(argv: list[str] | None = None) -> None:
         what_is_worth_it,
         what_it_tells,
     )
+    from flux_hf.token_optimization.saving import save_processor
 
     if options.templates and options.score != "zero_shot":
         raise ValueError("--templates is for --score zero_shot")
@@ -225,13 +226,13 @@ def main(argv: list[str] | None = None) -> None:
             plot_front(result, output / "front.png")
         except ImportError as error:
             print(f"no plots: {error}", file=sys.stderr)
-        _save(with_video_part(before, with_grids(video_part(before), best)), output / "processor_after")
+        save_processor(with_video_part(before, with_grids(video_part(before), best)), output / "processor_after")
         grids = new_grids(result)
         if options.write and grids:
             name = settings_file(before)
             kept = Path(options.checkpoint) / f"{Path(name).stem}.before.json"
             write_text(kept, (output / "processor_before" / name).read_text(encoding="utf-8"))
-            _save(with_video_part(before, with_grids(video_part(before), grids)), options.checkpoint)
+            save_processor(with_video_part(before, with_grids(video_part(before), grids)), options.checkpoint)
             print(f"The processor in {options.checkpoint} has these grids; {kept.name} beside it has the old ones.")
         else:
             hint = "; the same command with --write puts these grids into it" if grids else ""
@@ -326,16 +327,13 @@ def _judge(options: OptimizeTokensOptions, model, processor, dataset):
 
 def _processor_before(processor, output: Path, state):
     """The processor as it was when the search began, so that a run after `--write` goes on with the same one."""
+    from flux_hf.token_optimization.saving import save_processor
+
     saved = output / "processor_before"
     if state.is_main_process and not (output / "search").exists():
-        _save(processor, saved)
+        save_processor(processor, saved)
     state.wait_for_everyone()
     return type(processor).from_pretrained(saved)
-
-
-def _save(processor, folder: str | Path) -> None:
-    with whole_folder(folder) as partial:
-        processor.save_pretrained(partial)
 
 
 def _load(options: OptimizeTokensOptions):

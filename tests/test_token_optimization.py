@@ -14,6 +14,7 @@ from flux_hf.data import load_video_dataset
 from flux_hf.evaluation.records import RecordFolder
 from flux_hf.scripts.optimize_tokens import main
 from flux_hf.token_optimization import candidate_grids, halving_schedule, search_grids
+from flux_hf.token_optimization.candidates import video_part
 from flux_hf.token_optimization.report import (
     accuracy_cost_front,
     heat_map,
@@ -22,8 +23,10 @@ from flux_hf.token_optimization.report import (
     what_is_worth_it,
     what_it_tells,
 )
+from flux_hf.token_optimization.saving import save_processor
 from flux_hf.token_optimization.search import balanced_order, halves, sign_test
 from tests import video_datasets
+from tests.tiny_clip import tiny_clip_processor
 from tests.tiny_models import PATCHES_OF_8
 from tests.video_files import encode_video
 
@@ -295,6 +298,24 @@ def test_command_writes_what_the_pipeline_then_uses(dataset_dir, checkpoint, tmp
     again, first = json.loads((output / "result.json").read_text()), json.loads(before)
     assert again["budgets"]["32"]["grid"] == first["budgets"]["32"]["grid"]
     assert again["test"]["before"]["budgets"]["32"]["grid"] == [4, 32]
+
+
+@pytest.mark.parametrize("make", [FluxVideoProcessor, tiny_clip_processor])
+def test_a_processor_brings_code_only_where_there_is_code(make, tmp_path):
+    made, without, with_code = make(), tmp_path / "without", tmp_path / "with"
+    save_processor(made, tmp_path / "new")  # as save_pretrained does
+    assert list((tmp_path / "new").glob("*.py"))
+    for folder in (without, with_code):
+        folder.mkdir()
+        (folder / "config.json").write_text("{}")
+    (with_code / "modeling.py").touch()
+    for folder in (without, with_code):
+        save_processor(made, folder)
+    assert list(with_code.glob("*processing*.py"))
+    assert not list(without.glob("*.py"))
+    assert not any("auto_map" in path.read_text() for path in without.glob("*.json"))
+    grids = [video_part(type(made).from_pretrained(folder)).grids for folder in (without, with_code)]
+    assert grids[0] == grids[1] == video_part(made).grids
 
 
 def test_command_reads_list_files(checkpoint, tmp_path):

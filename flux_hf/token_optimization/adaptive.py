@@ -42,6 +42,7 @@ from flux_hf.processing.views_fluxvit import Views, check_processor
 from flux_hf.provenance import file_list_hash, model_hash
 from flux_hf.tables import table
 from flux_hf.token_optimization.candidates import with_grids
+from flux_hf.token_optimization.saving import goes_with_code, write_processor
 from flux_hf.token_optimization.search import alone_right, sign_test
 
 MOST_STEPS = 3
@@ -212,7 +213,7 @@ def write_calibration(checkpoint: str | Path, model: FluxModel, result: dict) ->
     saved["adaptive_budget"] = result["adaptive_budget"]
     processor = with_auto_grid(load_video_processor(checkpoint, model), as_grid(result["grid"]))
     with whole_folder(checkpoint) as partial:
-        processor.save_pretrained(partial)
+        write_processor(processor, partial, goes_with_code(checkpoint))
         write_text(partial / path.name, json.dumps(saved, indent=2, sort_keys=True) + "\n")
 
 
