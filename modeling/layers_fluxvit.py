@@ -47,19 +47,19 @@ class LayerScale(nn.Module):
 
 
 class FluxViTPatchEmbedding(nn.Module):
-    """Cuts every frame into patches and embeds them between two RMS norms (dual patch norm)."""
+    """Cuts a clip into patches of `tubelet_size` frames and embeds them between two RMS norms (dual patch norm)."""
 
     def __init__(self, config: FluxViTConfig):
         super().__init__()
-        self.patch_size = config.patch_size
+        self.patch_size, self.tubelet_size = config.patch_size, config.tubelet_size
         self.num_channels = config.num_channels
-        patch_dim = config.patch_size**2 * config.num_channels
-        self.norm_before = FluxViTRMSNorm(patch_dim, eps=config.layer_norm_eps)
-        self.projection = nn.Linear(patch_dim, config.hidden_size)
+        self.norm_before = FluxViTRMSNorm(config.values_of_patch, eps=config.layer_norm_eps)
+        self.projection = nn.Linear(config.values_of_patch, config.hidden_size)
         self.norm_after = FluxViTRMSNorm(config.hidden_size, eps=config.layer_norm_eps)
 
     def patchify(self, pixel_values_videos: torch.Tensor) -> torch.Tensor:
-        """(batch, frames, channels, height, width) -> (batch, frames, rows, columns, patch_size**2 * channels)"""
+        """(batch, frames, channels, height, width) -> (batch, frames / tubelet_size, rows, columns, tubelet_size *
+        patch_size**2 * channels)"""
         if pixel_values_videos.ndim != 5 or pixel_values_videos.shape[2] != self.num_channels:
             raise ValueError(
                 f"pixel_values_videos must be (batch, frames, {self.num_channels}, height, width), "
@@ -69,11 +69,19 @@ class FluxViTPatchEmbedding(nn.Module):
         size = self.patch_size
         if height % size or width % size:
             raise ValueError(f"height and width must be multiples of the patch size {size}, got {height} x {width}")
-        patches = pixel_values_videos.reshape(batch, frames, channels, height // size, size, width // size, size)
-        return patches.permute(0, 1, 3, 5, 4, 6, 2).flatten(4).to(next(self.parameters()).dtype)
+        if frames % self.tubelet_size:
+            raise ValueError(f"frames must be a multiple of tubelet_size {self.tubelet_size}, got {frames}")
+        rows, columns = height // size, width // size
+        if self.tubelet_size == 1:
+            patches = pixel_values_videos.reshape(batch, frames, channels, rows, size, columns, size)
+            patches = patches.permute(0, 1, 3, 5, 4, 6, 2)
+        else:
+            patches = pixel_values_videos.reshape(batch, -1, self.tubelet_size, channels, rows, size, columns, size)
+            patches = patches.permute(0, 1, 4, 6, 2, 5, 7, 3)
+        return patches.flatten(4).to(next(self.parameters()).dtype)
 
     def forward(self, patches: torch.Tensor) -> torch.Tensor:
-        """What `patchify` gives, or some of it: (..., patch_size**2 * channels) -> (..., hidden_size)"""
+        """What `patchify` gives, or some of it: (..., values of a patch) -> (..., hidden_size)"""
         embedded = self.projection(self.norm_before(patches))
         return self.norm_after(embedded.to(patches.dtype))
 

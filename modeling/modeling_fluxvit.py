@@ -221,7 +221,7 @@ class FluxViTPreTrainedModel(FluxModel, PreTrainedModel):
 
     @property
     def patch_shape(self) -> tuple[int, int]:
-        return 1, self.config.patch_size
+        return self.config.tubelet_size, self.config.patch_size
 
     @property
     def native_grid(self) -> tuple[int, int, int]:
@@ -347,11 +347,11 @@ class FluxViTModel(FluxViTPreTrainedModel):
         """
         Args:
             pixel_values_videos: normalised frames (batch, frames, channels, height, width), height and width multiples
-                of the patch size; any number of frames.
+                of the patch size; any number of frames, or of whole tubelets where `tubelet_size` is not 1.
             token_budget: tokens to keep (cls not counted), default `config.token_budget`; None there keeps all. A
                 tensor must hold equal entries. A budget above the grid's tokens keeps all.
-            keep_mask: bool (batch, frames * rows * columns), True = kept, the same count in every row. Overrides the
-                selector.
+            keep_mask: bool (batch, frames / tubelet_size * rows * columns), True = kept, the same count in every row.
+                Overrides the selector.
             head_index: pooling head, default the one whose budget is nearest to the tokens kept (ties: the larger).
             token_selection: name of a rule, a `SelectionRule` or a function (scores, token_budget) -> mask that selects
                 in this call. Default: the model's `token_selection`.

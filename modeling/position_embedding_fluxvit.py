@@ -22,9 +22,10 @@ class PositionEmbedding(nn.Module):
     def __init__(self, config: FluxViTConfig):
         super().__init__()
         side = config.position_size // config.patch_size
-        self.stored_grid = (config.position_frames, side, side)
+        times = config.position_frames // config.tubelet_size
+        self.stored_grid = (times, side, side)
         self.cls = nn.Parameter(torch.zeros(1, 1, config.hidden_size))
-        self.table = nn.Parameter(torch.zeros(config.position_frames * side * side, config.hidden_size))
+        self.table = nn.Parameter(torch.zeros(times * side * side, config.hidden_size))
         self.weight = nn.Parameter(torch.ones(config.hidden_size))
         self.bias = nn.Parameter(torch.zeros(config.hidden_size))
         self._cache: dict[tuple, torch.Tensor] = {}

@@ -112,7 +112,7 @@ def test_one_start_is_needed(tmp_path):
 
 
 def test_arms():
-    arms = planned_arms(Grid(8, 96), {288: Grid(12, 96), 144: Grid(8, 64)}, 8)
+    arms = planned_arms(Grid(8, 96), {288: Grid(12, 96), 144: Grid(8, 64)}, (1, 8))
     assert len(arms) == 2 * 7
     assert arms["token_optimization", 144].grid == (8, 64) and arms["frames", 288].grid == (2, 96)
     assert {arms[saving, 144].grid for saving in ("selector", "random", "tube", "dynamic")} == {(8, 96)}
@@ -136,9 +136,10 @@ def test_random_selections_are_one_draw_for_all_clips(config):
 
 
 def test_smaller_grids():
-    assert smaller_grids(Grid(8, 96), 1152, 8) == ((8, 96), (8, 96))
-    assert smaller_grids(Grid(8, 96), 288, 8) == ((2, 96), (8, 48))
-    assert smaller_grids(Grid(8, 96), 144, 8) == ((1, 96), (8, 32))
+    assert smaller_grids(Grid(8, 96), 1152, 1, 8) == ((8, 96), (8, 96))
+    assert smaller_grids(Grid(8, 96), 288, 1, 8) == ((2, 96), (8, 48))
+    assert smaller_grids(Grid(8, 96), 144, 1, 8) == ((1, 96), (8, 32))
+    assert smaller_grids(Grid(8, 96), 288, 2, 8) == ((4, 96), (8, 64))
 
 
 def test_runs_and_budgets(config):

@@ -85,6 +85,8 @@ def initialize_from_state_dict(
         config = copy.deepcopy(config)
         config.hidden_act = act
     _check_backbone(config, tensors)
+    if config.tubelet_size != 1:
+        raise ValueError(f"config must have tubelet_size 1 to take over a checkpoint, got {config.tubelet_size}")
     classified = _has_our_classifier(tensors, config)
     name_classes(config, len(tensors["head.weight"]) if classified else None, id2label)
 

@@ -63,7 +63,7 @@ def _trainer(options: PretrainOptions, training_args: FluxPreTrainingArguments, 
     say(clip_table(options.dataset, {"train": None if options.streaming else clip_source(dataset).labels}))
     if options.model is None:
         config = FluxViTConfig.from_dict(read_model_config(options.model_config))
-        processor = FluxVideoProcessor(patch_size=config.patch_size)
+        processor = FluxVideoProcessor(patch_size=config.patch_size, tubelet_size=config.tubelet_size)
     else:
         config = FluxViTConfig.from_pretrained(checkpoint_path(options.model))
         processor = FluxVideoProcessor.from_pretrained(checkpoint_path(options.model))

@@ -71,7 +71,7 @@ def _trainer(options: BenchmarkOptions, folder: Path):
     FluxViTModel(teacher_config).save_pretrained(folder / "teacher")
     FluxVideoProcessor(patch_size=teacher_config.patch_size).save_pretrained(folder / "teacher")
     config = FluxViTConfig.from_json_file(options.model_config)
-    processor = FluxVideoProcessor(patch_size=config.patch_size)
+    processor = FluxVideoProcessor(patch_size=config.patch_size, tubelet_size=config.tubelet_size)
     teacher = load_teacher(
         str(folder / "teacher"),
         patch_size=config.patch_size,

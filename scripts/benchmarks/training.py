@@ -73,7 +73,7 @@ def _trainer(options: BenchmarkOptions, data, folder: Path, workers: int):
         mixup_alpha=0.8,
         cutmix_alpha=1.0,
     )
-    processor = FluxVideoProcessor(patch_size=model.config.patch_size)
+    processor = FluxVideoProcessor(patch_size=model.config.patch_size, tubelet_size=model.config.tubelet_size)
     return FluxTrainer(model=model, args=args, train_dataset=data, processing_class=processor)
 
 

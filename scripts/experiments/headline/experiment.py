@@ -145,7 +145,7 @@ def planned_runs(options: HeadlineOptions) -> list[Run]:
 
 def budgets_of(options: HeadlineOptions, config: FluxViTConfig) -> list[int]:
     """All tokens of the fixed grid, a half, a quarter and an eighth."""
-    tokens = grid_tokens(Grid(options.num_frames, options.size), config.patch_size)
+    tokens = grid_tokens(Grid(options.num_frames, options.size), config.patch_size, config.tubelet_size)
     return [tokens // share for share in SHARES]
 
 
@@ -178,6 +178,7 @@ def train(run: Run, options: HeadlineOptions, training_args, config: FluxViTConf
     grid = (options.num_frames, options.size)
     processor = FluxVideoProcessor(
         patch_size=config.patch_size,
+        tubelet_size=config.tubelet_size,
         token_budget=config.token_budget,
         grids=dict.fromkeys(budgets_of(options, config), grid),
     )
@@ -218,6 +219,7 @@ def run_arguments(run: Run, options: HeadlineOptions, training_args, config: Flu
         args.min_pool_tokens = args.max_pool_tokens = budgets[0]
         return args
     args.min_frames, args.max_frames = max(2, options.num_frames // 2), 2 * options.num_frames
+    args.frames_step = max(args.frames_step, config.tubelet_size)
     args.size_step = config.patch_size
     args.min_size, args.max_size = flux_sizes(options, config)
     args.min_pool_tokens, args.max_pool_tokens = budgets[0] * 2 // 3, budgets[0] * 4 // 3
@@ -259,7 +261,7 @@ def measure(
     axes = default_axes(model)
     found = search_grids(validation, model, processor, budgets, *axes, records_dir=folder / "search", **shared)
     grids = {budget: as_grid(found["budgets"][budget]["grid"]) for budget in budgets}
-    arms = planned_arms(Grid(options.num_frames, options.size), grids, model.config.patch_size)
+    arms = planned_arms(Grid(options.num_frames, options.size), grids, model.patch_shape)
     rows, label_ids = list(range(len(test))), model_labels(test, model)
     records = score_videos(test, rows, model, processor, [*arms.values()], Views(), label_ids=label_ids, **shared)
     answers = [[answer["top"][0] == r["label"] for answer in r["arms"]] for r in records if "reason" not in r]
@@ -277,11 +279,11 @@ def measure(
     ]
 
 
-def planned_arms(fixed: Grid, optimised: dict[int, Grid], patch_size: int) -> dict[tuple[str, int], Arm]:
-    """(way of saving tokens, budget) -> what to score."""
+def planned_arms(fixed: Grid, optimised: dict[int, Grid], patch_shape: tuple[int, int]) -> dict[tuple[str, int], Arm]:
+    """(way of saving tokens, budget) -> what to score. `patch_shape`: frames and pixels of a token."""
     arms = {}
     for budget, grid in optimised.items():
-        fewer_frames, fewer_pixels = smaller_grids(fixed, budget, patch_size)
+        fewer_frames, fewer_pixels = smaller_grids(fixed, budget, *patch_shape)
         arms["selector", budget] = Arm(budget, fixed)
         arms["token_optimization", budget] = Arm(budget, grid)
         arms |= {(name, budget): Arm(budget, fixed, forward) for name, forward in SELECTIONS.items()}
@@ -290,12 +292,12 @@ def planned_arms(fixed: Grid, optimised: dict[int, Grid], patch_size: int) -> di
     return arms
 
 
-def smaller_grids(grid: Grid, budget: int, patch_size: int) -> tuple[Grid, Grid]:
-    """The grid with fewer frames, and with a smaller size: as large as fits into the budget, at least one frame and one
-    patch."""
-    fewer = max(1, min(grid.frames, budget // grid_tokens(Grid(1, grid.size), patch_size)))
+def smaller_grids(grid: Grid, budget: int, tubelet_size: int, patch_size: int) -> tuple[Grid, Grid]:
+    """The grid with fewer frames, and with a smaller size: as large as fits into the budget, at least one tubelet and
+    one patch."""
+    fewer = min(grid.frames, max(1, budget // grid_tokens(Grid(1, grid.size), patch_size)) * tubelet_size)
     sizes = (Grid(grid.frames, size) for size in range(grid.size, 0, -patch_size))
-    fits = (smaller for smaller in sizes if grid_tokens(smaller, patch_size) <= budget)
+    fits = (smaller for smaller in sizes if grid_tokens(smaller, patch_size, tubelet_size) <= budget)
     return Grid(fewer, grid.size), next(fits, Grid(grid.frames, patch_size))
 
 

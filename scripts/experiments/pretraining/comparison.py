@@ -153,7 +153,9 @@ def train_and_test(
         changes=ModelChanges(options.drop_path_rate, options.head_token_budgets),
     )
     grids = dict.fromkeys(args.token_budgets, (options.num_frames, options.size))
-    processor = FluxVideoProcessor(patch_size=model.config.patch_size, grids=grids)
+    processor = FluxVideoProcessor(
+        patch_size=model.config.patch_size, tubelet_size=model.config.tubelet_size, grids=grids
+    )
     trainer = FluxTrainer(model=model, args=args, train_dataset=part, processing_class=processor)
     seconds = trainer.train().metrics["train_runtime"]
     found = trainer.evaluate(test)
