@@ -8,7 +8,7 @@ flux-hf finetune RECIPE --model runs/pretrain_small   # then; --freeze backbone 
 from flux_hf.cli import run_command
 from flux_hf.options import check_checkpoints, naming_split, parse_options
 from flux_hf.options.interruption import starting
-from flux_hf.options.pretraining import FluxPreTrainingOptions, PretrainOptions
+from flux_hf.options.pretraining import FluxPreTrainingOptions, PretrainOptions, teacher_checkpoint
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -19,7 +19,7 @@ def main(argv: list[str] | None = None) -> None:
         from flux_hf.pretraining import pretrain
         from flux_hf.training.output_folder import interruptible
 
-        check_checkpoints(model=options.model, teacher=options.teacher)
+        check_checkpoints(model=options.model, teacher=teacher_checkpoint(options.teacher))
     with naming_split(options, "train_split"), interruptible("pretrain", argv, training_args):
         pretrain(options, training_args)
 

@@ -43,6 +43,7 @@ NEED_MORE = {
     "episodes.py": {"metaworld", "mujoco"},
     "scenes.py": {"mujoco"},
     "flow_baseline.py": {"opencv-python-headless", "scikit-learn"},
+    "flow_teacher.py": {"opencv-python-headless"},
     "mujoco_rendering.py": {"mujoco"},
     "page.py": {"gradio"},
     "serving.py": {"gradio"},

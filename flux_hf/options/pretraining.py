@@ -3,7 +3,11 @@
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from flux_hf.checkpoints import checkpoint_path
 from flux_hf.options.training import ClipTrainingOptions
+
+OPTICAL_FLOW = "optical_flow"
+"""The teacher that is no checkpoint; a folder of that name is `./optical_flow`."""
 
 
 @dataclass
@@ -14,7 +18,10 @@ class PretrainOptions:
         metadata={"help": "Data sets, as flux-hf finetune takes them; their labels are not read. Several are mixed."}
     )
     teacher: str = field(
-        metadata={"help": "Teacher: FluxViT, CLIP, SigLIP, DINOv2, VideoMAE, V-JEPA 2, or a model with its own code."}
+        metadata={
+            "help": "Teacher: FluxViT, CLIP, SigLIP, DINOv2, VideoMAE, V-JEPA 2, a model with its own code, or "
+            "optical_flow: no checkpoint but the motion in the clip (needs OpenCV)."
+        }
     )
     trust_remote_code: bool = field(
         default=False, metadata={"help": "Run the code that comes with the teacher's checkpoint."}
@@ -59,6 +66,11 @@ class PretrainOptions:
     overwrite: bool = field(
         default=False, metadata={"help": "Begin anew where output_dir holds another run; deletes its checkpoints."}
     )
+
+
+def teacher_checkpoint(teacher: str) -> str | None:
+    """The folder or Hub id that the option `teacher` means, None for optical flow."""
+    return None if teacher == OPTICAL_FLOW else checkpoint_path(teacher)
 
 
 @dataclass

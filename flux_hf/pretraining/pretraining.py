@@ -8,11 +8,11 @@ from flux_hf.checkpoints import checkpoint_path, reading_weights
 from flux_hf.data import cache_clips, clip_source
 from flux_hf.modeling.configuration_fluxvit import FluxViTConfig
 from flux_hf.modeling.modeling_fluxvit_pretraining import FluxViTForPreTraining, default_aligned_layers
-from flux_hf.options.pretraining import PretrainOptions
+from flux_hf.options.pretraining import OPTICAL_FLOW, PretrainOptions, teacher_checkpoint
 from flux_hf.options.recipes import read_model_config
 from flux_hf.pretraining.arguments import FluxPreTrainingArguments
 from flux_hf.pretraining.mixture import load_mixture, shares_of
-from flux_hf.pretraining.teacher import Teacher, load_teacher
+from flux_hf.pretraining.teacher import Teacher, load_teacher, optical_flow_family
 from flux_hf.pretraining.trainer import FluxPreTrainer
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
 from flux_hf.progress_bars import no_bars_for_folders
@@ -35,7 +35,7 @@ def pretrain(options: PretrainOptions, training_args: FluxPreTrainingArguments) 
     _check(options, training_args, say)
     prepare_output_dir(training_args, options.overwrite, options.model)
     set_seed(training_args.seed)
-    with no_bars_for_folders(*options.dataset, checkpoint_path(options.model), checkpoint_path(options.teacher)):
+    with no_bars_for_folders(*options.dataset, checkpoint_path(options.model), teacher_checkpoint(options.teacher)):
         trainer = _trainer(options, training_args, say)
         show_progress_lines(trainer)
         metrics = trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint).metrics
@@ -111,6 +111,8 @@ def student(options: PretrainOptions, config: FluxViTConfig, teacher: Teacher) -
 def _check(options: PretrainOptions, args: FluxPreTrainingArguments, say) -> None:
     if options.model is None and options.model_config is None:
         raise ValueError("give --model (a checkpoint) or --model_config (a name or JSON file, random weights)")
+    if options.teacher == OPTICAL_FLOW:
+        optical_flow_family()  # before anything is deleted
     if options.streaming and options.cache_dir:
         raise ValueError("--streaming reads videos as they come and cannot be combined with --cache_dir")
     if args.snap_to_keyframes and options.cache_dir:

@@ -12,7 +12,8 @@ def renormalize(
         torch.tensor(values, dtype=torch.float32, device=pixels.device)[:, None, None]
         for values in (mean, std, other_mean, other_std)
     )
-    return (pixels.float() * std + mean - other_mean) / other_std
+    # In place: a fresh copy of all pixels for each step takes longer than the arithmetic.
+    return (pixels.float() * std).add_(mean).sub_(other_mean).div_(other_std)
 
 
 def resize_frames(pixels: torch.Tensor, height: int, width: int) -> torch.Tensor:

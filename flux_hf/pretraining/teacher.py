@@ -15,8 +15,10 @@ from transformers.models.auto.video_processing_auto import get_video_processor_c
 from flux_hf.checkpoints import checkpoint_path, reading_weights
 from flux_hf.modeling.modeling_fluxvit import FluxViTModel
 from flux_hf.modeling.token_selection_fluxvit import kept_positions
+from flux_hf.options.pretraining import OPTICAL_FLOW
 from flux_hf.pretraining.resampling import renormalize, resample_frames, resample_tokens, resize_frames
 from flux_hf.processing.grid_fluxvit import as_grid
+from flux_hf.provenance import model_hash
 
 CLS_ATTENTION = "flux_hf_cls_attention"
 
@@ -37,7 +39,8 @@ class TeacherOutput:
 
 
 class Teacher:
-    """A frozen model, outside of optimiser, DDP and checkpoints. Families are its subclasses, made by [`load_teacher`].
+    """What students are aligned to, outside of optimiser, DDP and checkpoints. Families are its subclasses, made by
+    [`load_teacher`].
 
     Attributes:
         depth: number of layers.
@@ -45,15 +48,24 @@ class Teacher:
         pooled_width: of the pooled feature.
     """
 
-    def __init__(self, model: PreTrainedModel, normalization: tuple, patch_size: int):
-        self.model = model.eval().requires_grad_(False)
+    depth: int
+    width: int
+    pooled_width: int
+
+    def __init__(self, normalization: tuple, patch_size: int):
         self.normalization, self.patch_size = normalization, patch_size
-        self.depth, self.width = model.config.num_hidden_layers, model.config.hidden_size
-        self.pooled_width = model.config.hidden_size
 
     def to(self, device: torch.device) -> "Teacher":
-        self.model.to(device)
         return self
+
+    def description(self) -> str:
+        """All that its outputs depend on, but for the clip and what is asked of it: two teachers with the same one can
+        share a cache."""
+        return f"{type(self).__name__} {self.source()} {self.normalization} {self.patch_size}"
+
+    def source(self) -> str:
+        """Its part of the description."""
+        raise NotImplementedError
 
     @torch.no_grad()
     def __call__(self, pixel_values_videos: torch.Tensor, seen: torch.Tensor, layers: list[int]) -> TeacherOutput:
@@ -63,7 +75,6 @@ class Teacher:
             seen: bool (batch, frames * rows * columns) on the student's patch grid, the same count in every row.
             layers: numbers of layers, from 1; the outputs of others are not kept in memory.
         """
-        self.model.eval()
         _, frames, _, *size = pixel_values_videos.shape
         patch_grid = as_grid((frames, size)).patch_grid(self.patch_size)
         pixels = renormalize(pixel_values_videos, *self.normalization)
@@ -77,7 +88,28 @@ class Teacher:
         raise NotImplementedError
 
 
-class FluxTeacher(Teacher):
+class ModelTeacher(Teacher):
+    """A frozen model of Transformers."""
+
+    def __init__(self, model: PreTrainedModel, normalization: tuple, patch_size: int):
+        super().__init__(normalization, patch_size)
+        self.model = model.eval().requires_grad_(False)
+        self.depth, self.width = model.config.num_hidden_layers, model.config.hidden_size
+        self.pooled_width = model.config.hidden_size
+
+    def to(self, device: torch.device) -> "Teacher":
+        self.model.to(device)
+        return self
+
+    def source(self) -> str:
+        return f"{model_hash(self.model)} {self.model.config.to_json_string()}"
+
+    def __call__(self, pixel_values_videos: torch.Tensor, seen: torch.Tensor, layers: list[int]) -> TeacherOutput:
+        self.model.eval()
+        return super().__call__(pixel_values_videos, seen, layers)
+
+
+class FluxTeacher(ModelTeacher):
     """Another FluxViT. It sees the chosen tokens alone, on the student's patch grid; saliency is the attention of its
     pooling head, its pooled feature that head's output."""
 
@@ -95,7 +127,7 @@ class FluxTeacher(Teacher):
         return [found[layer][:, 1:] for layer in layers], output.pooler_output, saliency
 
 
-class ImageTeacher(Teacher):
+class ImageTeacher(ModelTeacher):
     """An image model (CLIP, SigLIP, DINOv2), frame by frame, each resized so that it has the student's patch grid. It
     sees whole frames. The pooled feature is the mean over the frames of the model's own; saliency is the attention of
     the last layer's cls token within its frame or, without cls, the likeness to the pooled feature."""
@@ -125,7 +157,7 @@ class ImageTeacher(Teacher):
         )
 
 
-class VideoMAETeacher(Teacher):
+class VideoMAETeacher(ModelTeacher):
     """VideoMAE on the student's patch grid. It computes the chosen tokens alone. A frame's tube is the `tubelet_size`
     frames that begin with it; at the end of the clip the last frame is repeated. The position table is
     interpolated linearly. The pooled feature is the mean of the last tokens, saliency the likeness to it."""
@@ -150,7 +182,7 @@ class VideoMAETeacher(Teacher):
         return [found[number] for number in layers], pooled, likeness(last, pooled)
 
 
-class VJEPA2Teacher(Teacher):
+class VJEPA2Teacher(ModelTeacher):
     """V-JEPA 2 on a grid of its own: pixels are resized to its `crop_size`, and its tokens, one for `tubelet_size`
     frames, interpolated linearly to the student's grid. It sees whole clips; the pooled feature is the mean of its last
     tokens, saliency the likeness to it."""
@@ -166,7 +198,7 @@ class VJEPA2Teacher(Teacher):
         return _on_students_grid(found, output.last_hidden_state, own_grid, seen, patch_grid)
 
 
-class RemoteTeacher(Teacher):
+class RemoteTeacher(ModelTeacher):
     """A video model whose code comes with its checkpoint, for instance InternVideo2. It is given the clip resampled to
     `num_frames` frames of `image_size`^2 pixels as its first argument, and `output_hidden_states=True`.
 
@@ -241,20 +273,24 @@ def load_teacher(
     bf16: bool = False,
     trust_remote_code: bool = False,
 ) -> Teacher:
-    """The teacher in a checkpoint.
+    """The teacher in a checkpoint, or optical flow.
 
     Args:
         checkpoint: folder or Hub id of a FluxViT, CLIP, SigLIP, DINOv2, VideoMAE or V-JEPA 2, or of a video model with
             its own code (see [`RemoteTeacher`]), with its image or video processor, whose mean and standard deviation
-            are used; `default` is the checkpoint of the package.
+            are used; `default` is the checkpoint of the package. `optical_flow` is no checkpoint but
+            [`OpticalFlowTeacher`](flow_teacher.py); a folder of that name is `./optical_flow`.
         patch_size, image_mean, image_std: of the student, whose pixels the teacher is given.
-        bf16: hold its weights in bf16.
+        bf16: hold its weights in bf16; optical flow has none.
         trust_remote_code: run the code in the checkpoint, if the model is none of those named.
 
     Raises:
         ValueError: the model is of another kind or has code that is not trusted or cannot serve, or the checkpoint
             holds no processor.
+        ImportError: optical flow without OpenCV.
     """
+    if checkpoint == OPTICAL_FLOW:
+        return optical_flow_family()(image_mean, image_std, patch_size)
     checkpoint = checkpoint_path(checkpoint)
     config, _ = PreTrainedConfig.get_config_dict(checkpoint)
     kind = config.get("model_type")
@@ -280,6 +316,15 @@ def load_teacher(
     with reading_weights(checkpoint):
         model = AutoModel.from_pretrained(checkpoint, **options)
     return family(getattr(model, "vision_model", model), normalization, patch_size)
+
+
+def optical_flow_family() -> type[Teacher]:
+    """The class of the teacher `optical_flow`. Raises ImportError without OpenCV."""
+    try:
+        from flux_hf.pretraining.flow_teacher import OpticalFlowTeacher
+    except ImportError as error:
+        raise ImportError(f'{error}; the teacher {OPTICAL_FLOW} needs OpenCV: pip install "flux_hf[flow]"') from error
+    return OpticalFlowTeacher
 
 
 def matching_layers(student_layers: list[int], student_depth: int, teacher_depth: int) -> list[int]:

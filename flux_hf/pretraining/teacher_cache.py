@@ -10,7 +10,6 @@ from safetensors.torch import save_file
 from flux_hf.files import read_tensors, whole_file
 from flux_hf.modeling.token_selection_fluxvit import GROUP_DYNAMIC, SelectionRule, selection_name, selection_rule
 from flux_hf.pretraining.teacher import Teacher, TeacherOutput
-from flux_hf.provenance import model_hash
 
 
 class TeacherCache:
@@ -37,10 +36,7 @@ class TeacherCache:
         rule = selection_name(token_selection)
         if selection_rule(token_selection).random:
             raise ValueError(f"teacher_cache excludes token_selection {rule!r}, which draws other tokens every time")
-        described = (
-            f"{type(teacher).__name__} {model_hash(teacher.model)} {teacher.model.config.to_json_string()} "
-            f"{teacher.normalization} {teacher.patch_size} {layers} {teacher_tokens} {mixed_precision}"
-        )
+        described = f"{teacher.description()} {layers} {teacher_tokens} {mixed_precision}"
         described += "" if rule == GROUP_DYNAMIC else f" {rule}"
         self.folder = Path(directory) / hashlib.sha256(described.encode()).hexdigest()[:16]
 

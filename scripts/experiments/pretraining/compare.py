@@ -21,6 +21,7 @@ import yaml
 from flux_hf.cli import run_command
 from flux_hf.files import read_json, write_json
 from flux_hf.options import check_checkpoints, parse_options
+from flux_hf.options.pretraining import teacher_checkpoint
 
 EXPERIMENTS = "scripts/experiments/pretraining"
 COMMAND = f"{EXPERIMENTS}/compare.py"
@@ -112,7 +113,7 @@ def main(argv: list[str] | None = None) -> None:
     options, args = by_mode["finetune"]
     if not all((options.cache_dir, options.num_frames, options.size, options.model_config, args.token_budgets)):
         raise ValueError(f"{recipe} must give cache_dir, model_config, token_budgets, num_frames and size")
-    check_checkpoints(teacher=comparison.teacher)
+    check_checkpoints(teacher=teacher_checkpoint(comparison.teacher))
     train, test = (
         cache_clips(
             load_video_dataset(options.dataset, split, video_root=options.video_root, label_names=options.labels_file),
