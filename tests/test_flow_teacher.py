@@ -198,6 +198,9 @@ def test_quadrants_lie_around_what_moves():
         speed[:, :, row, column] = 1
     found = quadrant_codes(codes, speed).unflatten(1, (4, 81))
     torch.testing.assert_close(found[0, :, :4], torch.eye(4), atol=0.03, rtol=0)
+    speed[:, :, 1] = 0  # the middle now cuts the patches of the first row in halves
+    found = quadrant_codes(codes, speed).unflatten(1, (4, 81))
+    torch.testing.assert_close(found[0, :, :4], torch.eye(4)[[0, 1, 0, 1]], atol=0.03, rtol=0)
     still = quadrant_codes(codes, 0 * speed).unflatten(1, (4, 81))
     torch.testing.assert_close(still[0, 0], codes[0, 0, :2, :2].mean((0, 1)))
 
@@ -246,6 +249,16 @@ def test_clips_that_another_program_rendered(teacher, label, way):
     mean[4, 4] = 0  # what stands still
     motion = torch.stack([mean.sum(1) @ torch.tensor(CENTRES), mean.sum(0) @ torch.tensor(CENTRES)])
     assert torch.cosine_similarity(motion, torch.tensor(way).float(), dim=0) > 0.8  # none moves along the axis exactly
+
+
+def test_threads_of_opencv_are_left_as_they_were(teacher, picture):
+    before = cv2.getNumThreads()
+    try:
+        cv2.setNumThreads(3)
+        teacher(pixels_of(panned(picture, 1, 0)), torch.ones(1, 6 * ROWS * ROWS, dtype=torch.bool), [1])
+        assert cv2.getNumThreads() == 3
+    finally:
+        cv2.setNumThreads(before)
 
 
 def test_autocast_changes_nothing(teacher, picture):

@@ -147,7 +147,8 @@ def _share_beyond_the_middle(weight: torch.Tensor) -> torch.Tensor:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """DIS cuts a picture into as many stripes as there are threads, and what it finds depends on them."""
+    """Pictures of this size are too small for OpenCV's threads to save any time, and training has other uses for the
+    cores."""
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
