@@ -23,7 +23,7 @@ from tests.tiny_pretraining import MEAN, STD
 
 cv2 = pytest.importorskip("cv2", reason="needs OpenCV (extra flow)")
 
-from flux_hf.pretraining.flow_teacher import CENTRES, OpticalFlowTeacher, motion_codes, quadrant_codes  # noqa: E402
+from flux_hf.pretraining.flow_teacher import CENTRES, OpticalFlowTeacher, flow_method, motion_codes, quadrant_codes  # noqa: E402
 
 PATCH, SIDE = 16, 96
 ROWS = SIDE // PATCH
@@ -198,8 +198,30 @@ def test_quadrants_lie_around_what_moves():
         speed[:, :, row, column] = 1
     found = quadrant_codes(codes, speed).unflatten(1, (4, 81))
     torch.testing.assert_close(found[0, :, :4], torch.eye(4), atol=0.03, rtol=0)
+    speed[:, :, 1] = 0  # the middle now cuts the patches of the first row in halves
+    found = quadrant_codes(codes, speed).unflatten(1, (4, 81))
+    torch.testing.assert_close(found[0, :, :4], torch.eye(4)[[0, 1, 0, 1]], atol=0.03, rtol=0)
     still = quadrant_codes(codes, 0 * speed).unflatten(1, (4, 81))
     torch.testing.assert_close(still[0, 0], codes[0, 0, :2, :2].mean((0, 1)))
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (64, 88), (80, 80), (24, 96), (96, 96), (112, 64)])
+def test_no_size_leaves_the_scale_that_is_set_for_it(height, width):
+    """OpenCV would without a word, and take ten times as long."""
+    method = flow_method(height, width)
+    scale, pictures = method.getFinestScale(), np.random.default_rng(0).integers(0, 256, (2, height, width), np.uint8)
+    method.calc(*pictures, None)
+    assert method.getFinestScale() == scale
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (80, 80), (64, 96)])
+def test_smaller_pictures_of_any_shape(picture, height, width):
+    options = {"patch_size": 8, "image_mean": MEAN, "image_std": STD}
+    clip = panned(picture, 3, 0)[:, :height, :width]
+    seen = torch.ones(1, 6 * (height // 8) * (width // 8), dtype=torch.bool)
+    codes = load_teacher("optical_flow", **options)(pixels_of(clip), seen, [1]).layers[0]
+    peaks = codes.unflatten(1, (6, height // 8, width // 8))[:, :, 2:-2, 2:-2].argmax(-1)
+    assert (peaks == 7 * len(CENTRES) + 4).float().mean() > 0.8  # asinh(3) to the right, 0 down
 
 
 def test_only_tokens_that_are_seen_come_back(teacher, picture):
@@ -227,6 +249,16 @@ def test_clips_that_another_program_rendered(teacher, label, way):
     mean[4, 4] = 0  # what stands still
     motion = torch.stack([mean.sum(1) @ torch.tensor(CENTRES), mean.sum(0) @ torch.tensor(CENTRES)])
     assert torch.cosine_similarity(motion, torch.tensor(way).float(), dim=0) > 0.8  # none moves along the axis exactly
+
+
+def test_threads_of_opencv_are_left_as_they_were(teacher, picture):
+    before = cv2.getNumThreads()
+    try:
+        cv2.setNumThreads(3)
+        teacher(pixels_of(panned(picture, 1, 0)), torch.ones(1, 6 * ROWS * ROWS, dtype=torch.bool), [1])
+        assert cv2.getNumThreads() == 3
+    finally:
+        cv2.setNumThreads(before)
 
 
 def test_autocast_changes_nothing(teacher, picture):

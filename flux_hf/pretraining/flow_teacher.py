@@ -30,7 +30,8 @@ SLOW = 0.1
 
 class OpticalFlowTeacher(Teacher):
     """Dense optical flow between successive frames of the student's input: OpenCV's DIS, preset FAST, on grey frames of
-    their own size. It has one layer and no weights, and computes on the CPU wherever the student is.
+    their own size, 48 pixels at least: in smaller ones it finds little. It has one layer and no weights, and computes
+    on the CPU wherever the student is.
 
     A token's motion is the mean flow over the pairs of frames whose first frame it covers. The last frame of a clip
     begins no pair: a token of that frame alone repeats the pair before, one of more frames does without. A clip of one
@@ -47,7 +48,7 @@ class OpticalFlowTeacher(Teacher):
         super().__init__((image_mean, image_std, [0.0] * 3, [1.0] * 3), patch_size)
 
     def source(self) -> str:
-        return f"OpenCV {cv2.__version__} DIS FAST {CELLS} {CENTRES} {FASTEST} {STILL} {SLOW}"
+        return f"OpenCV {cv2.__version__} DIS FAST from 91 {CELLS} {CENTRES} {FASTEST} {STILL} {SLOW}"
 
     def look(self, pixels, seen, layers, patch_grid):
         cells = clip_flows(grey_frames(pixels), patch_grid)
@@ -77,12 +78,21 @@ def clip_flows(grey: np.ndarray, patch_grid: tuple[int, int]) -> torch.Tensor:
     rows, columns = (CELLS * side for side in patch_grid)
     found = np.empty((batch, frames - 1, rows, columns, 2), np.float32)
     with _one_thread():
-        flow_of = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+        flow_of = flow_method(*grey.shape[2:])
         for clip, flows in zip(grey, found, strict=True):
             for number in range(frames - 1):
                 flow = flow_of.calc(clip[number], clip[number + 1], None)
                 flows[number] = cv2.resize(flow, (columns, rows), interpolation=cv2.INTER_AREA)
     return torch.from_numpy(found)
+
+
+def flow_method(height: int, width: int) -> "cv2.DISOpticalFlow":
+    """DIS, preset FAST, for pictures of a size. For those that do not have the preset's scales OpenCV would go to full
+    size by itself, which takes some times as long as a larger picture: they get the next finer scale."""
+    method = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    if max(height, width) < 91 or min(height, width) < 32:
+        method.setFinestScale(1)
+    return method
 
 
 def token_motions(flows: torch.Tensor, times: int) -> torch.Tensor:
@@ -137,7 +147,8 @@ def _share_beyond_the_middle(weight: torch.Tensor) -> torch.Tensor:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """DIS cuts a picture into as many stripes as there are threads, and what it finds depends on them."""
+    """Pictures of this size are too small for OpenCV's threads to save any time, and training has other uses for the
+    cores."""
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
