@@ -135,6 +135,20 @@ def test_image_models_answer_as_for_each_frame_alone(name, tmp_path):
         torch.testing.assert_close(output.saliency[1:, 32:48], likeness(alone.last_hidden_state, alone.pooler_output))
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_students_whose_tokens_cover_two_frames(name, tmp_path):
+    """Of doubled frames an image model's target is that of each frame."""
+    teacher = teacher_of(name, tmp_path)
+    expected = teacher(clips(), seen(4 * 9, 20), [1, 3])
+    found = teacher(clips().repeat_interleave(2, dim=1), seen(4 * 9, 20), [1, 3])
+    assert [layer.shape for layer in found.layers] == [layer.shape for layer in expected.layers]
+    if name in IMAGE_MODELS:
+        torch.testing.assert_close(found.layers, expected.layers, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            (found.pooled, found.saliency), (expected.pooled, expected.saliency), rtol=1e-4, atol=1e-5
+        )
+
+
 def test_what_is_not_seen_is_left_out(tmp_path):
     teacher = teacher_of("dinov2", tmp_path)
     mask = seen(36, 11)

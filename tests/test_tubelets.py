@@ -8,6 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from flux_hf import FluxVideoProcessor, FluxViTConfig, FluxViTForVideoClassification
 from flux_hf.costs import forward_macs
 from flux_hf.modeling.layers_fluxvit import FluxViTPatchEmbedding
+from flux_hf.pretraining import load_teacher
 from flux_hf.training import FluxTrainer
 from tests.tiny_models import PATCHES_OF_8
 from tests.tiny_training import arguments, clips
@@ -93,3 +94,15 @@ def test_flux_training(tmp_path):
     assert {frames % 2 for frames, _ in made.grids()} == {0}
     assert torch.isfinite(torch.tensor(made.train().training_loss))
     assert (model.fluxvit.embeddings.patch_embedding.projection.weight != before).any()
+
+
+def test_a_fluxvit_teaches_students_of_its_own_tubelets(tmp_path):
+    model = model_of(2, 8)
+    model.save_pretrained(tmp_path)
+    FluxVideoProcessor.for_model(model).save_pretrained(tmp_path)
+    teacher = load_teacher(str(tmp_path), patch_size=8, image_mean=[0.5] * 3, image_std=[0.5] * 3)
+    clip = torch.rand(1, 4, 3, 48, 48)
+    found = teacher(clip, torch.ones(1, 2 * 36, dtype=torch.bool), [1])
+    assert found.layers[0].shape[:2] == (1, 2 * 36)
+    with pytest.raises(ValueError, match="the teacher's tokens cover 2 frames .* the student's 1"):
+        teacher(clip, torch.ones(1, 4 * 36, dtype=torch.bool), [1])

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from flux_hf.modeling.token_selection_fluxvit import kept_positions, take_tokens
-from flux_hf.pretraining.teacher import Teacher
+from flux_hf.pretraining.teacher import Teacher, times_of
 
 CELLS = 4
 """Cells of a patch along a side: the motion of a token is a distribution over them."""
@@ -52,7 +52,7 @@ class OpticalFlowTeacher(Teacher):
 
     def look(self, pixels, seen, layers, patch_grid):
         cells = clip_flows(grey_frames(pixels), patch_grid)
-        motion = token_motions(cells, times=seen.shape[1] // (patch_grid[0] * patch_grid[1]))
+        motion = token_motions(cells, times_of(seen, patch_grid))
         with torch.autocast("cpu", enabled=False):
             codes, speed = motion_codes(motion), motion.norm(dim=-1).mean(-1)
             pooled = quadrant_codes(codes, speed)

@@ -72,7 +72,8 @@ class Teacher:
         """
         Args:
             pixel_values_videos: the student's input (batch, frames, channels, height, width), normalised for it.
-            seen: bool (batch, frames * rows * columns) on the student's patch grid, the same count in every row.
+            seen: bool (batch, times * rows * columns) on the student's patch grid, the same count in every row; a token
+                of the student covers frames / times frames.
             layers: numbers of layers, from 1; the outputs of others are not kept in memory.
         """
         _, frames, _, *size = pixel_values_videos.shape
@@ -119,6 +120,11 @@ class FluxTeacher(ModelTeacher):
 
     def look(self, pixels, seen, layers, patch_grid):
         model, size = self.model, self.model.config.patch_size
+        if pixels.shape[1] != model.config.tubelet_size * times_of(seen, patch_grid):
+            raise ValueError(
+                f"the teacher's tokens cover {model.config.tubelet_size} frames (tubelet_size), the student's "
+                f"{pixels.shape[1] // times_of(seen, patch_grid)}: a FluxViT teaches students of its own tubelet_size"
+            )
         pixels = resize_frames(pixels, patch_grid[0] * size, patch_grid[1] * size)
         with _outputs_of(model.encoder.layers, layers) as found:
             output = model(pixels.to(model.dtype), keep_mask=seen)
@@ -129,8 +135,9 @@ class FluxTeacher(ModelTeacher):
 
 class ImageTeacher(ModelTeacher):
     """An image model (CLIP, SigLIP, DINOv2), frame by frame, each resized so that it has the student's patch grid. It
-    sees whole frames. The pooled feature is the mean over the frames of the model's own; saliency is the attention of
-    the last layer's cls token within its frame or, without cls, the likeness to the pooled feature."""
+    sees whole frames; where a token of the student covers several, its target is their mean. The pooled feature is the
+    mean over the frames of the model's own; saliency is the attention of the last layer's cls token within its frame
+    or, without cls, the likeness to the pooled feature."""
 
     def look(self, pixels, seen, layers, patch_grid):
         batch, frames = pixels.shape[:2]
@@ -141,7 +148,11 @@ class ImageTeacher(ModelTeacher):
         with _outputs_of(blocks, layers) as states:
             output = model(pixel_values=pixels, output_attentions=True, **options)
         others = output.last_hidden_state.shape[1] - patch_grid[0] * patch_grid[1]
-        found = [states[layer][:, others:].reshape(batch, -1, self.width) for layer in layers]
+        times = times_of(seen, patch_grid)
+        found = [
+            states[layer][:, others:].reshape(batch, times, frames // times, -1, self.width).mean(2).flatten(1, 2)
+            for layer in layers
+        ]
         pooled = output.pooler_output
         if pooled is None:
             pooled = output.last_hidden_state.mean(1)
@@ -153,25 +164,26 @@ class ImageTeacher(ModelTeacher):
         return (
             [_take(tokens, positions) for tokens in found],
             pooled.reshape(batch, frames, -1).float().mean(1),
-            saliency.reshape(batch, -1).gather(1, positions),
+            saliency.reshape(batch, times, frames // times, -1).mean(2).flatten(1).gather(1, positions),
         )
 
 
 class VideoMAETeacher(ModelTeacher):
-    """VideoMAE on the student's patch grid. It computes the chosen tokens alone. A frame's tube is the `tubelet_size`
-    frames that begin with it; at the end of the clip the last frame is repeated. The position table is
+    """VideoMAE on the student's patch grid. It computes the chosen tokens alone. A token's tube is the `tubelet_size`
+    frames that begin with the first it covers; at the end of the clip the last frame is repeated. The position table is
     interpolated linearly. The pooled feature is the mean of the last tokens, saliency the likeness to it."""
 
     def look(self, pixels, seen, layers, patch_grid):
         model, config, frames = self.model, self.model.config, pixels.shape[1]
+        times = times_of(seen, patch_grid)
         size, tube, embeddings = config.patch_size, config.tubelet_size, self.model.embeddings
         pixels = resize_frames(pixels, patch_grid[0] * size, patch_grid[1] * size).to(model.dtype)
-        places = torch.arange(frames)[:, None] + torch.arange(tube)
+        places = torch.arange(0, frames, frames // times)[:, None] + torch.arange(tube)
         tubes = pixels[:, places.clamp(max=frames - 1).flatten()].transpose(1, 2)
         own_grid = (config.num_frames // tube, config.image_size // size, config.image_size // size)
         table = embeddings.position_embeddings.to(pixels.device)
         tokens = embeddings.patch_embeddings.projection(tubes).flatten(2).transpose(1, 2)
-        tokens = tokens + resample_tokens(table, own_grid, (frames, *patch_grid)).to(tokens.dtype)
+        tokens = tokens + resample_tokens(table, own_grid, (times, *patch_grid)).to(tokens.dtype)
         tokens, found = _take(tokens, kept_positions(seen, int(seen[0].sum()))), {}
         for number, layer in enumerate(model.encoder.layer, start=1):
             tokens = layer(tokens)
@@ -336,6 +348,11 @@ def matching_layers(student_layers: list[int], student_depth: int, teacher_depth
     return [teacher_depth - (student_depth - layer) * teacher_depth // counted for layer in student_layers]
 
 
+def times_of(seen: torch.Tensor, patch_grid: tuple[int, int]) -> int:
+    """Tokens of the student's grid one after the other in time."""
+    return seen.shape[1] // math.prod(patch_grid)
+
+
 def likeness(tokens: torch.Tensor, pooled: torch.Tensor) -> torch.Tensor:
     """Cosine of every token (batch, tokens, width) to the pooled feature (batch, width), standardised in each row to
     mean 0 and standard deviation 1: (batch, tokens)."""
@@ -378,7 +395,7 @@ def _on_students_grid(
     found: list[torch.Tensor], last: torch.Tensor, own_grid: tuple, seen: torch.Tensor, patch_grid: tuple
 ):
     """What `look` returns, from tokens of a whole clip on `own_grid`."""
-    wanted = (seen.shape[1] // math.prod(patch_grid), *patch_grid)
+    wanted = (times_of(seen, patch_grid), *patch_grid)
     positions = kept_positions(seen, int(seen[0].sum()))
     pooled = last.float().mean(1)
     layers = [_take(resample_tokens(tokens, own_grid, wanted), positions) for tokens in found]
