@@ -149,8 +149,8 @@ class FluxViTConfig(CheckedConfig, PreTrainedConfig):
         hidden_act (`str`, defaults to `"gelu"`): MLP activation. Released official checkpoints need
             `"gelu_pytorch_tanh"`, which their fused MLP used in training.
         patch_size (`int`, defaults to 14): Side of a patch in pixels.
-        tubelet_size (`int`, defaults to 1): Frames that a token covers; the official models have 1. With 2 a token shows
-            how its place changes, which a small model that starts from random weights otherwise has to find out.
+        tubelet_size (`int`, defaults to 1): Frames that a token covers; the official models have 1. With 2 a token
+            shows how its place changes, which a small model of random weights otherwise has to find out.
         num_channels (`int`, defaults to 3): Colour channels.
         position_frames (`int`, defaults to 24): Frames of the stored position table, a multiple of `tubelet_size`.
         position_size (`int`, defaults to 252): Image side of the stored position table in pixels. Other grids, square
