@@ -135,8 +135,9 @@ def read_views(
 
 
 def _crops(frames, processor, framing: Framing, num_crops: int) -> list[torch.Tensor]:
+    """The frames, which are those of several clips and so any number of them, once for each crop."""
     height, width = framing.crop
-    options = {"do_sample_frames": False, "size": dict(framing.resize), "return_tensors": "pt"}
+    options = {"do_sample_frames": False, "tubelet_size": 1, "size": dict(framing.resize), "return_tensors": "pt"}
     if num_crops == 1:
         options["crop_size"] = {"height": height, "width": width}
     else:

@@ -27,7 +27,7 @@ EVIL = [
     *({"height": 10**9, "width": 8}, {"height": 0, "width": 8}, {"shortest_edge": 10**9}, {"shortest_edge": True}),
     *({str(10**18): [8, 96]}, {"9" * 5000: [8, 96]}, {"64": [8, 96], "064": [8, 96]}),
 ]
-FREE_TEXT = {"model_type", "transformers_version", "video_processor_type"}
+FREE_TEXT = {"model_type", "transformers_version", "video_processor_type", "token_selection"}
 CHECKPOINT = Path(default_checkpoint())
 PRETRAINING = {"aligned_layers", "teacher_hidden_size", "teacher_projection_dim"}
 SIZES = json.loads((CHECKPOINT / "config.json").read_text()) | {"problem_type": None, "num_hidden_layers": 2}

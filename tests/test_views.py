@@ -250,3 +250,14 @@ def test_costs_are_of_the_grid_that_comes_out(dataset, model, processor, setting
     assert list(dict.fromkeys(seen)) == list(dict.fromkeys(shapes))
     card = str(build_model_card("nowhere", "me/model", model, processor))
     assert all(f"{frames} x {height} x {width}" in card for _, frames, _, height, width in shapes)
+
+
+def test_several_clips_of_a_short_video_for_tokens_of_two_frames():
+    """Clips that share frames may take an odd number of them together."""
+    processor, counts = FluxVideoProcessor(patch_size=8, tubelet_size=2, fit_source=False), set()
+    for frames in range(8, 30):
+        video = np.full((frames, 20, 24, 3), 9, np.uint8)
+        [framing], pixels, metadata = read_views(video, processor, [(16, Grid(8, 16))], Views(num_clips=2))
+        assert pixels[framing].shape == (2, 8, 3, 16, 16)
+        counts.add(len(metadata.frames_indices) % 2)
+    assert counts == {0, 1}
