@@ -10,6 +10,8 @@ from flux_hf.scripts.experiments.captions import report
 from flux_hf.scripts.experiments.captions.baselines import fact_scores, figures
 from flux_hf.scripts.experiments.captions.clips import DEGREES, LENGTHS, RGB, clip_spec, facts_of
 from flux_hf.scripts.experiments.captions.compare import (
+    PATCH,
+    TUBELET,
     CaptionOptions,
     arguments,
     budgets,
@@ -88,9 +90,9 @@ def test_clips_show_their_facts(facts):
 
 def test_both_regimes_cost_about_the_same(tmp_path):
     of_regime = {regime: arguments(CaptionOptions("x"), regime, str(tmp_path)) for regime in ("flux", "fixed")}
-    assert [len(training_grids(args, (1, 8))) for args in of_regime.values()] == [5, 1]
+    assert [len(training_grids(args, (TUBELET, PATCH))) for args in of_regime.values()] == [5, 1]
     assert (
-        [args.token_budgets for args in of_regime.values()] == [budgets()[1:], budgets()[:1]] == [[144, 72, 36], [288]]
+        [args.token_budgets for args in of_regime.values()] == [budgets()[1:], budgets()[:1]] == [[72, 36, 18], [144]]
     )
     assert of_regime["flux"].max_steps == of_regime["fixed"].max_steps
 

@@ -394,6 +394,17 @@ def test_a_stream_covers_all_videos_and_survives_bad_ones(tmp_path, warnings_of_
     assert len(warnings_of_training()) == 1
 
 
+def test_attention_of_a_training_is_the_one_asked_for_and_is_not_saved(tmp_path):
+    training = tiny_training.trainer(tmp_path, attn_implementation="eager")
+    assert training.model.config._attn_implementation == "eager"
+    output = training.model(torch.zeros(1, 4, 3, 28, 28), output_attentions=True)
+    assert output.attentions[0].shape == (1, 2, 17, 17)
+    training.save_model()
+    assert FluxViTForVideoClassification.from_pretrained(tmp_path).config._attn_implementation == "sdpa"
+    with pytest.raises(ValueError, match="nonsense"):
+        tiny_training.trainer(tmp_path, attn_implementation="nonsense")
+
+
 # Augmentation
 
 

@@ -192,3 +192,12 @@ def test_a_start_with_fewer_heads_gives_each_the_nearest(tmp_path, pretrained):
     expected = model.fluxvit.poolers[0].state_dict()
     for pooler in start.fluxvit.poolers:
         assert all(tensor.equal(expected[name]) for name, tensor in pooler.state_dict().items())
+
+
+def test_a_classifier_from_a_pre_trained_encoder_has_nothing_of_the_pre_training_in_its_configuration(tmp_path):
+    config = tiny_training.model(aligned_layers=[1], teacher_hidden_size=12, teacher_projection_dim=20).config
+    FluxViTForPreTraining(config).save_pretrained(tmp_path)
+    found = starting_model(tiny_training.NAMES, checkpoint=str(tmp_path)).config
+    untouched = type(found)()
+    for name in ("aligned_layers", "teacher_hidden_size", "teacher_projection_dim"):
+        assert getattr(found, name) == getattr(untouched, name)

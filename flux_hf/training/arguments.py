@@ -36,6 +36,7 @@ class ClipTrainingArguments(ClipTrainingOptions, TrainingArguments):
             "rand_augment_magnitude": (0.0, 10.0),
             "rand_augment_std": (0.0, None),
             "random_erasing": (0.0, 1.0),
+            "random_degradation": (0.0, 1.0),
             "layer_decay": (0.0, 1.0),
         }
         check_limits(self, limits)

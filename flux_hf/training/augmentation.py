@@ -11,6 +11,7 @@ from torchvision.transforms.v2.functional import resized_crop, to_dtype
 from torchvision.tv_tensors import Video
 
 from flux_hf.training.arguments import ClipTrainingArguments
+from flux_hf.training.degradation import degrade
 from flux_hf.training.rand_augment import rand_augment
 
 # In quarters of the room that the crop leaves.
@@ -33,7 +34,8 @@ def random_state(*key) -> Iterator[np.random.Generator]:
 
 
 class ClipAugmentation:
-    """Makes a training view: random crop, flip, RandAugment, random colours, normalisation, random erasing.
+    """Makes a training view: random crop, flip, RandAugment, random colours, degradation, normalisation, random
+    erasing.
 
     As the official `kinetics_sparse_o4a.py`, but for the order: it applies RandAugment to whole frames, here the crop
     comes first, so that there are fewer pixels to change.
@@ -57,6 +59,7 @@ class ClipAugmentation:
         self.flip = v2.RandomHorizontalFlip(0.5 if (args.flip if flip is None else flip) else 0.0)
         self.rand_augment = (args.rand_augment_ops, args.rand_augment_magnitude, args.rand_augment_std)
         self.colors = _random_colors() if args.random_colors else None
+        self.degradation = args.random_degradation
         self.erase = NoiseErasing(args.random_erasing, ERASED_AREA, ERASED_ASPECT, value="random", inplace=True)
         self.device = args.device if args.augment_on_device else torch.device("cpu")
         scales = (image_mean, image_std)
@@ -73,6 +76,7 @@ class ClipAugmentation:
         clip = rand_augment(self.flip(clip), *self.rand_augment)
         if self.colors is not None:
             clip = self.colors(clip)
+        clip = degrade(clip, self.degradation)
         clip = to_dtype(Video(clip.contiguous()), torch.float32, scale=True)  # contiguous while a value is one byte
         return self.erase(Video(clip.sub(self.mean).div_(self.std))).as_subclass(torch.Tensor)
 

@@ -50,6 +50,8 @@ class ClipTrainer(CheckpointedTrainer):
             raise ValueError("snap_to_keyframes needs video files, a cache of decoded clips has no key frames")
         model = self.flux_model
         check_flux_model(model)
+        if self.args.attn_implementation is not None:
+            model.set_attn_implementation(self.args.attn_implementation)
         before = model.token_budgets
         self.token_budgets = sorted(self.args.token_budgets or before, reverse=True)
         set_budgets(model, self.token_budgets, logger.warning if self.is_world_process_zero() else logger.info)

@@ -17,6 +17,9 @@ from flux_hf.training.budgets import set_budgets
 
 logger = logging.get_logger(__name__)
 
+OF_PRE_TRAINING = ("aligned_layers", "teacher_hidden_size", "teacher_projection_dim")
+"""Fields of a configuration that a classifier has no use for."""
+
 NOTHING_TO_START_FROM = (
     "nothing to start from: give a RECIPE (`flux-hf recipes` lists them, own_clips is the one for your own clips), "
     "--model CHECKPOINT, or --model_config (a name or JSON file, random weights)"
@@ -78,7 +81,7 @@ def starting_model(
             model = _other_model(checkpoint, config, changes)
     model.config.adaptive_budget = None  # weights that learn on are sure in another way
     if isinstance(model, FluxViTForPreTraining):
-        model.config.update(names)
+        model.config.update(names | dict.fromkeys(OF_PRE_TRAINING))
         classifier = FluxViTForVideoClassification(model.config)
         classifier.fluxvit = model.fluxvit
         return classifier

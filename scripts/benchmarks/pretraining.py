@@ -67,11 +67,14 @@ def _trainer(options: BenchmarkOptions, folder: Path):
     from flux_hf.data import CachedClips
     from flux_hf.pretraining import FluxPreTrainer, FluxPreTrainingArguments, load_teacher
 
+    def processor_of(config: FluxViTConfig) -> FluxVideoProcessor:
+        return FluxVideoProcessor(patch_size=config.patch_size, tubelet_size=config.tubelet_size)
+
     teacher_config = FluxViTConfig.from_json_file(options.teacher_config)
     FluxViTModel(teacher_config).save_pretrained(folder / "teacher")
-    FluxVideoProcessor(patch_size=teacher_config.patch_size).save_pretrained(folder / "teacher")
+    processor_of(teacher_config).save_pretrained(folder / "teacher")
     config = FluxViTConfig.from_json_file(options.model_config)
-    processor = FluxVideoProcessor(patch_size=config.patch_size, tubelet_size=config.tubelet_size)
+    processor = processor_of(config)
     teacher = load_teacher(
         str(folder / "teacher"),
         patch_size=config.patch_size,
@@ -89,7 +92,7 @@ def _trainer(options: BenchmarkOptions, folder: Path):
     pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     names = [f"clip {number}" for number in range(len(pixels))]
     args = FluxPreTrainingArguments(
-        **step_arguments(options, folder, config.patch_size), warmup_steps=0, teacher_tokens=options.teacher_tokens
+        **step_arguments(options, folder, config), warmup_steps=0, teacher_tokens=options.teacher_tokens
     )
     return FluxPreTrainer(
         model=FluxViTForPreTraining(config),

@@ -22,6 +22,7 @@ def tables(results: Path = RESULTS) -> dict[str, str]:
         "adaptive_budget": adaptive_budget_tables,
         "alternatives": alternatives_tables,
         "any_model": any_model_tables,
+        "attention": attention_tables,
         "decoding": decoding_tables,
         "end_to_end": end_to_end_tables,
         "frame_choice": frame_choice_tables,
@@ -404,6 +405,15 @@ def training_tables(result: dict) -> dict[str, str]:
         "loading": table(["source", "workers", "clips per second"], loading),
         "waiting": table(["workers", "waiting", "step", "share of waiting in %"], waiting),
     }
+
+
+def attention_tables(result: dict) -> dict[str, str]:
+    names = list(result["rows"][0]["runs"])
+    lines = [
+        [row["type"], row["token_budget"], *(milliseconds(row["runs"][name]) for name in names)]
+        for row in result["rows"]
+    ]
+    return {"steps": table(["type", "tokens", *names], lines)}
 
 
 def pretraining_tables(result: dict) -> dict[str, str]:

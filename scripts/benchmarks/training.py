@@ -15,7 +15,13 @@ from pathlib import Path
 from flux_hf.cli import run_command
 from flux_hf.files import write_json
 from flux_hf.options import parse_options
-from flux_hf.scripts.benchmarks.measuring.steps import StepOptions, logged_seconds, step_arguments, step_kilobytes
+from flux_hf.scripts.benchmarks.measuring.steps import (
+    StepOptions,
+    logged_seconds,
+    step_arguments,
+    step_kilobytes,
+    step_tokens,
+)
 
 COMMAND = "scripts/benchmarks/training.py"
 
@@ -66,7 +72,7 @@ def _trainer(options: BenchmarkOptions, data, folder: Path, workers: int):
     names = data.label_names if hasattr(data, "label_names") else data.features["label"].names
     model = starting_model(names, config_file=options.model_config)
     args = FluxTrainingArguments(
-        **step_arguments(options, folder, model.config.patch_size),
+        **step_arguments(options, folder, model.config),
         dataloader_num_workers=workers,
         dataloader_persistent_workers=workers > 0,
         random_erasing=0.25,
@@ -105,7 +111,6 @@ def _training(options: BenchmarkOptions, data, folder: Path) -> dict:
     import torch
 
     from flux_hf.costs import forward_macs_at_budgets
-    from flux_hf.processing.grid_fluxvit import Grid, grid_tokens
     from flux_hf.scripts.benchmarks.measuring.matrix_products import matmul_rate
     from flux_hf.scripts.benchmarks.measuring.timing import alternating
 
@@ -126,8 +131,7 @@ def _training(options: BenchmarkOptions, data, folder: Path) -> dict:
     }
     timed = alternating(runs, options.steps, most_seconds=600)
     rate = matmul_rate(dtype=torch.bfloat16 if options.bf16 else torch.float32)
-    tokens = grid_tokens(Grid(options.num_frames, options.size), model.config.patch_size)
-    macs = forward_macs_at_budgets(model.config, budgets, tokens)
+    macs = forward_macs_at_budgets(model.config, budgets, step_tokens(options, model.config))
     return {
         "token_budgets": budgets,
         "runs": timed,

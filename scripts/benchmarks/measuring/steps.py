@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from flux_hf.modeling.configuration_fluxvit import FluxViTConfig
 from flux_hf.processing.grid_fluxvit import Grid, grid_tokens
 from flux_hf.scripts.benchmarks.measuring.memory import added_kilobytes
 
@@ -38,10 +39,15 @@ class StepOptions:
     bf16: bool = field(default=False, metadata={"help": "Train in bf16, and measure matrix products in it."})
 
 
-def step_arguments(options: StepOptions, folder: Path, patch_size: int) -> dict:
+def step_tokens(options: StepOptions, config: FluxViTConfig) -> int:
+    """Tokens of a clip on the grid of `options`."""
+    return grid_tokens(Grid(options.num_frames, options.size), config.patch_size, config.tubelet_size)
+
+
+def step_arguments(options: StepOptions, folder: Path, config: FluxViTConfig) -> dict:
     """Training arguments for `steps` steps, after two that are not timed, on the one grid of `options`; every step is
     logged, nothing saved."""
-    tokens = grid_tokens(Grid(options.num_frames, options.size), patch_size)
+    tokens = step_tokens(options, config)
     return {
         "output_dir": str(folder / "run"),
         "per_device_train_batch_size": options.batch_size,

@@ -39,6 +39,7 @@ OPTIONS = {
     "random crop": {"min_crop_area": 0.08, "max_crop_aspect": 4 / 3},
     "multi_scale_crop": {"multi_scale_crop": [1.0, 0.875, 0.75, 0.66]},
     "random_colors": {"random_colors": True},
+    "random_degradation": {"random_degradation": 1.0},
     "RandAugment (9, 2 operations)": {"rand_augment_ops": 2, "rand_augment_magnitude": 9.0},
     "RandAugment (7, 4 operations)": {"rand_augment_ops": 4, "rand_augment_magnitude": 7.0},
 }

@@ -1,0 +1,51 @@
+"""What lenses, sensors and codecs do to a clip: blur, noise and compression of random strength."""
+
+import io
+
+import numpy as np
+import torch
+from PIL import Image
+from torchvision.transforms.v2.functional import gaussian_blur, gaussian_noise
+from torchvision.tv_tensors import Video
+
+BLUR = (0.3, 1.5)
+"""Standard deviation in pixels."""
+
+NOISE = (0.01, 0.1)
+"""Standard deviation, for values from 0 to 1."""
+
+QUALITY = (10, 60)
+"""Of JPEG."""
+
+
+def degrade(clip: Video, probability: float) -> Video:
+    """Blur, noise and JPEG compression, in this order, each with this probability. A clip has one strength of each for
+    all frames; the noise is another one in every frame, so that a still camera's picture changes everywhere.
+
+    Args:
+        clip: uint8 (frames, 3, height, width); what comes back is like it.
+    """
+    if _drawn(probability):
+        sigma = _uniform(*BLUR)
+        clip = gaussian_blur(clip, [2 * round(2 * sigma) + 1] * 2, [sigma] * 2)
+    if _drawn(probability):
+        clip = gaussian_noise(clip, sigma=_uniform(*NOISE))
+    if _drawn(probability):
+        clip = _compressed(clip, torch.randint(QUALITY[0], QUALITY[1] + 1, ()).item())
+    return clip
+
+
+def _compressed(clip: Video, quality: int) -> Video:
+    frames = []
+    for frame in clip.permute(0, 2, 3, 1).cpu().numpy():
+        Image.fromarray(frame).save(file := io.BytesIO(), "JPEG", quality=quality)
+        frames.append(np.asarray(Image.open(file)))
+    return Video(torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).contiguous().to(clip.device))
+
+
+def _drawn(probability: float) -> bool:
+    return bool(torch.rand(()) < probability)
+
+
+def _uniform(low: float, high: float) -> float:
+    return low + (high - low) * float(torch.rand(()))
