@@ -1,11 +1,9 @@
 """`FluxVideoProcessor`: from videos of any kind to the pixels and the token budget that a FluxViT model takes."""
 
 from difflib import get_close_matches
-from typing import Annotated, Literal
 
 import numpy as np
 import torch
-from torchvision.transforms import InterpolationMode
 from transformers.image_processing_utils import BatchFeature
 from transformers.image_utils import (
     IMAGENET_DEFAULT_MEAN,
@@ -14,12 +12,11 @@ from transformers.image_utils import (
     PILImageResampling,
     SizeDict,
 )
-from transformers.processing_utils import VideosKwargs
 from transformers.utils import logging
 from transformers.video_processing_utils import BaseVideoProcessor
 from transformers.video_utils import VideoMetadata, get_video_size, infer_channel_dimension_format
 
-from .frame_sampling_fluxvit import DECODING_MODES, FEWEST_KEY_FRAMES, sample_segments, segments_with_key_frames
+from .frame_sampling_fluxvit import FEWEST_KEY_FRAMES, sample_segments, segments_with_key_frames
 from .grid_fluxvit import (
     AUTO,
     Framing,
@@ -34,63 +31,21 @@ from .grid_fluxvit import (
 )
 from .model_settings_fluxvit import model_settings
 from .option_limits_fluxvit import (
-    LARGEST_FACTOR,
-    LARGEST_PATCH,
-    LARGEST_TUBELET,
-    MOST_BYTES,
-    MOST_FPS,
     MOST_FRAMES,
-    MOST_TOKENS,
     check_clip_pixels,
     check_typed_options,
-    colour_numbers,
-    counted,
-    device_name,
-    one_of,
-    resampling,
-    side_lengths,
-    within,
+)
+from .processor_options_fluxvit import (
+    OWN_WHEN_NONE,
+    FluxVideoProcessorKwargs,
+    beside_options,
+    check_key_frame_options,
 )
 from .video_batch_fluxvit import array_metadata, batched_metadata, flat_videos
 from .video_http_fluxvit import DownloadLimits
 from .video_source_fluxvit import is_video_source
 
 logger = logging.get_logger(__name__)
-
-SAVED_BESIDE_OPTIONS = {
-    "auto_map",
-    "feature_extractor_type",
-    "image_processor_type",
-    "processor_class",
-    "transformers_version",
-    "video_processor_type",
-}
-"""Keys that a saved configuration holds without being options."""
-
-
-OWN_WHEN_NONE = {
-    "crop_size",
-    "decoding",
-    "download_bytes",
-    "download_seconds",
-    "fit_source",
-    "fps",
-    "grids",
-    "model_frames",
-    "num_frames",
-    "patch_size",
-    "size",
-    "token_budget",
-    "tubelet_size",
-}
-"""Options for which None in a call means the processor's own setting."""
-
-FIXES_THE_GRID = ("num_frames", "fps", "size", "crop_size")
-"""Options that leave `decoding="keyframes"` nothing to choose."""
-
-
-def _beside_options(name: str) -> bool:
-    return name in SAVED_BESIDE_OPTIONS or name.startswith("_")
 
 
 def _size_dict(grid: Grid) -> SizeDict:
@@ -111,60 +66,6 @@ def _longest_and_largest(videos: list, metadata: list[VideoMetadata]) -> tuple[i
         for video, entry in zip(videos, metadata, strict=True)
     ]
     return max(entry.total_num_frames for entry in metadata), max(sides)
-
-
-def _check_key_frame_options(settings: dict):
-    """Raises ValueError for an option that excludes `decoding="keyframes"`."""
-    for name in FIXES_THE_GRID:
-        if settings.get(name) is not None:
-            raise ValueError(
-                f'decoding="keyframes" chooses the number of frames and the size itself, but {name} is set; leave it '
-                'out, or take decoding="fast"'
-            )
-
-
-Numbers = float | int | list[float | int] | tuple[float | int, ...] | None
-
-
-class FluxVideoProcessorKwargs(VideosKwargs, total=False):
-    """Options of `FluxVideoProcessor` beside those of every video processor; see there. Types are checked from these
-    annotations before values; of transformers' own validators most check nothing.
-
-    Attributes:
-        token_budget (`int` or `"auto"`, *optional*): number of tokens the model shall keep.
-        grids (`dict`, *optional*): token budget or "auto" -> (num_frames, size in pixels).
-        patch_size (`int`, *optional*): side of the model's patches in pixels.
-        tubelet_size (`int`, *optional*): frames that a token of the model covers.
-        fit_source (`bool`, *optional*): cut the grid down to the frames and the size of the video.
-        num_frames (`int`, *optional*): number of frames, instead of the grid's.
-        model_frames (`int`, *optional*): the `num_frames` that leaves the number of frames to the processor.
-        fps (`int` or `float`, *optional*): frames per second of video, instead of a number of frames.
-        decoding (`str`, *optional*): "fast", "exact" or "keyframes", which frame of each segment to take.
-        download_seconds (`int` or `float`, *optional*): how long the transfers of one video may take.
-        download_bytes (`int`, *optional*): how much of one video may be held in memory.
-        size, crop_size (`int` or `dict`, *optional*): positive numbers of pixels.
-        resample, rescale_factor, image_mean, image_std, input_data_format, device: as of every video processor.
-    """
-
-    token_budget: Annotated[int | Literal["auto"] | None, counted(MOST_TOKENS)]
-    grids: dict | None
-    patch_size: Annotated[int | None, counted(LARGEST_PATCH)]
-    tubelet_size: Annotated[int | None, counted(LARGEST_TUBELET)]
-    fit_source: bool | None
-    num_frames: Annotated[int | None, counted(MOST_FRAMES)]
-    model_frames: Annotated[int | None, counted(MOST_FRAMES)]
-    fps: Annotated[int | float | None, within(1 / LARGEST_FACTOR, MOST_FPS, "a number > 0")]
-    decoding: Annotated[str | None, one_of(DECODING_MODES)]
-    download_seconds: Annotated[int | float | None, within(1 / LARGEST_FACTOR, LARGEST_FACTOR, "a number > 0")]
-    download_bytes: Annotated[int | None, counted(MOST_BYTES)]
-    size: Annotated[int | list[int] | tuple[int, ...] | dict[str, int] | None, side_lengths]
-    crop_size: Annotated[int | list[int] | tuple[int, ...] | dict[str, int] | None, side_lengths]
-    resample: Annotated[int | InterpolationMode | None, resampling]
-    rescale_factor: Annotated[float | int | None, within(1 / LARGEST_FACTOR, LARGEST_FACTOR)]
-    image_mean: Annotated[Numbers, colour_numbers(-LARGEST_FACTOR)]
-    image_std: Annotated[Numbers, colour_numbers(1 / LARGEST_FACTOR)]
-    input_data_format: Annotated[str | ChannelDimension | None, one_of([layout.value for layout in ChannelDimension])]
-    device: Annotated[str | torch.device | None, device_name]
 
 
 class FluxVideoProcessor(BaseVideoProcessor):
@@ -247,7 +148,7 @@ class FluxVideoProcessor(BaseVideoProcessor):
     image_std = IMAGENET_DEFAULT_STD
 
     def __init__(self, **kwargs):
-        self._check_options({name: value for name, value in kwargs.items() if not _beside_options(name)})
+        self._check_options({name: value for name, value in kwargs.items() if not beside_options(name)})
         super().__init__(**kwargs)
         if missing := [name for name in ("patch_size", "tubelet_size", "decoding") if getattr(self, name) is None]:
             raise ValueError(f"{missing[0]} must be set, got None")
@@ -256,7 +157,7 @@ class FluxVideoProcessor(BaseVideoProcessor):
         if self.num_frames:
             check_tubelets(self.num_frames, self.tubelet_size, "num_frames")
         if self.decoding == "keyframes":
-            _check_key_frame_options(vars(self))
+            check_key_frame_options(vars(self))
 
     @classmethod
     def from_dict(cls, video_processor_dict: dict, **kwargs):
@@ -267,7 +168,7 @@ class FluxVideoProcessor(BaseVideoProcessor):
                 f"a configuration of {cls.__name__} must be a JSON object, got {video_processor_dict!r:.100}"
             )
         known = cls.valid_kwargs.__annotations__
-        unknown = [name for name in video_processor_dict if name not in known and not _beside_options(name)]
+        unknown = [name for name in video_processor_dict if name not in known and not beside_options(name)]
         if unknown:
             logger.warning(f"{cls.__name__} ignores unknown keys of its configuration: {', '.join(sorted(unknown))}")
         return super().from_dict({k: v for k, v in video_processor_dict.items() if k not in unknown}, **kwargs)
@@ -365,7 +266,7 @@ class FluxVideoProcessor(BaseVideoProcessor):
             grid = fit_grid(grid, most, *source, patch_size, tubelet_size)
         if metadata is not None and (decoding or self.decoding) == "keyframes":
             asked = {"num_frames": num_frames, "fps": fps, "size": size, "crop_size": crop_size}
-            _check_key_frame_options({name: asked[name] or getattr(self, name) for name in asked})
+            check_key_frame_options({name: asked[name] or getattr(self, name) for name in asked})
             frames = segments_with_key_frames(metadata, grid.frames, tubelet_size)
             if frames is not None:
                 grid = with_frames(grid, frames, source and source[1], patch_size=patch_size)
@@ -458,7 +359,7 @@ class FluxVideoProcessor(BaseVideoProcessor):
         total = metadata.total_num_frames
         tubelet_size, decoding = tubelet_size or self.tubelet_size, decoding or self.decoding
         if decoding == "keyframes":
-            _check_key_frame_options({"num_frames": num_frames, "fps": fps})
+            check_key_frame_options({"num_frames": num_frames, "fps": fps})
         asked = num_frames is not None and num_frames != self.num_frames
         if fps is not None:
             if not metadata.fps:

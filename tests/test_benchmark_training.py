@@ -11,10 +11,18 @@ from tests.test_modeling import SIZES
 
 
 @pytest.mark.slow
-def test_the_training_benchmark_writes_what_it_measured(tmp_path):
-    (tmp_path / "config.json").write_text(json.dumps(SIZES))
+@pytest.mark.parametrize("tubelet_size", [1, 2])
+def test_the_training_benchmark_writes_what_it_measured(tmp_path, tubelet_size):
+    (tmp_path / "config.json").write_text(json.dumps(SIZES | {"tubelet_size": tubelet_size}))
     output = tmp_path / "benchmark.json"
-    options = {"num_videos": 4, "batch_size": 2, "steps": 2, "size": 56, "num_frames": 4, "cached_size": 64}
+    options = {
+        "num_videos": 4,
+        "batch_size": 2,
+        "steps": 2,
+        "size": 56,
+        "cached_size": 64,
+        "num_frames": 4 * tubelet_size,
+    }
     listed = [f"--{name}={value}" for name, value in options.items()]
     benchmark_training.main(
         [*listed, "--workers", "0", "1", "--output", str(output), "--model_config", str(tmp_path / "config.json")]

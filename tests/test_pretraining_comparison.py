@@ -275,7 +275,7 @@ def test_tables_of_the_teachers_that_were_tried(tmp_path):
 def test_the_benchmark_writes_what_it_measured(tmp_path):
     config, output = shrunk_config(tmp_path, "fluxvit_nano"), tmp_path / "benchmark.json"
     options = {"model_config": config, "teacher_config": config, "output": output, "batch_size": 2, "steps": 2}
-    options |= {"num_frames": 4, "size": 48, "teacher_tokens": 80}
+    options |= {"num_frames": 4, "size": 48, "teacher_tokens": 70}
     listed = [f"--{name}={value}" for name, value in options.items()]
     benchmark_pretraining.main([*listed, "--token_budgets", "64", "32"])
     result = json.loads(output.read_text())

@@ -1,9 +1,10 @@
-"""Measure forward and backward of a training with torch's attention (sdpa) and with explicit weights (eager), in float32
-and bf16, compiled and not; writes JSON. Clips are noise; weights are random."""
+"""Measure forward and backward of a training with torch's attention (sdpa) and with explicit weights (eager), in
+float32 and bf16, compiled and not; writes JSON. Clips are noise; weights are random."""
 
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from flux_hf.cli import run_command
 from flux_hf.files import write_json
@@ -59,8 +60,8 @@ def _runs(options: BenchmarkOptions, budget: int, bf16: bool) -> dict[str, Calla
         torch.manual_seed(0)
         model = FluxViTForVideoClassification(config).train()
         model.set_attn_implementation(attention)
-        runs[attention] = lambda model=model: step(model)
-        runs[f"{attention}, compiled"] = lambda model=torch.compile(model): step(model)
+        runs[attention] = partial(step, model)
+        runs[f"{attention}, compiled"] = partial(step, torch.compile(model))
     return runs
 
 
