@@ -125,8 +125,7 @@ class ClipTrainingOptions:
     attn_implementation: str | None = field(
         default=None,
         metadata={
-            "help": "Attention of this training: sdpa, eager, flash_attention_2, … Default: the model's, mostly sdpa. "
-            "In bf16 on a CPU eager is faster for some hundred tokens."
+            "help": "Attention of this training: sdpa, eager, flash_attention_2, … Default: the model's, mostly sdpa."
         },
     )
     weight_decay: float = field(
