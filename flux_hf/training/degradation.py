@@ -5,7 +5,7 @@ import io
 import numpy as np
 import torch
 from PIL import Image
-from torchvision.transforms.v2.functional import gaussian_blur, gaussian_noise
+from torchvision.transforms.v2.functional import gaussian_blur, gaussian_noise, to_dtype
 from torchvision.tv_tensors import Video
 
 BLUR = (0.3, 1.5)
@@ -29,7 +29,8 @@ def degrade(clip: Video, probability: float) -> Video:
         sigma = _uniform(*BLUR)
         clip = gaussian_blur(clip, [2 * round(2 * sigma) + 1] * 2, [sigma] * 2)
     if _drawn(probability):
-        clip = gaussian_noise(clip, sigma=_uniform(*NOISE))
+        clip = to_dtype(clip, torch.float32, scale=True)  # torchvision 0.22 adds no noise to bytes
+        clip = to_dtype(gaussian_noise(clip, sigma=_uniform(*NOISE)), torch.uint8, scale=True)
     if _drawn(probability):
         clip = _compressed(clip, torch.randint(QUALITY[0], QUALITY[1] + 1, ()).item())
     return clip
