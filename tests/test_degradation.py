@@ -74,6 +74,14 @@ def test_training_views_are_degraded_where_it_is_asked_for(tmp_path):
     assert (view(1.0)[0] != view(1.0)[1]).float().mean() > 0.5
 
 
+def test_where_it_is_off_it_draws_no_random_numbers(tmp_path, monkeypatch):
+    """Trainings of before it came are as they were."""
+    monkeypatch.setattr("flux_hf.training.augmentation.degrade", None)
+    args = tiny_training.arguments(tmp_path)
+    view = ClipAugmentation(args, [0.5] * 3, [0.25] * 3)(picture().permute(0, 2, 3, 1).numpy(), 28)
+    assert view.shape == (3, 3, 28, 28)
+
+
 def test_a_probability_is_one(tmp_path):
     with pytest.raises(ValueError, match="random_degradation must be at least 0.0 and at most 1.0"):
         tiny_training.arguments(tmp_path, random_degradation=1.5)

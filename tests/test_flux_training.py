@@ -12,9 +12,10 @@ from torch.utils.data import Dataset
 from transformers import set_seed
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
-from flux_hf import FluxViTForVideoClassification
+from flux_hf import FluxViTForVideoClassification, enable_flux
 from flux_hf.data import load_video_dataset
 from flux_hf.processing.frame_sampling_fluxvit import segment_bounds, snap_to_key_frames
+from flux_hf.training import FluxTrainer
 from flux_hf.training.augmentation import ClipAugmentation, mix_batch, random_state
 from flux_hf.training.finetuning import FinetuneOptions, finetune
 from flux_hf.training.moving_average import FILE_NAME
@@ -403,6 +404,13 @@ def test_attention_of_a_training_is_the_one_asked_for_and_is_not_saved(tmp_path)
     assert FluxViTForVideoClassification.from_pretrained(tmp_path).config._attn_implementation == "sdpa"
     with pytest.raises(ValueError, match="nonsense"):
         tiny_training.trainer(tmp_path, attn_implementation="nonsense")
+
+
+def test_a_model_with_its_own_attention_has_no_choice_of_it(tmp_path):
+    timm = pytest.importorskip("timm")
+    model = enable_flux(timm.create_model("vit_tiny_patch16_224", depth=1, img_size=112, num_classes=3))
+    with pytest.raises(ValueError, match="attn_implementation: .* has its own attention"):
+        FluxTrainer(model=model, args=tiny_training.arguments(tmp_path, attn_implementation="eager"))
 
 
 # Augmentation

@@ -76,7 +76,8 @@ class ClipAugmentation:
         clip = rand_augment(self.flip(clip), *self.rand_augment)
         if self.colors is not None:
             clip = self.colors(clip)
-        clip = degrade(clip, self.degradation)
+        if self.degradation:  # draws nothing where it is off, so that trainings of before come out as before
+            clip = degrade(clip, self.degradation)
         clip = to_dtype(Video(clip.contiguous()), torch.float32, scale=True)  # contiguous while a value is one byte
         return self.erase(Video(clip.sub(self.mean).div_(self.std))).as_subclass(torch.Tensor)
 

@@ -51,6 +51,8 @@ class ClipTrainer(CheckpointedTrainer):
         model = self.flux_model
         check_flux_model(model)
         if self.args.attn_implementation is not None:
+            if not hasattr(model, "set_attn_implementation"):
+                raise ValueError(f"attn_implementation: {type(model).__name__} has its own attention, leave it out")
             model.set_attn_implementation(self.args.attn_implementation)
         before = model.token_budgets
         self.token_budgets = sorted(self.args.token_budgets or before, reverse=True)
