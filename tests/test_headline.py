@@ -14,6 +14,7 @@ from flux_hf.scripts.experiments.headline.experiment import (
     budgets_of,
     planned_arms,
     planned_runs,
+    reversed_labels,
     run_arguments,
     smaller_grids,
     starting_config,
@@ -64,7 +65,7 @@ def test_plain_model_has_no_flux_modules_left(config, tmp_path):
     with pytest.raises(RuntimeError, match="local_position"):
         load_model("flux_fixed", tmp_path)
     with pytest.raises(
-        ValueError, match="method must be one of plain, flux_fixed, flux_single, flux_multi, got 'other'"
+        ValueError, match="method must be one of plain, flux_fixed, flux_single, flux_multi, flux_few, got 'other'"
     ):
         build_model("other", config)
 
@@ -89,6 +90,13 @@ def test_plain_model_from_a_checkpoint_takes_what_it_has_a_place_for(config, tmp
     flux = build_model("flux_multi", FluxViTConfig.from_pretrained(tmp_path), str(tmp_path))
     for name, parameter in start.state_dict().items():
         assert torch.equal(flux.state_dict()[name], parameter)
+    other = FluxViTConfig(**SIZES, head_token_budgets=[32, 16], token_budget=32, num_labels=5)
+    fitted = build_model("flux_multi", other, str(tmp_path))
+    assert (
+        fitted(video).logits.shape == (2, 5) and fitted.token_budgets == [32, 16] and fitted.config.token_budget == 32
+    )
+    for name, parameter in start.fluxvit.encoder.state_dict().items():
+        assert torch.equal(fitted.fluxvit.encoder.state_dict()[name], parameter)
 
 
 def test_configuration_of_the_start(tmp_path):
@@ -155,9 +163,11 @@ def test_runs_and_budgets(config):
 
 
 def test_runs_of_equal_compute(config, tmp_path):
-    options = HeadlineOptions("d", "c", model_config="m", num_frames=4, size=32, seeds=[0], same=["compute"])
+    options = HeadlineOptions(
+        "d", "c", model_config="m", num_frames=4, size=32, seeds=[0], same=["compute"], methods=list(METHODS)
+    )
     runs = planned_runs(options)
-    assert [run.name for run in runs] == [f"{name}-same_compute-seed0" for name in METHODS]
+    assert [run.name for run in runs] == [f"{name}-same_compute-seed0" for name in options.methods]
     args = tiny_training.arguments(tmp_path, max_steps=1000)
     steps = {run.method: run_arguments(run, options, args, config, tmp_path).max_steps for run in runs}
     macs = {budget: forward_macs(config, budget) for budget in (64, 32, 16)}
@@ -166,7 +176,30 @@ def test_runs_of_equal_compute(config, tmp_path):
         "flux_fixed": 1000,
         "flux_single": round(1000 * macs[64] / macs[32]),
         "flux_multi": round(1000 * macs[64] / sum(macs.values())),
+        "flux_few": round(1000 * macs[64] / macs[16]),
     }
+    few = run_arguments(runs[-1], options, args, config, tmp_path)
+    assert (few.token_budgets, few.min_pool_tokens, few.max_frames, few.max_size) == ([16], 64, 4, 32)
+    args.one_budget_per_step = True
+    multi = run_arguments(runs[3], options, args, config, tmp_path).max_steps
+    assert multi == round(3000 * macs[64] / sum(macs.values()))
+
+
+def test_labels_of_clips_played_backwards(tmp_path):
+    table = tmp_path / "table.yaml"
+    table.write_text("backwards: {opens: closes, closes: opens, waves: null}")
+    names = ["closes", "still", "opens", "waves"]
+    assert reversed_labels(str(table), names) == [2, None, 0, None]
+    table.write_text("mirror: {}")
+    assert reversed_labels(str(table), names) is None and reversed_labels(None, names) is None
+
+
+@pytest.mark.parametrize("wrong", [{"savings": ["fewer"]}, {"savings": []}, {"same": ["time"]}, {"methods": ["vit"]}])
+def test_wrong_options(wrong, tmp_path):
+    from flux_hf.scripts.experiments.headline import reproduce_headline
+
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be"):
+        reproduce_headline(HeadlineOptions("d", "c", start="s", **wrong), tiny_training.arguments(tmp_path))
 
 
 def test_report():
@@ -209,7 +242,7 @@ def test_miniature(tmp_path, capsys):
     command += ["--validation_videos", "5", "--test_videos", "4"]
     main(command)
     result = json.loads((tmp_path / "runs" / "headline.json").read_text())
-    assert len(result["rows"]) == 5 * 7 * 4
+    assert len(result["rows"]) == 5 * 7 * 4 and not any("backwards" in row for row in result["rows"])
     assert {row["videos"] for row in result["rows"]} == {4} and all(row["ms"] > 0 for row in result["rows"])
     assert {row["budget"] for row in result["rows"]} == {64, 32, 16, 8}
     by_clips, by_compute = (result["runs"][f"flux_multi-same_{same}-seed0"]["steps"] for same in ("clips", "compute"))
@@ -222,3 +255,28 @@ def test_miniature(tmp_path, capsys):
     main(command)
     assert weights == {path: path.stat().st_mtime_ns for path in weights}
     assert "Same clips: Flux-Multi with Token Optimization at 1/4" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_miniature_with_opposites(tmp_path):
+    """One way of saving tokens, and two labels that are each other backwards."""
+    from flux_hf.scripts.experiments.headline.reproduce import main
+
+    for split, count in (("train", 8), ("validation", 4), ("test", 8)):
+        for index in range(count):
+            folder = tmp_path / "videos" / split / ("left", "right")[index % 2]
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{index}.mp4").write_bytes(encode_video(10, height=48, width=64))
+    (tmp_path / "model.json").write_text(json.dumps(SIZES | {"model_type": "fluxvit"}))
+    (tmp_path / "opposites.yaml").write_text("backwards: {left: right, right: left}")
+    command = ["--dataset", str(tmp_path / "videos"), "--cache_dir", str(tmp_path / "cache"), "--seeds", "0"]
+    command += ["--model_config", str(tmp_path / "model.json"), "--num_frames", "4", "--size", "32"]
+    command += ["--output_dir", str(tmp_path / "runs"), "--max_steps", "4", "--per_device_train_batch_size", "4"]
+    command += ["--rand_augment_ops", "0", "--use_cpu", "true", "--save_strategy", "no", "--timed_forwards", "0"]
+    command += ["--same", "compute", "--methods", "plain", "flux_multi", "--one_budget_per_step", "true"]
+    command += ["--savings", "selector"]
+    main([*command, "--label_symmetries", str(tmp_path / "opposites.yaml"), "--flip", "false"])
+    result = json.loads((tmp_path / "runs" / "headline.json").read_text())
+    assert len(result["rows"]) == 2 * 4
+    assert all(row["top1"] + row["backwards"] == 1 for row in result["rows"])  # two labels, each other's opposite
+    assert result["runs"]["plain-same_compute-seed0"]["steps"] == 4

@@ -26,11 +26,13 @@ from flux_hf.token_optimization import search_grids
 from flux_hf.token_optimization.candidates import default_axes
 from flux_hf.token_optimization.search import balanced_order
 from flux_hf.training.checkpoint_folders import last_checkpoint
+from flux_hf.training.label_symmetries import load_label_symmetries
 
 SHARES = (1, 2, 4, 8)
 """Budgets: all tokens of the fixed grid divided by these."""
 
 SAME = ("clips", "compute")
+SAVINGS = ("selector", "token_optimization", *SELECTIONS, "frames", "pixels")
 CROP_MARGIN = 1.08
 
 
@@ -52,7 +54,8 @@ class HeadlineOptions:
         default_factory=lambda: [0, 1, 2], metadata={"help": "Every model is trained once with each of them."}
     )
     methods: list[str] = field(
-        default_factory=lambda: list(METHODS), metadata={"help": "Some of plain, flux_fixed, flux_single, flux_multi."}
+        default_factory=lambda: ["plain", "flux_fixed", "flux_single", "flux_multi"],
+        metadata={"help": "Some of " + ", ".join(METHODS) + "."},
     )
     same: list[str] = field(
         default_factory=lambda: list(SAME),
@@ -60,6 +63,10 @@ class HeadlineOptions:
             "help": "What all models get alike: clips (max_steps), or compute (that of the plain model). "
             "Of both, compute is for Flux-Multi alone, whose steps cost most."
         },
+    )
+    savings: list[str] = field(
+        default_factory=lambda: list(SAVINGS),
+        metadata={"help": "Ways of saving tokens to test: some of " + ", ".join(SAVINGS) + "."},
     )
     validation_videos: int | None = field(
         default=None, metadata={"help": "Videos of the validation split to search grids on. Default: all."}
@@ -99,7 +106,7 @@ def reproduce_headline(options: HeadlineOptions, training_args) -> dict:
     """
     if (options.model_config is None) == (options.start is None):
         raise ValueError(f"give model_config or start, got {options.model_config} and {options.start}")
-    for name, known in (("methods", METHODS), ("same", SAME)):
+    for name, known in (("methods", METHODS), ("same", SAME), ("savings", SAVINGS)):
         if (unknown := sorted(set(getattr(options, name)) - set(known))) or not getattr(options, name):
             raise ValueError(f"{name} must be some of {', '.join(known)}, got {unknown or 'none'}")
     output = Path(training_args.output_dir)
@@ -115,7 +122,7 @@ def reproduce_headline(options: HeadlineOptions, training_args) -> dict:
     for run in planned_runs(options):
         folder = output / run.name
         steps[run.name] = train(run, options, training_args, config, folder)
-        rows += measured(run, options, training_args.device, budgets, folder, validation, test)
+        rows += measured(run, options, training_args, budgets, folder, validation, test)
     if options.timed_forwards:
         add_times(rows, output, options.timed_forwards)
     return {"rows": rows, "budgets": budgets, "config": config.to_diff_dict(), "runs": steps}
@@ -200,7 +207,8 @@ def train(run: Run, options: HeadlineOptions, training_args, config: FluxViTConf
 def run_arguments(run: Run, options: HeadlineOptions, training_args, config: FluxViTConfig, folder: Path):
     """The training arguments of a run. Flux-Multi draws grids of half to twice the frames and of two thirds to 7/6 of
     the size, with two thirds to four thirds of the fixed grid's tokens (the paper: 2048 to 4096 around 3072), and
-    trains on all, a half and a quarter of them in one step; Flux-Single draws the same grids and trains on a half."""
+    trains on all, a half and a quarter of them in one step, or with `one_budget_per_step` on one of the three;
+    Flux-Single draws the same grids and trains on a half. `flux_few` trains on a quarter of the fixed grid."""
     if training_args.max_steps < 1:
         raise ValueError(
             f"max_steps must be given, the compute of the runs is set by it; got {training_args.max_steps}"
@@ -208,12 +216,14 @@ def run_arguments(run: Run, options: HeadlineOptions, training_args, config: Flu
     args = copy.copy(training_args)
     args.output_dir, args.seed, args.eval_strategy = str(folder), run.seed, "no"
     budgets = budgets_of(options, config)
-    trained = {"flux_single": budgets[1:2], "flux_multi": budgets[:3]}.get(run.method, budgets[:1])
+    of_method = {"flux_single": budgets[1:2], "flux_multi": budgets[:3], "flux_few": budgets[2:3]}
+    trained = of_method.get(run.method, budgets[:1])
     if run.same == "compute":
-        plain, of_step = forward_macs(config, budgets[0]), sum(forward_macs(config, budget) for budget in trained)
-        args.max_steps = max(1, round(args.max_steps * plain / of_step))
+        macs = [forward_macs(config, budget) for budget in trained]
+        of_step = statistics.mean(macs) if args.one_budget_per_step else sum(macs)
+        args.max_steps = max(1, round(args.max_steps * forward_macs(config, budgets[0]) / of_step))
     args.token_budgets = trained
-    if run.method in ("plain", "flux_fixed"):
+    if run.method in ("plain", "flux_fixed", "flux_few"):
         args.min_frames = args.max_frames = options.num_frames
         args.min_size = args.max_size = options.size
         args.min_pool_tokens = args.max_pool_tokens = budgets[0]
@@ -233,50 +243,83 @@ def flux_sizes(options: HeadlineOptions, config: FluxViTConfig) -> tuple[int, in
 
 
 def measured(
-    run: Run, options: HeadlineOptions, device, budgets: list[int], folder: Path, validation: Dataset, test: Dataset
+    run: Run,
+    options: HeadlineOptions,
+    training_args,
+    budgets: list[int],
+    folder: Path,
+    validation: Dataset,
+    test: Dataset,
 ) -> list[dict]:
     """The rows of `measure`, kept in the folder of the run."""
     file = folder / "measured.json"
     if not file.exists():
-        rows = measure(run, options, device, budgets, folder, validation, test)
+        rows = measure(run, options, training_args, budgets, folder, validation, test)
         write_text(file, json.dumps(rows) + "\n")
     return read_json(file)
 
 
 def measure(
-    run: Run, options: HeadlineOptions, device, budgets: list[int], folder: Path, validation: Dataset, test: Dataset
+    run: Run,
+    options: HeadlineOptions,
+    training_args,
+    budgets: list[int],
+    folder: Path,
+    validation: Dataset,
+    test: Dataset,
 ) -> list[dict]:
-    """Accuracy on the test split for every way of saving tokens at every budget; one decoding of a video serves all,
-    and forwards run on `device`.
+    """Accuracy on the test split for every way of `options.savings` at every budget; one decoding of a video serves
+    all, and forwards run on the device of training.
 
     Returns:
         rows with `method`, `same`, `seed`, `saving`, `budget`, `grid`, `top1`, `gmacs`, `videos`. `saving` is
         "selector" (the model's own on the fixed grid), "token_optimization" (the same on grids searched on the
         validation split), "random", "tube", "dynamic" (other selections on the fixed grid), "frames" or "pixels" (a
-        smaller grid kept whole: fewer frames, or a smaller size, with at most as many tokens as the budget).
+        smaller grid kept whole: fewer frames, or a smaller size, with at most as many tokens as the budget). Where
+        `label_symmetries` say what clips are backwards, `backwards` is how often the answer is the label that the clip
+        would have then: what it shows is known, and its direction is not.
     """
-    model = load_model(run.method, folder).to(device)
+    model = load_model(run.method, folder).to(training_args.device)
     processor = FluxVideoProcessor.from_pretrained(folder)
     shared = {"batch_size": options.eval_batch_size, "num_workers": options.eval_workers}
     axes = default_axes(model)
     found = search_grids(validation, model, processor, budgets, *axes, records_dir=folder / "search", **shared)
     grids = {budget: as_grid(found["budgets"][budget]["grid"]) for budget in budgets}
     arms = planned_arms(Grid(options.num_frames, options.size), grids, model.patch_shape)
+    arms = {key: arm for key, arm in arms.items() if key[0] in options.savings}
     rows, label_ids = list(range(len(test))), model_labels(test, model)
     records = score_videos(test, rows, model, processor, [*arms.values()], Views(), label_ids=label_ids, **shared)
-    answers = [[answer["top"][0] == r["label"] for answer in r["arms"]] for r in records if "reason" not in r]
+    readable = [record for record in records if "reason" not in record]
+    labels = [record["label"] for record in readable]
+    answers = [[answer["top"][0] for answer in record["arms"]] for record in readable]
+    reverse = reversed_labels(training_args.label_symmetries, model.label_names)
+    turned = [reverse[label] if reverse else label for label in labels]
     return [
         {
             **vars(run),
             "saving": saving,
             "budget": budget,
             "grid": list(arm.grid),
-            "top1": statistics.mean(right),
+            "top1": _share_equal(given, labels),
+            **({"backwards": _share_equal(given, turned)} if reverse else {}),
             "gmacs": view_gmacs(model, budget, arm.grid),
             "videos": len(answers),
         }
-        for ((saving, budget), arm), right in zip(arms.items(), zip(*answers, strict=True), strict=True)
+        for ((saving, budget), arm), given in zip(arms.items(), zip(*answers, strict=True), strict=True)
     ]
+
+
+def reversed_labels(label_symmetries: str | None, names: list[str]) -> list[int | None] | None:
+    """For every label that of the clip played backwards, None where that is the same or does not exist. None without
+    such a table."""
+    symmetries = load_label_symmetries(label_symmetries, names) if label_symmetries else None
+    if symmetries is None or "backwards" not in symmetries.images:
+        return None
+    return [None if image == label else image for label, image in enumerate(symmetries.images["backwards"])]
+
+
+def _share_equal(given: list[int], labels: list[int | None]) -> float:
+    return statistics.mean(answer == label for answer, label in zip(given, labels, strict=True))
 
 
 def planned_arms(fixed: Grid, optimised: dict[int, Grid], patch_shape: tuple[int, int]) -> dict[tuple[str, int], Arm]:

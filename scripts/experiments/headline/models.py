@@ -8,8 +8,9 @@ from torch import nn
 
 from flux_hf.modeling.configuration_fluxvit import FluxViTConfig
 from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification
+from flux_hf.training.starting_model import ModelChanges, starting_model
 
-METHODS = ("plain", "flux_fixed", "flux_single", "flux_multi")
+METHODS = ("plain", "flux_fixed", "flux_single", "flux_multi", "flux_few")
 
 
 class NoLocalPosition(nn.Module):
@@ -41,14 +42,18 @@ def without_flux_modules(model: FluxViTForVideoClassification) -> FluxViTForVide
 
 
 def build_model(method: str, config: FluxViTConfig, start: str | None = None) -> FluxViTForVideoClassification:
-    """The model of one of `METHODS` before training: random, or with the weights of the FluxViT checkpoint `start`,
-    each head those of the same place."""
+    """The model of one of `METHODS` before training: random, or with the weights of the FluxViT checkpoint `start`, see
+    `starting_model`, for the labels and the budgets of `config`."""
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
     if start is None:
         model = FluxViTForVideoClassification(config)
     else:
-        model = FluxViTForVideoClassification.from_pretrained(start, config=config)
+        names = [config.id2label[index] for index in range(config.num_labels)]
+        model = starting_model(
+            names, checkpoint=start, changes=ModelChanges(head_token_budgets=config.head_token_budgets)
+        )
+        model.config.token_budget = config.token_budget
     return without_flux_modules(model) if method == "plain" else model
 
 

@@ -2,16 +2,19 @@
 
 Networks start from random weights and train once with every learning rate; the one that is best on the validation clips
 is tested. All see 16 frames of 96 pixels: a small 3D CNN, one of FluxViT's size, a VideoMAE of that size. Beside them
-logistic regression on differences between frames, which has no seed. report.py puts the files together.
+logistic regression on differences between frames, which has no seed, and a random forest on statistics of the optical
+flow (needs flux_hf[flow]). report.py puts the files together.
 
 python scripts/experiments/manipulation_clips/baselines.py --data DIR --baseline cnn --seed 0 --device cuda
-python scripts/experiments/manipulation_clips/baselines.py --data DIR --baseline differences
+python scripts/experiments/manipulation_clips/baselines.py --data DIR --baseline differences   # or flow
 """
 
 import json
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -22,19 +25,19 @@ from flux_hf.evaluation.figures import wilson_interval
 from flux_hf.files import write_json
 from flux_hf.options import parse_options
 from flux_hf.provenance import file_list_hash, provenance
-from flux_hf.scripts.experiments.manipulation_clips.features import differences, task_logits
+from flux_hf.scripts.experiments.manipulation_clips.features import differences, flow, forest_logits, task_logits
 from flux_hf.scripts.experiments.manipulation_clips.fitting import Schedule, accuracies, fit, scores
 from flux_hf.scripts.experiments.manipulation_clips.networks import NETWORKS, gmacs, parameters
 from flux_hf.scripts.experiments.manipulation_clips.pixels import FRAMES, SIZE, Clips, read_clips
 
 COMMAND = "scripts/experiments/manipulation_clips/baselines.py"
-DIFFERENCES = "differences"
+DIFFERENCES, FLOW = "differences", "flow"
 
 
 @dataclass
 class BaselineOptions:
     data: str = field(metadata={"help": "Folder that make.py wrote."})
-    baseline: str = field(metadata={"help": "What to train.", "choices": [*NETWORKS, DIFFERENCES]})
+    baseline: str = field(metadata={"help": "What to train.", "choices": [*NETWORKS, DIFFERENCES, FLOW]})
     seed: int = field(default=0, metadata={"help": "Of weights and batches."})
     steps: int = field(default=3000, metadata={"help": "Steps of a training."})
     seconds: float = field(default=math.inf, metadata={"help": "A training ends earlier after so many seconds."})
@@ -52,7 +55,12 @@ def main(argv: list[str] | None = None) -> None:
     torch.set_float32_matmul_precision("high")
     names = ("train", "validation", "test")
     splits = {name: read_clips(options.data, name, options.cache_dir, options.device) for name in names}
-    measured = by_differences(splits) if options.baseline == DIFFERENCES else by_network(splits, options)
+    if options.baseline == DIFFERENCES:
+        measured = by_features(splits, differences, task_logits)
+    elif options.baseline == FLOW:
+        measured = by_features(splits, flow, partial(forest_logits, seed=options.seed))
+    else:
+        measured = by_network(splits, options)
     right = round(measured["test"]["top1"] * len(splits["test"].labels))
     result = provenance(f"python {COMMAND}", argv, "scikit-learn") | {
         "files": {name: file_list_hash(load_video_dataset(options.data, name)) for name in names},
@@ -99,15 +107,20 @@ def by_network(splits: dict[str, Clips], options: BaselineOptions) -> dict:
     }
 
 
-def by_differences(splits: dict[str, Clips]) -> dict:
-    """`seconds` of features and fitting, and the accuracies on the test clips."""
+def by_features(splits: dict[str, Clips], features: Callable, classify: Callable) -> dict:
+    """`seconds` of features and fitting, and the accuracies on the test clips. Every training clip is taken backwards,
+    too.
+
+    Args:
+        features: clips -> (clips, features).
+        classify: features and labels to fit on, features to test on -> scores (clips, labels).
+    """
     train, began = splits["train"], time.perf_counter()
     both = [train, train.backwards()]
-    features = torch.cat([differences(clips) for clips in both])
-    labels = torch.cat([clips.labels.cpu() for clips in both])
-    logits = task_logits(features, labels, differences(splits["test"]))
+    seen, labels = torch.cat([features(clips) for clips in both]), torch.cat([clips.labels.cpu() for clips in both])
+    found = classify(seen, labels, features(splits["test"]))
     seconds = round(time.perf_counter() - began, 1)
-    return {"seconds": seconds, "test": accuracies(logits, splits["test"].labels, train.label_names)}
+    return {"seconds": seconds, "test": accuracies(found, splits["test"].labels, train.label_names)}
 
 
 if __name__ == "__main__":

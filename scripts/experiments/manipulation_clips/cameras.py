@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-TRAINING_SECTORS = ((-60, -25), (20, 60), (120, 160), (205, 240))
+TRAINING_SECTORS = ((-60, -25), (20, 60))
 """Degrees around the object, counted from the robot's right (x) towards its front (y): where cameras of training and
 validation clips stand. The robot itself stands at 270."""
-TEST_SECTORS = ((-20, 15), (165, 200))
+TEST_SECTORS = ((-20, 15),)
 """Where cameras of test clips stand."""
 
 

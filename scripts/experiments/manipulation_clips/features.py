@@ -1,8 +1,10 @@
-"""Features for logistic regression: thumbnails, and what changes between frames."""
+"""Features for classical classifiers: thumbnails, what changes between frames, and how the picture flows."""
 
+import numpy as np
 import torch
 from torch.nn.functional import adaptive_avg_pool2d
 
+from flux_hf.scripts.experiments.default_checkpoint.flow_features import flow_features
 from flux_hf.scripts.experiments.manipulation_clips.pixels import SIZE, Clips, whole_view
 from flux_hf.scripts.experiments.manipulation_clips.tasks import PAIRS
 
@@ -12,6 +14,8 @@ MOMENTS = (0, 4, 8, 12, 15)
 REGULARISATION = 0.01
 """scikit-learn's C, on features of deviation 1."""
 CLIPS_AT_ONCE = 64
+TREES = 500
+"""As in `default_checkpoint`."""
 
 
 def thumbnails(clips: Clips, choose) -> torch.Tensor:
@@ -33,6 +37,21 @@ def _differences(frames: torch.Tensor) -> torch.Tensor:
     down, right = torch.gradient(before, dim=(2, 3))
     maps = torch.cat([change, change.abs(), change * right, change * down], dim=1)
     return adaptive_avg_pool2d(maps, DIFFERENCE).flatten(1)
+
+
+def flow(clips: Clips) -> torch.Tensor:
+    """The statistics of the optical flow between every second frame (`default_checkpoint/flow_features.py`; here frames
+    have the size of the cache): double (clips, 24), on the CPU."""
+    grey = clips.frames[:, 1::2].float().mean(dim=-1).round().to(torch.uint8).cpu().numpy()
+    return torch.from_numpy(np.stack([flow_features(frames) for frames in grey]))
+
+
+def forest_logits(train: torch.Tensor, labels: torch.Tensor, test: torch.Tensor, seed: int) -> torch.Tensor:
+    """Random forest of all labels, (clips, features) -> probabilities (clips of `test`, labels)."""
+    from sklearn.ensemble import RandomForestClassifier
+
+    forest = RandomForestClassifier(TREES, random_state=seed).fit(train.numpy(), labels.numpy())
+    return torch.from_numpy(forest.predict_proba(test.numpy()))
 
 
 def task_logits(train: torch.Tensor, labels: torch.Tensor, test: torch.Tensor) -> torch.Tensor:

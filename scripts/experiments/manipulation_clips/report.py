@@ -26,14 +26,16 @@ from flux_hf.tables import percent, table
 COMMAND = "scripts/experiments/manipulation_clips/report.py"
 FOLDER = Path(__file__).parent
 RESULTS, PLOT, SINGLE_FRAME = FOLDER / "results.json", FOLDER / "accuracy.png", FOLDER / "single_frame.json"
-SAME = "clips"
+SAME = "compute"
 """What all methods of this page are given alike."""
+LENGTH = (("steps", 1), ("seconds", 60))
 SAVINGS = {"selector": "fixed grid", "token_optimization": "Token Optimization"}
 BASELINES = {
     "cnn": "small 3D CNN",
     "large_cnn": "3D CNN of FluxViT's size",
     "videomae": "VideoMAE of FluxViT's size",
     "differences": "frame differences, logistic regression",
+    "flow": "optical flow, random forest",
 }
 CLASSIFIERS = {"thumbnails": "logistic regression on thumbnails", "cnn": "2D CNN"}
 VIEWS = {"first": "first", "middle": "middle", "last": "last", "any": "any", "three": "three in order"}
@@ -92,6 +94,8 @@ def tables(results: Path = RESULTS, single_frame: Path = SINGLE_FRAME) -> dict[s
     compared = {
         "manipulation": origins,
         "manipulation.accuracy": accuracy_table,
+        "manipulation.short": short_table,
+        "manipulation.direction": direction_table,
         "manipulation.baselines": baselines_table,
         "manipulation.verdict": verdict_of,
     }
@@ -122,18 +126,47 @@ def accuracy_table(result: dict) -> str:
     budgets, lines = result["budgets"], []
     cells = {(row["method"], row["saving"], row["budget"]): row for row in _means(result)}
     for method, name in NAMES.items():
-        steps = [facts["steps"] for run, facts in result["runs"].items() if run.startswith(f"{method}-same_{SAME}-")]
+        runs = [facts for run, facts in result["runs"].items() if run.startswith(f"{method}-same_{SAME}-")]
         for saving, text in SAVINGS.items():
             rows = [cells.get((method, saving, budget)) for budget in budgets]
             if any(rows):
-                lines.append([name, f"{statistics.mean(steps):.0f}", text, *map(_cell, rows)])
-    lines += [
-        ["GMACs", "", text, *(_gmacs(cells, saving, budget) for budget in budgets)] for saving, text in SAVINGS.items()
+                length = [f"{statistics.mean(run[fact] for run in runs) / unit:.0f}" for fact, unit in LENGTH]
+                lines.append([name, len(runs), *length, text, *map(_cell, rows)])
+    for saving, text in SAVINGS.items():
+        lines.append(["GMACs", "", "", "", text, *(_gmacs(cells, saving, budget) for budget in budgets)])
+    head = ["trained as", "seeds", "steps", "minutes", "tokens saved by", *_budget_heads(budgets)]
+    return table(head, lines, "lrrrl" + "r" * len(budgets))
+
+
+def short_table(result: dict) -> str:
+    """The plain ViT on its fixed grid and every FluxViT with Token Optimization, a column for each budget."""
+    cells = {(row["method"], row["saving"], row["budget"]): row for row in _means(result)}
+    lines = [
+        [name, *(_cell(cells.get((method, saving, budget))) for budget in result["budgets"])]
+        for method, name in NAMES.items()
+        for saving in ["selector" if method == "plain" else "token_optimization"]
+        if (method, saving, result["budgets"][0]) in cells
     ]
-    shares = ["all", *(f"1/{round(budgets[0] / budget)}" for budget in budgets[1:])]
-    head = ["trained as", "steps", "tokens saved by"]
-    head += [f"{share} ({budget})" for share, budget in zip(shares, budgets, strict=True)]
-    return table(head, lines, "lrl" + "r" * len(budgets))
+    costs = [_gmacs(cells, "token_optimization", budget, "flux_multi") for budget in result["budgets"]]
+    lines.append(["GMACs of Flux-Multi", *costs])
+    return table(["trained as", *_budget_heads(result["budgets"])], lines, "l" + "r" * len(result["budgets"]))
+
+
+def direction_table(result: dict) -> str:
+    """With Token Optimization: how often the answer is the right task or its opposite, and how often, of these answers,
+    it is the right one. Mean over the seeds, in %."""
+    groups = defaultdict(list)
+    for row in result["rows"]:
+        if row["saving"] == "token_optimization" and "backwards" in row:
+            groups[row["method"], row["budget"]].append((row["top1"], row["top1"] + row["backwards"]))
+    lines = []
+    for method, name in NAMES.items():
+        found = [groups[method, budget] for budget in result["budgets"]]
+        if all(found):
+            things = [percent(statistics.mean(pair for _, pair in runs)) for runs in found]
+            told = [percent(statistics.mean(right / pair for right, pair in runs)) for runs in found]
+            lines.append([name, *(f"{thing} / {right}" for thing, right in zip(things, told, strict=True))])
+    return table(["trained as", *_budget_heads(result["budgets"])], lines, "l" + "r" * len(result["budgets"]))
 
 
 def baselines_table(result: dict) -> str:
@@ -165,13 +198,25 @@ def baselines_table(result: dict) -> str:
 
 
 def verdict_of(result: dict) -> str:
-    """That of the headline experiment, and the best baseline."""
+    """That of the headline experiment, the same of training at a quarter of the tokens, and the best baseline."""
     groups = defaultdict(list)
     for one in result["baselines"]:
         groups[one["baseline"]].append(one["test"]["top1"])
     best = max(groups, key=lambda name: statistics.mean(groups[name]), default=None)
     said = "Baselines: not measured." if best is None else f"Best baseline: {BASELINES[best]}, {_spread(groups[best])}."
-    return f"{verdict(over_seeds(result['rows']), result['budgets'], (SAME,))}\n{said}"
+    return "\n".join([verdict(over_seeds(result["rows"]), result["budgets"], (SAME,)), *_verdict_of_few(result), said])
+
+
+def _verdict_of_few(result: dict) -> list[str]:
+    """Training and testing at a quarter of the fixed grid beside the plain ViT at all of it; nothing if one lacks."""
+    cells = {(row["method"], row["budget"]): row for row in _means(result) if row["saving"] == "selector"}
+    full, quarter = cells.get(("plain", result["budgets"][0])), cells.get(("flux_few", result["budgets"][2]))
+    if full is None or quarter is None:
+        return []
+    return [
+        f"Trained at 1/4 of the tokens, FluxViT has {percent_and_spread(quarter)} with them, the plain ViT at all "
+        f"tokens {percent_and_spread(full)}, for {100 * quarter['gmacs'] / full['gmacs']:.0f} % of its GMACs."
+    ]
 
 
 def draw(result: dict, path: str | Path) -> None:
@@ -255,9 +300,17 @@ def _cell(row: dict | None) -> str:
     return "–" if row is None else percent_and_spread(row)
 
 
-def _gmacs(cells: dict, saving: str, budget: int) -> str:
-    """Mean over the methods: with Token Optimization each has grids of its own."""
-    values = [row["gmacs"] for (_, how, tokens), row in cells.items() if (how, tokens) == (saving, budget)]
+def _budget_heads(budgets: list[int]) -> list[str]:
+    return [f"all ({budgets[0]})", *(f"1/{round(budgets[0] / budget)} ({budget})" for budget in budgets[1:])]
+
+
+def _gmacs(cells: dict, saving: str, budget: int, method: str | None = None) -> str:
+    """Mean over the methods, or of one: with Token Optimization each has grids of its own."""
+    values = [
+        row["gmacs"]
+        for (of, how, tokens), row in cells.items()
+        if (how, tokens) == (saving, budget) and method in (None, of)
+    ]
     return f"{statistics.mean(values):.3f}" if values else "–"
 
 
