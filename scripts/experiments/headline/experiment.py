@@ -4,7 +4,9 @@ import copy
 import json
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -122,7 +124,8 @@ def reproduce_headline(options: HeadlineOptions, training_args) -> dict:
     for run in planned_runs(options):
         folder = output / run.name
         steps[run.name] = train(run, options, training_args, config, folder)
-        rows += measured(run, options, training_args, budgets, folder, validation, test)
+        make = partial(measure, run, options, training_args, budgets, folder, validation, test)
+        rows += kept_rows(folder / "measured.json", make)
     if options.timed_forwards:
         add_times(rows, output, options.timed_forwards)
     return {"rows": rows, "budgets": budgets, "config": config.to_diff_dict(), "runs": steps}
@@ -242,20 +245,10 @@ def flux_sizes(options: HeadlineOptions, config: FluxViTConfig) -> tuple[int, in
     return tuple(max(1, round(patches * share)) * config.patch_size for share in (2 / 3, 7 / 6))
 
 
-def measured(
-    run: Run,
-    options: HeadlineOptions,
-    training_args,
-    budgets: list[int],
-    folder: Path,
-    validation: Dataset,
-    test: Dataset,
-) -> list[dict]:
-    """The rows of `measure`, kept in the folder of the run."""
-    file = folder / "measured.json"
+def kept_rows(file: Path, make: Callable[[], list[dict]]) -> list[dict]:
+    """The rows in a file, made and written now where there is none."""
     if not file.exists():
-        rows = measure(run, options, training_args, budgets, folder, validation, test)
-        write_text(file, json.dumps(rows) + "\n")
+        write_text(file, json.dumps(make()) + "\n")
     return read_json(file)
 
 
