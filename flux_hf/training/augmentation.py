@@ -74,11 +74,11 @@ class ClipAugmentation:
             aspect = (1 / self.max_crop_aspect, self.max_crop_aspect)
             clip = v2.RandomResizedCrop(size, (self.min_crop_area, 1.0), aspect, antialias=True)(clip)
         clip = rand_augment(self.flip(clip), *self.rand_augment)
+        clip = to_dtype(Video(clip.contiguous()), torch.float32, scale=True)  # contiguous while a value is one byte
         if self.colors is not None:
             clip = self.colors(clip)
-        if self.degradation:  # draws nothing where it is off, so that trainings of before come out as before
+        if self.degradation:  # draws nothing where it is off
             clip = degrade(clip, self.degradation)
-        clip = to_dtype(Video(clip.contiguous()), torch.float32, scale=True)  # contiguous while a value is one byte
         return self.erase(Video(clip.sub(self.mean).div_(self.std))).as_subclass(torch.Tensor)
 
     def _on_device(self, frames: torch.Tensor) -> torch.Tensor:

@@ -23,14 +23,13 @@ def degrade(clip: Video, probability: float) -> Video:
     all frames; the noise is another one in every frame, so that a still camera's picture changes everywhere.
 
     Args:
-        clip: uint8 (frames, 3, height, width); what comes back is like it.
+        clip: float32 (frames, 3, height, width) of values from 0 to 1; what comes back is like it.
     """
     if _drawn(probability):
         sigma = _uniform(*BLUR)
         clip = gaussian_blur(clip, [2 * round(2 * sigma) + 1] * 2, [sigma] * 2)
     if _drawn(probability):
-        clip = to_dtype(clip, torch.float32, scale=True)  # torchvision 0.22 adds no noise to bytes
-        clip = to_dtype(gaussian_noise(clip, sigma=_uniform(*NOISE)), torch.uint8, scale=True)
+        clip = gaussian_noise(clip.contiguous(), sigma=_uniform(*NOISE))  # drawn ten times as fast in this layout
     if _drawn(probability):
         clip = _compressed(clip, torch.randint(QUALITY[0], QUALITY[1] + 1, ()).item())
     return clip
@@ -38,10 +37,11 @@ def degrade(clip: Video, probability: float) -> Video:
 
 def _compressed(clip: Video, quality: int) -> Video:
     frames = []
-    for frame in clip.permute(0, 2, 3, 1).cpu().numpy():
+    for frame in to_dtype(clip, torch.uint8, scale=True).permute(0, 2, 3, 1).cpu().numpy():
         Image.fromarray(frame).save(file := io.BytesIO(), "JPEG", quality=quality)
         frames.append(np.asarray(Image.open(file)))
-    return Video(torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).contiguous().to(clip.device))
+    bytes_of_frames = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).contiguous()
+    return to_dtype(Video(bytes_of_frames.to(clip.device)), torch.float32, scale=True)
 
 
 def _drawn(probability: float) -> bool:
