@@ -20,7 +20,7 @@ from flux_hf.scripts import classify, evaluate_checkpoint, finetune, pretrain
 from flux_hf.training import FluxTrainingArguments, finetuning
 from flux_hf.training.finetuning import FinetuneOptions, load_splits
 from flux_hf.training.output_folder import checkpoint_to_resume, interruptible, prepare_output_dir
-from flux_hf.training.progress import ProgressLines
+from flux_hf.training.progress import ProgressLines, device_line
 from flux_hf.training.splits import check_classes, clip_table, keep_share
 from flux_hf.training.starting_model import starting_model
 from tests import tiny_pretraining, tiny_training, video_datasets
@@ -88,7 +88,8 @@ def test_the_first_run_from_the_table_to_the_next_commands(command, dataset, tmp
     assert f"3 clips: {top1[0]} tokens, {top1[1]}, {top1[2]}" in lines[-4]
     assert str(tmp_path / "run") in lines[-3]
     losses = [entry["loss"] for entry in history if "loss" in entry]
-    assert [f"loss {loss:.4g}" in line for loss, line in zip(losses, lines[5:9:2], strict=True)] == [True, True]
+    assert lines[5] == "training on cpu in float32"
+    assert [f"loss {loss:.4g}" in line for loss, line in zip(losses, lines[6:10:2], strict=True)] == [True, True]
     assert "{" not in printed.out  # no dictionaries
 
     assert load_reports() == []
@@ -156,6 +157,12 @@ def test_the_first_loss_says_what_it_is_the_sum_of():
     parts = {"loss": 3.0, "loss_16": 2.0, "alignment_8": 1.0}
     assert lines._explained(parts) == "; the loss is the sum of loss_16 2, alignment_8 1"
     assert lines._explained(parts) == ""
+
+
+def test_an_idle_gpu_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    args = FluxTrainingArguments(str(tmp_path), use_cpu=True, bf16=True)
+    assert device_line(args) == "training on cpu in bf16 because of use_cpu, although there is a GPU"
 
 
 def labelled(labels: list[int]) -> Dataset:

@@ -1,7 +1,8 @@
-"""What a training run prints while it goes on: one bar, and one line for every entry of the log."""
+"""What a training run prints while it goes on: where it runs, one bar, and one line for every entry of the log."""
 
+import torch
 from tqdm.auto import tqdm
-from transformers import PrinterCallback, ProgressCallback, Trainer
+from transformers import PrinterCallback, ProgressCallback, Trainer, TrainingArguments
 
 
 class ProgressLines(ProgressCallback):
@@ -11,6 +12,7 @@ class ProgressLines(ProgressCallback):
         if state.is_world_process_zero:
             disable = True if args.disable_tqdm else None
             self.training_bar = tqdm(total=state.max_steps, desc="training", dynamic_ncols=True, disable=disable)
+            self.training_bar.write(device_line(args))
         self.current_step, self.explained = 0, False
 
     def on_prediction_step(self, *args, **kwargs):
@@ -34,6 +36,14 @@ def show_progress_lines(trainer: Trainer) -> None:
     replaced = [trainer.pop_callback(callback) for callback in (PrinterCallback, ProgressCallback)]
     if any(replaced):
         trainer.add_callback(ProgressLines)
+
+
+def device_line(args: TrainingArguments) -> str:
+    """`training on cpu in bf16`; says so where a GPU stays idle because of `use_cpu`, which recipes for CPUs have."""
+    precision = "bf16" if args.bf16 else "fp16" if args.fp16 else "float32"
+    name = f" ({torch.cuda.get_device_name(args.device)})" if args.device.type == "cuda" else ""
+    idle = " because of use_cpu, although there is a GPU" if args.use_cpu and torch.cuda.is_available() else ""
+    return f"training on {args.device}{name} in {precision}{idle}"
 
 
 def log_line(logs: dict, state) -> str | None:
