@@ -185,6 +185,29 @@ def test_runs_of_equal_compute(config, tmp_path):
     assert multi == round(3000 * macs[64] / sum(macs.values()))
 
 
+def test_runs_of_equal_seconds(config, tmp_path):
+    options = HeadlineOptions(
+        "d",
+        "c",
+        model_config="m",
+        num_frames=4,
+        size=32,
+        seeds=[0],
+        same=["seconds"],
+        methods=["plain", "flux_few"],
+        step_seconds=["plain=2.0", "flux_few=0.5"],
+    )
+    args = tiny_training.arguments(tmp_path, max_steps=100)
+    plain, few = planned_runs(options)
+    assert (plain.name, few.name) == ("plain-same_seconds-seed0", "flux_few-same_seconds-seed0")
+    assert run_arguments(plain, options, args, config, tmp_path).max_steps == 100
+    assert run_arguments(few, options, args, config, tmp_path).max_steps == 400
+    for wrong, named in ((["plain=2.0"], "flux_few, got"), (["plain=2.0", "flux_few=fast"], "got 'flux_few=fast'")):
+        options.step_seconds = wrong
+        with pytest.raises(ValueError, match=named):
+            run_arguments(few, options, args, config, tmp_path)
+
+
 def test_labels_of_clips_played_backwards(tmp_path):
     table = tmp_path / "table.yaml"
     table.write_text("backwards: {opens: closes, closes: opens, waves: null}")

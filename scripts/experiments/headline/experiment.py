@@ -33,7 +33,7 @@ from flux_hf.training.label_symmetries import load_label_symmetries
 SHARES = (1, 2, 4, 8)
 """Budgets: all tokens of the fixed grid divided by these."""
 
-SAME = ("clips", "compute")
+SAME = ("clips", "compute", "seconds")
 SAVINGS = ("selector", "token_optimization", *SELECTIONS, "frames", "pixels")
 CROP_MARGIN = 1.08
 
@@ -60,11 +60,15 @@ class HeadlineOptions:
         metadata={"help": "Some of " + ", ".join(METHODS) + "."},
     )
     same: list[str] = field(
-        default_factory=lambda: list(SAME),
+        default_factory=lambda: ["clips", "compute"],
         metadata={
-            "help": "What all models get alike: clips (max_steps), or compute (that of the plain model). "
-            "Of both, compute is for Flux-Multi alone, whose steps cost most."
+            "help": "What all models get alike: clips (max_steps), compute or seconds (those of the plain model). "
+            "Of several, all but clips are for Flux-Multi alone, whose steps cost most."
         },
+    )
+    step_seconds: list[str] = field(
+        default_factory=list,
+        metadata={"help": "With seconds: METHOD=SECONDS of a training step on this machine, for every method."},
     )
     savings: list[str] = field(
         default_factory=lambda: list(SAVINGS),
@@ -85,8 +89,8 @@ class HeadlineOptions:
 
 @dataclass(frozen=True)
 class Run:
-    """One training. With `same` "compute" it gets as many multiply-accumulates as that of the plain model, with "clips"
-    as many clips."""
+    """One training. With `same` "clips" it gets as many clips as that of the plain model, with "compute" as many
+    multiply-accumulates, with "seconds" about as much time."""
 
     method: str
     same: str
@@ -149,7 +153,7 @@ def planned_runs(options: HeadlineOptions) -> list[Run]:
     """Every method with the same clips or with the same compute; of both, Flux-Multi alone with the same compute."""
     kinds = [(method, same) for same in options.same for method in options.methods]
     if len(options.same) > 1:
-        kinds = [kind for kind in kinds if "clips" in kind or kind == ("flux_multi", "compute")]
+        kinds = [(method, same) for method, same in kinds if same == "clips" or method == "flux_multi"]
     return [Run(method, same, seed) for seed in options.seeds for method, same in kinds]
 
 
@@ -225,6 +229,9 @@ def run_arguments(run: Run, options: HeadlineOptions, training_args, config: Flu
         macs = [forward_macs(config, budget) for budget in trained]
         of_step = statistics.mean(macs) if args.one_budget_per_step else sum(macs)
         args.max_steps = max(1, round(args.max_steps * forward_macs(config, budgets[0]) / of_step))
+    elif run.same == "seconds":
+        seconds = seconds_of_steps(options.step_seconds, ("plain", run.method))
+        args.max_steps = max(1, round(args.max_steps * seconds["plain"] / seconds[run.method]))
     args.token_budgets = trained
     if run.method in ("plain", "flux_fixed", "flux_few"):
         args.min_frames = args.max_frames = options.num_frames
@@ -237,6 +244,20 @@ def run_arguments(run: Run, options: HeadlineOptions, training_args, config: Flu
     args.min_size, args.max_size = flux_sizes(options, config)
     args.min_pool_tokens, args.max_pool_tokens = budgets[0] * 2 // 3, budgets[0] * 4 // 3
     return args
+
+
+def seconds_of_steps(entries: list[str], methods: tuple[str, ...]) -> dict[str, float]:
+    """METHOD=SECONDS as a table. Raises ValueError for an entry that is none, and for a method that has none."""
+    seconds = {}
+    for entry in entries:
+        name, _, value = entry.partition("=")
+        try:
+            seconds[name] = float(value)
+        except ValueError:
+            raise ValueError(f"step_seconds must be METHOD=SECONDS, got {entry!r}") from None
+    if missing := [name for name in methods if seconds.get(name, 0) <= 0]:
+        raise ValueError(f"same seconds needs step_seconds above 0 of {', '.join(missing)}, got {entries}")
+    return seconds
 
 
 def flux_sizes(options: HeadlineOptions, config: FluxViTConfig) -> tuple[int, int]:

@@ -141,7 +141,7 @@ def plot(means: list[dict], path: str | Path):
     """
     plt = pyplot()
     figure, axes = plt.subplots(figsize=(9.5, 4.5), layout="constrained")
-    draw_methods(axes, means, "clips" if any(row["same"] == "clips" for row in means) else "compute")
+    draw_methods(axes, means, "clips" if any(row["same"] == "clips" for row in means) else means[0]["same"])
     finish(axes)
     figure.savefig(path, dpi=150)
     plt.close(figure)
