@@ -124,11 +124,11 @@ def patches(count: int, seed: int) -> Clips:
     return Clips(frames, labels, NAMES[:2])
 
 
-@pytest.mark.parametrize(("name", "millions"), [("cnn", 0.3), ("large_cnn", 1.2), ("videomae", 1.4)])
+@pytest.mark.parametrize(("name", "millions"), [("three_frames", 0.4), ("cnn", 0.3), ("large_cnn", 1.2), ("videomae", 1.4)])
 def test_networks_have_the_sizes_that_the_page_names(name, millions):
     network = NETWORKS[name](NAMES)
     assert baselines.parameters(network) / 1e6 == pytest.approx(millions, abs=0.06)
-    assert 0.1 < gmacs(network, 16, 96) < 0.7
+    assert 0.01 < gmacs(network, 16, 96) < 0.7
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +186,7 @@ def test_commands_write_what_the_report_reads(folder, tmp_path):
 
 def methods(seed: int) -> dict:
     """A file of the headline experiment, of three methods."""
-    row = {"same": "compute", "seed": seed, "grid": [8, 96], "videos": 4}
+    row = {"same": "seconds", "seed": seed, "grid": [8, 96], "videos": 4}
     rows = [
         {"method": method, "saving": saving, "budget": budget, "top1": top1 + seed / 10, "backwards": 0.2, **row}
         | {"gmacs": budget / 1000}
@@ -195,7 +195,7 @@ def methods(seed: int) -> dict:
         for budget in (80, 40, 20, 10)
     ]
     runs = {
-        f"{method}-same_compute-seed{seed}": {"steps": 7, "seconds": 120.0}
+        f"{method}-same_seconds-seed{seed}": {"steps": 7, "seconds": 120.0}
         for method in ("plain", "flux_multi", "flux_few")
     }
     origin = {"command": "x", "date": "2026-01-01", "machine": {"cores": 2}, "versions": {"torch": "2"}}
@@ -209,8 +209,8 @@ def test_report_puts_seeds_together(tmp_path):
         files[-1].write_text(json.dumps(methods(seed)))
     result = report.merged([str(file) for file in files], str(tmp_path / "none"))
     table = report.accuracy_table(result)
-    assert "| plain ViT | 2 | 7 | 2 | fixed grid | 55.0 ± 7.1 |" in table and "1/8 (10)" in table
-    assert "| GMACs |  |  |  | fixed grid | 0.080 | 0.040 |" in table
+    assert "| plain ViT | 2 | 7 | fixed grid | 55.0 ± 7.1 |" in table and "1/8 (10)" in table
+    assert "| GMACs |  |  | fixed grid | 0.080 | 0.040 |" in table
     short = report.short_table(result)
     assert "| plain ViT | 55.0 ± 7.1 |" in short and "| GMACs of Flux-Multi | 0.080 | 0.040 |" in short
     # (0.5 / 0.7 + 0.6 / 0.8) / 2 of the answers within the pair are right
@@ -219,7 +219,7 @@ def test_report_puts_seeds_together(tmp_path):
     assert "FluxViT has 75.0 ± 7.1 with them, the plain ViT at all tokens 55.0 ± 7.1, for 25 %" in report.verdict_of(
         result
     )
-    with pytest.raises(ValueError, match="plain-same_compute-seed0 is in several files"):
+    with pytest.raises(ValueError, match="plain-same_seconds-seed0 is in several files"):
         report.merged([str(files[0]), str(files[0])], str(tmp_path / "none"))
     other = methods(2) | {"budgets": [64, 32, 16, 8]}
     files[1].write_text(json.dumps(other))

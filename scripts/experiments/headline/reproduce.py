@@ -19,7 +19,7 @@ def main(argv: list[str] | None = None) -> None:
     output = Path(training_args.output_dir)
     write_json(output / "headline.json", result)
     means = over_seeds(result["rows"])
-    page = f"{table_of_budgets(means, result['budgets'])}\n{verdict(means, result['budgets'])}\n"
+    page = f"{table_of_budgets(means, result['budgets'])}\n{verdict(means, result['budgets'], tuple(options.same))}\n"
     write_text(output / "headline.md", page)
     print(page)
     try:

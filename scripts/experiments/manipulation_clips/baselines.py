@@ -1,9 +1,9 @@
 """Train one classifier that FluxViT is compared with on the manipulation clips, and test it; writes JSON.
 
 Networks start from random weights and train once with every learning rate; the one that is best on the validation clips
-is tested. All see 16 frames of 96 pixels: a small 3D CNN, one of FluxViT's size, a VideoMAE of that size. Beside them
-logistic regression on differences between frames, which has no seed, and a random forest on statistics of the optical
-flow (needs flux_hf[flow]). report.py puts the files together.
+is tested. All are given 16 frames of 96 pixels: a 2D CNN that looks at three of them, a small 3D CNN, one of FluxViT's
+size, a VideoMAE of that size. Beside them logistic regression on differences between frames, which has no seed, and a
+random forest on statistics of the optical flow (needs flux_hf[flow]). report.py puts the files together.
 
 python scripts/experiments/manipulation_clips/baselines.py --data DIR --baseline cnn --seed 0 --device cuda
 python scripts/experiments/manipulation_clips/baselines.py --data DIR --baseline differences   # or flow

@@ -8,6 +8,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from flux_hf.scripts.experiments.any_model.models import SETTINGS, videomae
+from flux_hf.scripts.experiments.manipulation_clips.pixels import THREE
 from flux_hf.scripts.experiments.own_clips.baselines import small_cnn
 
 FRAME_WIDTHS = (32, 64, 128, 256)
@@ -21,6 +22,17 @@ def frame_cnn(frames: int, num_labels: int) -> nn.Module:
         layers += [nn.Conv2d(channels, width, 3, 2, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
         channels = width
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, num_labels))
+
+
+class ThreeFrameCNN(nn.Module):
+    """The 2D CNN on the first, the middle and the last frame."""
+
+    def __init__(self, num_labels: int):
+        super().__init__()
+        self.network = frame_cnn(len(THREE), num_labels)
+
+    def forward(self, video: torch.Tensor) -> torch.Tensor:
+        return self.network(video[:, THREE])
 
 
 class ClipCNN(nn.Module):
@@ -46,6 +58,7 @@ class SmallVideoMAE(nn.Module):
 
 
 NETWORKS = {
+    "three_frames": lambda names: ThreeFrameCNN(len(names)),
     "cnn": lambda names: ClipCNN(len(names)),
     "large_cnn": lambda names: ClipCNN(len(names), LARGE_WIDTHS),
     "videomae": SmallVideoMAE,
