@@ -124,7 +124,9 @@ def patches(count: int, seed: int) -> Clips:
     return Clips(frames, labels, NAMES[:2])
 
 
-@pytest.mark.parametrize(("name", "millions"), [("three_frames", 0.4), ("cnn", 0.3), ("large_cnn", 1.2), ("videomae", 1.4)])
+@pytest.mark.parametrize(
+    ("name", "millions"), [("three_frames", 0.4), ("cnn", 0.3), ("large_cnn", 1.2), ("videomae", 1.4)]
+)
 def test_networks_have_the_sizes_that_the_page_names(name, millions):
     network = NETWORKS[name](NAMES)
     assert baselines.parameters(network) / 1e6 == pytest.approx(millions, abs=0.06)
