@@ -6,7 +6,7 @@ from flux_hf.evaluation.report import answered_shares, pyplot, top1_in_percent
 from flux_hf.files import read_json, whole_file
 from flux_hf.provenance import result_origin
 from flux_hf.scripts.experiments.default_checkpoint.curves import PANELS
-from flux_hf.tables import markdown, table
+from flux_hf.tables import markdown, percent, table
 from flux_hf.token_optimization.adaptive import changes_gain
 
 RESULTS = Path(__file__).parent / "results"
@@ -32,6 +32,7 @@ def tables(folder: Path = RESULTS) -> dict[str, str]:
     return {
         "default_checkpoint.accuracy": accuracy_table(of_set, flow),
         "default_checkpoint.left_out": left_out_table(of_set, flow, folder),
+        "default_checkpoint.seen": seen(read_json(folder / "photographs_training.json"), of_set["photographs"]),
         "default_checkpoint.confusion.rendered": confusion(of_set["rendered"]),
         "default_checkpoint.confusion.photographs": confusion(of_set["photographs"]),
         "default_checkpoint.token_optimization": table(
@@ -65,6 +66,17 @@ def accuracy_table(of_set: dict[str, dict], flow: dict) -> str:
     gmacs = (f"{next(iter(of_set.values()))['budgets'][budget]['gmacs']:.3f}" for budget in BUDGETS)
     head = ["test clips", "optical flow", *(f"{budget} tokens" for budget in BUDGETS)]
     return table(head, [*rows, ["GMACs", "–", *gmacs]], "l" + "r" * (1 + len(BUDGETS)))
+
+
+def seen(training: dict, test: dict) -> str:
+    """How often the checkpoint is right on clips that it was trained on, and on others."""
+    trained, others = (
+        " / ".join(percent(result["budgets"][budget]["top1"]) for budget in BUDGETS) for result in (training, test)
+    )
+    return (
+        f"On {training['num_videos']} of the photograph clips that it was trained on it has {trained} % at "
+        f"{' / '.join(BUDGETS)} tokens, on others {others} %."
+    )
 
 
 def left_out_table(of_set: dict[str, dict], flow: dict, folder: Path) -> str:
