@@ -26,8 +26,6 @@ from flux_hf.tables import percent, table
 COMMAND = "scripts/experiments/manipulation_clips/report.py"
 FOLDER = Path(__file__).parent
 RESULTS, PLOT, SINGLE_FRAME = FOLDER / "results.json", FOLDER / "accuracy.png", FOLDER / "single_frame.json"
-RANDOM = FOLDER / "results_random.json"
-"""The same from random weights, without baselines."""
 SAME = "seconds"
 """What all methods of this page are given alike."""
 SAVINGS = {"selector": "fixed grid", "token_optimization": "Token Optimization"}
@@ -91,7 +89,7 @@ def merged(headline: list[str], baselines: str) -> dict:
     }
 
 
-def tables(results: Path = RESULTS, single_frame: Path = SINGLE_FRAME, random: Path = RANDOM) -> dict[str, str]:
+def tables(results: Path = RESULTS, single_frame: Path = SINGLE_FRAME) -> dict[str, str]:
     """Markdown by the name that documents call it; "Not measured yet." where there is no file."""
     compared = {
         "manipulation": origins,
@@ -100,15 +98,15 @@ def tables(results: Path = RESULTS, single_frame: Path = SINGLE_FRAME, random: P
         "manipulation.direction": direction_table,
         "manipulation.baselines": baselines_table,
         "manipulation.verdict": verdict_of,
+        "manipulation.best": best_baseline,
     }
     frames = {
         "manipulation.frame": frame_origin,
         "manipulation.frame.all": frame_table,
         "manipulation.frame.pairs": pair_table,
     }
-    randomly = {"manipulation_random": origins, "manipulation_random.accuracy": accuracy_table}
     made = {}
-    for path, writers in ((results, compared), (single_frame, frames), (random, randomly)):
+    for path, writers in ((results, compared), (single_frame, frames)):
         result = read_json(path) if path.exists() else None
         made |= {name: write(result) if result else NOT_MEASURED for name, write in writers.items()}
     return made
@@ -202,12 +200,20 @@ def baselines_table(result: dict) -> str:
 
 def verdict_of(result: dict) -> str:
     """That of the headline experiment, the same of training at a quarter of the tokens, and the best baseline."""
+    methods = verdict(over_seeds(result["rows"]), result["budgets"], (SAME,))
+    return "\n".join([methods, *_verdict_of_few(result), best_baseline(result)])
+
+
+def best_baseline(result: dict) -> str:
     groups = defaultdict(list)
     for one in result["baselines"]:
-        groups[one["baseline"]].append(one["test"]["top1"])
-    best = max(groups, key=lambda name: statistics.mean(groups[name]), default=None)
-    said = "Baselines: not measured." if best is None else f"Best baseline: {BASELINES[best]}, {_spread(groups[best])}."
-    return "\n".join([verdict(over_seeds(result["rows"]), result["budgets"], (SAME,)), *_verdict_of_few(result), said])
+        groups[one["baseline"]].append(one)
+    if not groups:
+        return "Baselines: not measured."
+    accuracy = {name: [one["test"]["top1"] for one in group] for name, group in groups.items()}
+    best = max(groups, key=lambda name: statistics.mean(accuracy[name]))
+    cost = f" at {groups[best][0]['gmacs']:.2f} GMACs" if "gmacs" in groups[best][0] else ""
+    return f"Best baseline: {BASELINES[best]}, {_spread(accuracy[best])} %{cost}."
 
 
 def _verdict_of_few(result: dict) -> list[str]:
