@@ -29,7 +29,7 @@ def degrade(clip: Video, probability: float) -> Video:
         sigma = _uniform(*BLUR)
         clip = gaussian_blur(clip, [2 * round(2 * sigma) + 1] * 2, [sigma] * 2)
     if _drawn(probability):
-        clip = gaussian_noise(clip.contiguous(), sigma=_uniform(*NOISE))  # drawn ten times as fast in this layout
+        clip = gaussian_noise(clip.contiguous(), sigma=_uniform(*NOISE))  # in other layouts drawing is slow
     if _drawn(probability):
         clip = _compressed(clip, torch.randint(QUALITY[0], QUALITY[1] + 1, ()).item())
     return clip

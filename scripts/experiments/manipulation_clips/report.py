@@ -26,6 +26,8 @@ from flux_hf.tables import percent, table
 COMMAND = "scripts/experiments/manipulation_clips/report.py"
 FOLDER = Path(__file__).parent
 RESULTS, PLOT, SINGLE_FRAME = FOLDER / "results.json", FOLDER / "accuracy.png", FOLDER / "single_frame.json"
+SMOOTHED = FOLDER / "results_smoothed.json"
+"""A file headline.json: one method with a higher learning rate and label smoothing."""
 SAME = "seconds"
 """What all methods of this page are given alike."""
 SAVINGS = {"selector": "fixed grid", "token_optimization": "Token Optimization"}
@@ -89,7 +91,7 @@ def merged(headline: list[str], baselines: str) -> dict:
     }
 
 
-def tables(results: Path = RESULTS, single_frame: Path = SINGLE_FRAME) -> dict[str, str]:
+def tables(results: Path = RESULTS, single_frame: Path = SINGLE_FRAME, smoothed: Path = SMOOTHED) -> dict[str, str]:
     """Markdown by the name that documents call it; "Not measured yet." where there is no file."""
     compared = {
         "manipulation": origins,
@@ -105,8 +107,9 @@ def tables(results: Path = RESULTS, single_frame: Path = SINGLE_FRAME) -> dict[s
         "manipulation.frame.all": frame_table,
         "manipulation.frame.pairs": pair_table,
     }
+    other_recipe = {"manipulation.smoothed": result_origin, "manipulation.smoothed.accuracy": accuracy_table}
     made = {}
-    for path, writers in ((results, compared), (single_frame, frames)):
+    for path, writers in ((results, compared), (single_frame, frames), (smoothed, other_recipe)):
         result = read_json(path) if path.exists() else None
         made |= {name: write(result) if result else NOT_MEASURED for name, write in writers.items()}
     return made
