@@ -62,10 +62,13 @@ def encode_video(
         display_matrix: nine integers, 65536 meaning 1 in the first two columns.
         picture: function (number, height, width) -> uint8 array (height, width, 3), stored as it is.
     """
+    options = dict(options or {})
+    if codec == "libx265":  # its thread pool ends in a segmentation fault once in some thousand files
+        options["x265-params"] = ":".join([*filter(None, [options.get("x265-params")]), "pools=none:frame-threads=1"])
     with TemporaryDirectory() as folder:
         path = Path(folder, "video")
         with av.open(str(path), "w", format=container, options=container_options or {}) as output:
-            stream = output.add_stream(codec, rate=rate, options=options or {})
+            stream = output.add_stream(codec, rate=rate, options=options)
             stream.width, stream.height, stream.pix_fmt = width, height, pixels
             stream.codec_context.thread_count = 1
             if milliseconds:
