@@ -10,17 +10,15 @@ pytestmark = pytest.mark.slow
 LABELS = [0, 1, 2, 0, 4, 4]
 STEPS = """
 import sys
-from multiprocessing import get_context
 
 import torch
-import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 from flux_hf.text.gradient_cache import cached_backward
 from tests.test_clip_processes import LABELS, case, share_of, tiny_pairs
+from tests.two_ranks import run_two_ranks
 
-def step(rank, file):
-    dist.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
+def step(rank):
     found = {}
     for loss in ("softmax", "sigmoid"):
         for cached in (False, True):
@@ -45,17 +43,10 @@ def step(rank, file):
         model(**tiny_pairs(2 + rank), return_loss=True)
     except ValueError as error:
         found["error"] = str(error)
-    torch.save(found, f"{file}.{rank}")
-    dist.destroy_process_group()
+    return found
 
 if __name__ == "__main__":
-    fork = get_context("fork")
-    ranks = [fork.Process(target=step, args=(rank, sys.argv[1])) for rank in range(2)]
-    for rank in ranks:
-        rank.start()
-    for rank in ranks:
-        rank.join()
-    sys.exit(max(rank.exitcode for rank in ranks))
+    run_two_ranks(step, sys.argv[1])
 """
 
 

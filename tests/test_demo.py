@@ -202,18 +202,20 @@ class TestCards:
             shown = Tags(cards.answer_card(result, nano.processor))
             assert shown.text.split()[0] == "moves_left"
             assert all(name in shown.text and f"{100 * score:.1f} %" in shown.text for name, score in result.labels)
-            costs = f"tokens kept {result.tokens_kept} of 576 arithmetic {result.gmacs:.2f} GMACs"
+            tokens = f"{result.tokens_kept} of {result.grid_tokens}"
+            costs = f"tokens kept {tokens} arithmetic {result.gmacs:.2f} GMACs"
             assert costs in " ".join(shown.text.split())
 
     def test_the_opaque_pixels_are_the_kept_tokens(self, nano, moves_left):
         few, _ = moves_left
         pictures = [tag["src"] for name, tag in Tags(cards.answer_card(few, nano.processor)).tags if name == "img"]
         assert len(pictures) == 8
-        kept = few.keep_mask.numpy().reshape(4, 12, 12).repeat(2, axis=0)  # a token covers two frames
+        patches = few.grid.size // 8
+        kept = few.keep_mask.numpy().reshape(4, patches, patches).repeat(2, axis=0)  # a token covers two frames
         for source, tokens in zip(pictures, kept, strict=True):
             picture = Image.open(io.BytesIO(base64.b64decode(source.removeprefix("data:image/webp;base64,"))))
             opaque = np.asarray(picture)[..., 3] > 128
-            side = opaque.shape[0] // 12
+            side = opaque.shape[0] // patches
             assert (opaque == tokens.repeat(side, 0).repeat(side, 1)).mean() > 0.995
 
     def test_names_of_others_are_no_html(self):

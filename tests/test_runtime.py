@@ -22,28 +22,18 @@ from tests.tiny_models import PATCHES_OF_14
 
 TWO_PROCESSES = """
 import sys
-from multiprocessing import get_context
 
 import torch
-import torch.distributed as dist
 
 from flux_hf.runtime import set_dtype
 from tests.test_runtime import model_slow_in
+from tests.two_ranks import run_two_ranks
 
-def step(rank, file):
-    dist.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
-    found = set_dtype(model_slow_in([torch.float32, torch.bfloat16][rank]), "auto")
-    torch.save(found, f"{file}.{rank}")
-    dist.destroy_process_group()
+def step(rank):
+    return set_dtype(model_slow_in([torch.float32, torch.bfloat16][rank]), "auto")
 
 if __name__ == "__main__":
-    fork = get_context("fork")
-    ranks = [fork.Process(target=step, args=(rank, sys.argv[1])) for rank in range(2)]
-    for rank in ranks:
-        rank.start()
-    for rank in ranks:
-        rank.join()
-    sys.exit(max(rank.exitcode for rank in ranks))
+    run_two_ranks(step, sys.argv[1])
 """
 
 
