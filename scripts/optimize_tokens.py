@@ -78,7 +78,7 @@ class OptimizeTokensOptions:
         default=None, metadata={"help": "Frames to try. Default: 1/4 to 2 times those of the model's own grid."}
     )
     sizes: list[int] | None = field(
-        default=None, metadata={"help": "Sizes in pixels to try. Default: 1/2 to 7/6 of that of the model's own grid."}
+        default=None, metadata={"help": "Sizes in pixels to try. Default: 1/2 to 4/3 of that of the model's own grid."}
     )
     decoding: str | None = decoding_option("Frames of search and report")
     objective: str = field(

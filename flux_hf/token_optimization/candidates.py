@@ -22,12 +22,12 @@ OBJECTIVES = ("tokens", "gmacs", "latency_ms")
 TIMED_VIDEOS = 3
 
 FRAME_SHARES = (1 / 4, 1 / 2, 3 / 4, 1, 3 / 2, 2)
-SIZE_SHARES = (1 / 2, 2 / 3, 5 / 6, 1, 7 / 6)
+SIZE_SHARES = (1 / 2, 2 / 3, 5 / 6, 1, 7 / 6, 4 / 3)
 
 
 def default_axes(model: FluxModel) -> tuple[list[int], list[int]]:
     """Numbers of frames and sizes in pixels to try: from a quarter to twice the frames of the model's native grid (even
-    numbers of tokens; of 8 where that is a picture), from half to 7/6 of its size (multiples of the patch)."""
+    numbers of tokens; of 8 where that is a picture), from half to 4/3 of its size (multiples of the patch)."""
     (length, patch), (frames, *sides) = model.patch_shape, model.native_grid
     frames = UNLIMITED_GRID.frames if frames == 1 else frames
     counts = {max(2, 2 * round(frames / length * share / 2)) * length for share in FRAME_SHARES}
