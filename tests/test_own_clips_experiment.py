@@ -56,14 +56,16 @@ def run(folder, tmp_path):
 @pytest.mark.long
 def test_rows_and_resumption(run, used, tmp_path):
     rows = run()
-    flux = [(row["decoding"], row["tokens"]) for row in rows if row["method"] == "flux"]
-    assert sorted(flux) == [(decoding, tokens) for decoding in ("exact", "fast") for tokens in (64, 128, 256)]
+    flux = [(row["tokens"], row["steps"]) for row in rows if row["method"] == "flux"]
+    assert sorted(flux) == [(64, 1), (128, 1), (256, 1)]
     by_method = {row["method"]: row for row in rows}
-    assert by_method.keys() == {"flux", "cnn", "thumbnails", "majority"} and len(rows) == 9
+    assert by_method.keys() == {"flux", "cnn", "three_frames", "thumbnails", "majority"} and len(rows) == 7
     assert {(row["test_clips"], row["clips"], row["seed"]) for row in rows} == {(6, 2, 0)}
     assert by_method["majority"]["top1"] == pytest.approx(1 / 3)
-    given, taken = by_method["flux"]["cpu_seconds"], by_method["cnn"]["cpu_seconds"]
-    assert given <= taken < given + 2, "the CNN stops with the first step after the time of FluxViT"
+    given = by_method["flux"]["cpu_seconds"]
+    for network in ("cnn", "three_frames"):
+        taken = by_method[network]["cpu_seconds"]
+        assert given <= taken < given + 2, "a CNN stops with the first step after the time of FluxViT"
 
     trained = {name for kind, names in used if kind in ("FluxTrainer", "fit_cnn", "fit_thumbnails") for name in names}
     tested = {name for kind, names in used if kind in ("evaluate", "predict_cnn", "thumbnails") for name in names}
@@ -99,16 +101,21 @@ def test_a_seed_has_one_test_set_and_fewer_clips_are_among_more(folder):
 
 
 def test_tables_show_means_over_seeds(tmp_path):
-    def row(method, seed, top1, seconds, epochs=None, tokens=None, decoding=None):
-        names = ("method", "clips", "seed", "epochs", "tokens", "decoding", "top1", "test_clips", "cpu_seconds")
-        return dict(zip(names, (method, 5, seed, epochs, tokens, decoding, top1, 160, seconds), strict=True))
+    def row(method, seed, top1, seconds, epochs=None, tokens=None, steps=None):
+        names = ("method", "clips", "seed", "epochs", "tokens", "top1", "test_clips", "cpu_seconds", "steps")
+        return dict(zip(names, (method, 5, seed, epochs, tokens, top1, 160, seconds, steps), strict=True))
 
-    rows = [row("flux", seed, 0.5 + 0.2 * seed, 60.0, 10, 64, "exact") for seed in (0, 1)]
-    rows += [row("flux", seed, 0.4, 60.0, 10, 64, "fast") for seed in (0, 1)]
-    rows += [row("cnn", 0, 0.9, 60.5, 10), row("majority", 0, 0.125, 0.0)]
-    head = {"command": "go", "date": "today", "machine": {}, "versions": {}}
-    path = tmp_path / "results.json"
-    path.write_text(json.dumps(head | {"settings": {"label_names": ["a", "b"]}, "rows": rows}))
-    tables = report.tables(path)
-    assert tables["own_clips.accuracy"].splitlines()[2] == "| 5 | 10 | 2 | 1.0 | 60.0 ± 14.1 | 90.0 | – | 12.5 |"
-    assert tables["own_clips.decoding"].splitlines()[3] == "| 5 | 10 | fast | 40.0 ± 0.0 |"
+    def results(name: str, rows: list[dict]):
+        head = {"command": "go", "date": "today", "machine": {}, "versions": {}}
+        path = tmp_path / name
+        path.write_text(json.dumps(head | {"settings": {"label_names": ["a", "b"]}, "rows": rows}))
+        return path
+
+    rows = [row("flux", seed, 0.5 + 0.2 * seed, 60.0, None, 64, 250) for seed in (0, 1)]
+    others = [row("cnn", 0, 0.9, 60.5), row("three_frames", 0, 0.8, 60.5), row("majority", 0, 0.125, 0.0)]
+    one_budget = [row("flux", 0, 0.4, 90.0, 10, 64, 20)]
+    tables = report.tables(results("results.json", rows + others), results("one_budget.json", one_budget))
+    assert tables["own_clips.accuracy"].splitlines()[2] == (
+        "| 5 | 250 | 2 | 1.0 | 60.0 ± 14.1 | 90.0 | 80.0 | – | 12.5 |"
+    )
+    assert tables["own_clips.one_budget"].splitlines()[2] == "| 5 | 20 | 1 | 1.5 | 40.0 |"

@@ -47,10 +47,6 @@ def tables(folder: Path = RESULTS) -> dict[str, str]:
         ),
         "default_checkpoint.adaptive_budget": adaptive_table(adaptive),
         "default_checkpoint.adaptive_composed": composed_table(composed),
-        "default_checkpoint.search": (
-            f"The search took {100 * search['compute']['share']:.0f} % of the evaluations that trying every grid on "
-            "every clip takes."
-        ),
         "default_checkpoint.optical_flow": flow_table(flow),
         "default_checkpoint.curves": curves_table(read_json(folder / "curves.json")),
     }

@@ -180,5 +180,5 @@ def _costs(row: dict) -> list[str]:
 
 
 def percent_and_spread(row: dict) -> str:
-    """`top1` and `spread` of a row of `over_seeds`, in %."""
-    return f"{percent(row['top1'])} ± {percent(row['spread'])}"
+    """`top1` of a row of `over_seeds` in %, with its `spread` where there are several seeds."""
+    return percent(row["top1"]) + (f" ± {percent(row['spread'])}" if row["seeds"] > 1 else "")

@@ -8,39 +8,17 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from flux_hf.scripts.experiments.any_model.models import SETTINGS, videomae
-from flux_hf.scripts.experiments.manipulation_clips.pixels import THREE
-from flux_hf.scripts.experiments.own_clips.baselines import small_cnn
+from flux_hf.scripts.experiments.own_clips.baselines import ThreeFrameCNN, small_cnn
 
-FRAME_WIDTHS = (32, 64, 128, 256)
 LARGE_WIDTHS = (32, 64, 128, 256)
 
 
-def frame_cnn(frames: int, num_labels: int) -> nn.Module:
-    """A 2D CNN, 0.4 million parameters. Several frames lie on top of each other as channels, in their order."""
-    layers, channels = [nn.Flatten(1, 2)], 3 * frames
-    for width in FRAME_WIDTHS:
-        layers += [nn.Conv2d(channels, width, 3, 2, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
-        channels = width
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, num_labels))
-
-
-class ThreeFrameCNN(nn.Module):
-    """The 2D CNN on the first, the middle and the last frame."""
-
-    def __init__(self, num_labels: int):
-        super().__init__()
-        self.network = frame_cnn(len(THREE), num_labels)
-
-    def forward(self, video: torch.Tensor) -> torch.Tensor:
-        return self.network(video[:, THREE])
-
-
 class ClipCNN(nn.Module):
-    """The 3D CNN of own clips, 0.3 million parameters, or with `LARGE_WIDTHS` 1.2 million."""
+    """A CNN of own clips, which take (clips, 3, frames, size, size)."""
 
-    def __init__(self, *args):
+    def __init__(self, network: nn.Module):
         super().__init__()
-        self.network = small_cnn(*args)
+        self.network = network
 
     def forward(self, video: torch.Tensor) -> torch.Tensor:
         return self.network(video.transpose(1, 2))
@@ -58,9 +36,9 @@ class SmallVideoMAE(nn.Module):
 
 
 NETWORKS = {
-    "three_frames": lambda names: ThreeFrameCNN(len(names)),
-    "cnn": lambda names: ClipCNN(len(names)),
-    "large_cnn": lambda names: ClipCNN(len(names), LARGE_WIDTHS),
+    "three_frames": lambda names: ClipCNN(ThreeFrameCNN(len(names))),
+    "cnn": lambda names: ClipCNN(small_cnn(len(names))),
+    "large_cnn": lambda names: ClipCNN(small_cnn(len(names), LARGE_WIDTHS)),
     "videomae": SmallVideoMAE,
 }
 

@@ -10,8 +10,6 @@ from flux_hf.scripts.experiments.manipulation_clips.tasks import OPPOSITE
 
 FRAMES, CACHED_SIZE = 16, 121
 """As the headline experiment keeps clips for a fixed grid of 8 frames of 96 pixels."""
-THREE = [0, FRAMES // 2, FRAMES - 1]
-"""The first, the middle and the last frame."""
 SIZE = 96
 LEAST_CROP = 0.71
 """Of the side of a clip: the smallest square that training cuts out, half its area."""

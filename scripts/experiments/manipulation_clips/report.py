@@ -27,7 +27,7 @@ COMMAND = "scripts/experiments/manipulation_clips/report.py"
 FOLDER = Path(__file__).parent
 RESULTS, PLOT, SINGLE_FRAME = FOLDER / "results.json", FOLDER / "accuracy.png", FOLDER / "single_frame.json"
 SMOOTHED = FOLDER / "results_smoothed.json"
-"""A file headline.json: one method with a higher learning rate and label smoothing."""
+"""A file headline.json: two methods with a higher learning rate and label smoothing."""
 SAME = "seconds"
 """What all methods of this page are given alike."""
 SAVINGS = {"selector": "fixed grid", "token_optimization": "Token Optimization"}

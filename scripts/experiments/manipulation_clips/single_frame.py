@@ -20,8 +20,8 @@ from flux_hf.options import parse_options
 from flux_hf.provenance import file_list_hash, provenance
 from flux_hf.scripts.experiments.manipulation_clips.features import pair_logits, task_logits, thumbnails
 from flux_hf.scripts.experiments.manipulation_clips.fitting import Schedule, accuracies, fit, scores
-from flux_hf.scripts.experiments.manipulation_clips.networks import frame_cnn
-from flux_hf.scripts.experiments.manipulation_clips.pixels import FRAMES, SIZE, THREE, Clips, read_clips
+from flux_hf.scripts.experiments.manipulation_clips.pixels import FRAMES, SIZE, Clips, read_clips
+from flux_hf.scripts.experiments.own_clips.baselines import frame_cnn
 
 COMMAND = "scripts/experiments/manipulation_clips/single_frame.py"
 RESULTS = Path(__file__).parent / "single_frame.json"
@@ -30,7 +30,7 @@ VIEWS = {
     "middle": [FRAMES // 2],
     "last": [FRAMES - 1],
     "any": None,
-    "three": THREE,
+    "three": [0, FRAMES // 2, FRAMES - 1],
 }
 TESTED = ("validation", "test")
 

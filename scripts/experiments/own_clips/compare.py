@@ -1,11 +1,12 @@
 """What to expect on a few clips of one's own: the recipe own_clips beside simple classifiers, on the same clips.
 
 From every class the seed draws clips for a test, and from the others those to train on. For each seed and number of
-clips FluxViT is trained and tested at its budgets, then a small 3D CNN is trained on the same clips for the same CPU
-seconds, then a logistic regression on three thumbnails. Rows that are in the JSON file are not computed again.
+clips FluxViT is trained and tested at its budgets, then a small 3D CNN and a 2D CNN on three frames are trained on the
+same clips for the same CPU seconds each, then a logistic regression on three thumbnails. Rows that are in the JSON file
+are not computed again.
 
 python scripts/experiments/own_clips/compare.py --data DIR --clips 5 20
-python scripts/experiments/own_clips/compare.py --data DIR --clips 5 --epochs 40
+python scripts/experiments/own_clips/compare.py --data DIR --clips 20 --recipe my.yaml --epochs 10 --output my.json
 """
 
 import json
@@ -27,18 +28,24 @@ from flux_hf.data import load_video_dataset
 from flux_hf.evaluation import evaluate
 from flux_hf.files import read_json, write_json
 from flux_hf.options import parse_options
+from flux_hf.options.recipes import read_recipe
 from flux_hf.provenance import file_list_hash, provenance, video_names
-from flux_hf.scripts.experiments.own_clips.baselines import fit_cnn, fit_thumbnails, predict_cnn, thumbnails
+from flux_hf.scripts.experiments.own_clips.baselines import (
+    NETWORKS,
+    fit_cnn,
+    fit_thumbnails,
+    predict_cnn,
+    thumbnails,
+)
 from flux_hf.training import FluxTrainer, FluxTrainingArguments
 from flux_hf.training.arguments import recipe_of
 from flux_hf.training.starting_model import starting_model
 
 COMMAND = "scripts/experiments/own_clips/compare.py"
 RESULTS = Path(__file__).parent / "results.json"
-DECODINGS = ("fast", "exact")
-KEY = ("method", "clips", "seed", "epochs", "tokens", "decoding")
-"""What tells rows apart: "flux", "cnn", "thumbnails" or "majority"; clips a class; epochs of FluxViT ("cnn": of the
-training whose CPU seconds it got); tokens kept and way of reading. What a method does not have is None."""
+KEY = ("method", "clips", "seed", "epochs", "tokens")
+"""What tells rows apart: "flux", one of `NETWORKS`, "thumbnails" or "majority"; clips a class; `--epochs` of FluxViT,
+or of the training whose CPU seconds a network got; tokens kept. What a method does not have is None."""
 FREE = ("seed", "num_train_epochs", "min_steps")
 """Options of the recipe in which rows of one file may differ."""
 
@@ -50,9 +57,9 @@ class OwnClipsOptions:
     clips: list[int] = field(default_factory=lambda: [5, 20], metadata={"help": "Clips a class to train on."})
     held_out: int = field(default=20, metadata={"help": "Clips a class to test on."})
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2], metadata={"help": "Each draws its own clips."})
-    epochs: int = field(
-        default=10, metadata={"help": "Epochs of FluxViT; the CNN gets the CPU seconds that they take."}
-    )
+    recipe: str = field(default="own_clips", metadata={"help": "Recipe of FluxViT: a name or a file."})
+    baselines: bool = field(default=True, metadata={"help": "Also the classifiers that FluxViT is compared with."})
+    epochs: int | None = field(default=None, metadata={"help": "Epochs of FluxViT. Default: as the recipe has it."})
     output: str = field(default=str(RESULTS), metadata={"help": "JSON file to write and to go on from."})
 
 
@@ -80,9 +87,8 @@ def arguments(options: OwnClipsOptions, seed: int, batch: int, folder: str) -> F
     """Those of the recipe, `batch` clips at most a step. Clips are decoded in this process, so that its CPU seconds are
     all there are."""
     args = FluxTrainingArguments.from_recipe(
-        "own_clips",
-        num_train_epochs=options.epochs,
-        min_steps=0,
+        options.recipe,
+        **({} if options.epochs is None else {"num_train_epochs": options.epochs, "min_steps": 0}),
         seed=seed,
         output_dir=folder,
         use_cpu=True,
@@ -120,32 +126,35 @@ def missing_rows(
     train: Dataset, test: Dataset, options: OwnClipsOptions, clips: int, seed: int, done: list[dict]
 ) -> Iterator[dict]:
     """The rows of one draw that are not in `done`, one by one. `cpu_seconds` is the training of the row's classifier
-    with all decoding of its training clips."""
+    with all decoding of its training clips, `steps` how many of the recipe that took."""
     there = {tuple(row[name] for name in KEY): row for row in done}
     labels = np.asarray(test["label"][:])
 
-    def row(method: str, top1: float, seconds: float, epochs=None, tokens=None, decoding=None) -> dict:
-        values = (method, clips, seed, epochs, tokens, decoding)
-        rest = {"top1": float(top1), "test_clips": len(test), "cpu_seconds": round(seconds, 2)}
+    def row(method: str, top1: float, seconds: float, epochs=None, tokens=None, steps=None) -> dict:
+        values = (method, clips, seed, epochs, tokens)
+        rest = {"top1": float(top1), "test_clips": len(test), "cpu_seconds": round(seconds, 2), "steps": steps}
         return dict(zip(KEY, values, strict=True)) | rest
 
-    def is_there(method: str, epochs=None, tokens=None, decoding=None) -> bool:
-        return (method, clips, seed, epochs, tokens, decoding) in there
+    def is_there(method: str, epochs=None) -> bool:
+        return (method, clips, seed, epochs, None) in there
 
     ours = [one for key, one in there.items() if key[:4] == ("flux", clips, seed, options.epochs)]
     budgets = AutoConfig.from_pretrained(default_checkpoint()).head_token_budgets
-    if len(ours) < len(budgets) * len(DECODINGS):
+    if len(ours) < len(budgets):
         ours = []
         for one in flux_rows(train, test, options, seed):
             ours.append(row("flux", epochs=options.epochs, **one))
             if tuple(ours[-1][name] for name in KEY) not in there:
                 yield ours[-1]
-    if not is_there("cnn", options.epochs):
-        exact = FluxVideoProcessor.from_pretrained(default_checkpoint(), decoding="exact")
-        began = time.process_time()
-        model = fit_cnn(train, exact, ours[0]["cpu_seconds"], seed)
-        seconds = time.process_time() - began
-        yield row("cnn", (predict_cnn(model, test, exact) == labels).mean(), seconds, options.epochs)
+    if not options.baselines:
+        return
+    for method in NETWORKS:
+        if not is_there(method, options.epochs):
+            exact = clip_processor(options)
+            began = time.process_time()
+            model = fit_cnn(train, exact, ours[0]["cpu_seconds"], seed, method)
+            seconds = time.process_time() - began
+            yield row(method, (predict_cnn(model, test, exact) == labels).mean(), seconds, options.epochs)
     if not is_there("thumbnails"):
         began = time.process_time()
         model = fit_thumbnails(train)
@@ -157,20 +166,24 @@ def missing_rows(
 
 
 def flux_rows(train: Dataset, test: Dataset, options: OwnClipsOptions, seed: int) -> Iterator[dict]:
-    """Train once, then test with every way of reading and at every budget."""
+    """Train once, then test at every budget."""
     with tempfile.TemporaryDirectory() as folder:
         began = time.process_time()
         set_seed(seed)
         model = starting_model(train.features["label"].names, checkpoint=default_checkpoint())
-        processor = FluxVideoProcessor.from_pretrained(default_checkpoint())
         args = arguments(options, seed, len(train), folder)
-        FluxTrainer(model=model, args=args, train_dataset=train, processing_class=processor).train()
+        trainer = FluxTrainer(model=model, args=args, train_dataset=train, processing_class=clip_processor(options))
+        trainer.train()
         seconds = time.process_time() - began
-    for decoding in DECODINGS:
-        processor = FluxVideoProcessor.from_pretrained(default_checkpoint(), decoding=decoding)
-        found = evaluate(test, model.eval(), processor, model.config.head_token_budgets)
-        for tokens, figures in found["budgets"].items():
-            yield {"tokens": tokens, "decoding": decoding, "top1": figures["top1"], "seconds": seconds}
+    found = evaluate(test, model.eval(), clip_processor(options), model.config.head_token_budgets)
+    for tokens, figures in found["budgets"].items():
+        yield {"tokens": tokens, "top1": figures["top1"], "seconds": seconds, "steps": trainer.state.global_step}
+
+
+def clip_processor(options: OwnClipsOptions) -> FluxVideoProcessor:
+    """Reads the grid that the recipe tests on, exactly."""
+    grid = {name: read_recipe(options.recipe)[name] for name in ("num_frames", "size")}
+    return FluxVideoProcessor.from_pretrained(default_checkpoint(), decoding="exact", **grid)
 
 
 def finished_rows(output: Path, settings: dict) -> list[dict]:

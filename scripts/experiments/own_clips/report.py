@@ -7,50 +7,69 @@ from flux_hf.files import read_json
 from flux_hf.provenance import result_origin
 from flux_hf.tables import percent, table
 
-RESULTS = Path(__file__).parent / "results.json"
+HERE = Path(__file__).parent
+RESULTS, ONE_BUDGET = HERE / "results.json", HERE / "results_one_budget.json"
 
 
-def tables(path: Path = RESULTS) -> dict[str, str]:
+def tables(path: Path = RESULTS, one_budget: Path = ONE_BUDGET) -> dict[str, str]:
     """Markdown by the name that documents call it: `own_clips`, where the figures come from, `own_clips.accuracy`,
-    FluxViT read exactly beside the other classifiers, and `own_clips.decoding`, its two ways of reading."""
-    found = read_json(path)
+    FluxViT beside the other classifiers, and `own_clips.one_budget`, FluxViT by a recipe with one budget a step, with
+    `own_clips.one_budget.origin`."""
+    found, other = read_json(path), read_json(one_budget)
     rows = found["rows"]
-    budgets = sorted({row["tokens"] for row in rows if row["tokens"]}, reverse=True)
-    trainings = sorted({(row["clips"], row["epochs"]) for row in rows if row["method"] == "flux"})
+    budgets = _budgets(rows)
     return {
         "own_clips": (
             f"{result_origin(found)}\n\n{len(found['settings']['label_names'])} classes, {rows[0]['test_clips']} test "
             "clips a seed; top-1 in %, mean ± standard deviation over the seeds."
         ),
         "own_clips.accuracy": table(
-            ["clips a class", "epochs", "seeds", "CPU minutes", *(f"FluxViT, {tokens} tokens" for tokens in budgets)]
-            + ["3D CNN, the same minutes", "three thumbnails", "majority"],
+            [*_columns(budgets), "3D CNN", "2D CNN, three frames", "three thumbnails", "majority"],
             [
-                [clips, epochs, len({row["seed"] for row in rows if _is(row, "flux", clips, epochs)})]
-                + [f"{mean(row['cpu_seconds'] for row in rows if _is(row, 'flux', clips, epochs)) / 60:.1f}"]
-                + [_top1(rows, "flux", clips, epochs, tokens, "exact") for tokens in budgets]
-                + [_top1(rows, "cnn", clips, epochs)]
+                _of_training(rows, clips, epochs)
+                + [_top1(rows, method, clips, epochs) for method in ("cnn", "three_frames")]
                 + [_top1(rows, method, clips) for method in ("thumbnails", "majority")]
-                for clips, epochs in trainings
+                for clips, epochs in _trainings(rows)
             ],
-            "r" * (7 + len(budgets)),
+            "r" * (8 + len(budgets)),
         ),
-        "own_clips.decoding": table(
-            ["clips a class", "epochs", "decoding", *(f"{tokens} tokens" for tokens in budgets)],
-            [
-                [clips, epochs, decoding, *(_top1(rows, "flux", clips, epochs, tokens, decoding) for tokens in budgets)]
-                for clips, epochs in trainings
-                for decoding in ("exact", "fast")
-            ],
-            "rrl" + "r" * len(budgets),
+        "own_clips.one_budget": table(
+            _columns(budgets),
+            [_of_training(other["rows"], clips, epochs) for clips, epochs in _trainings(other["rows"])],
+            "r" * (4 + len(budgets)),
         ),
+        "own_clips.one_budget.origin": result_origin(other),
     }
 
 
-def _is(row: dict, method: str, clips: int, epochs=None, tokens=None, decoding=None) -> bool:
-    """Whether a row is of such a classifier; of any budget and way of reading where they are None."""
-    wanted = {"method": method, "clips": clips, "epochs": epochs}
-    wanted |= {name: value for name, value in (("tokens", tokens), ("decoding", decoding)) if value is not None}
+def _budgets(rows: list[dict]) -> list[int]:
+    return sorted({row["tokens"] for row in rows if row["tokens"]}, reverse=True)
+
+
+def _trainings(rows: list[dict]) -> list[tuple]:
+    trainings = {(row["clips"], row["epochs"]) for row in rows if row["method"] == "flux"}
+    return sorted(trainings, key=lambda training: (training[0], training[1] or 0))
+
+
+def _columns(budgets: list[int]) -> list[str]:
+    return ["clips a class", "steps", "seeds", "CPU minutes", *(f"FluxViT, {tokens} tokens" for tokens in budgets)]
+
+
+def _of_training(rows: list[dict], clips: int, epochs: int | None) -> list:
+    """What [`_columns`] say of FluxViT."""
+    own = [row for row in rows if _is(row, "flux", clips, epochs)]
+    return [
+        clips,
+        own[0]["steps"],
+        len({row["seed"] for row in own}),
+        f"{mean(row['cpu_seconds'] for row in own) / 60:.1f}",
+        *(_top1(rows, "flux", clips, epochs, tokens) for tokens in _budgets(rows)),
+    ]
+
+
+def _is(row: dict, method: str, clips: int, epochs=None, tokens=None) -> bool:
+    """Whether a row is of such a classifier; of any budget where `tokens` is None."""
+    wanted = {"method": method, "clips": clips, "epochs": epochs} | ({} if tokens is None else {"tokens": tokens})
     return wanted.items() <= row.items()
 
 
