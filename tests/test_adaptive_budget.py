@@ -375,7 +375,7 @@ def test_evaluation_of_auto(checkpoint, dataset_dir, tmp_path, capsys):
             for video in dataset["video"]
         ]
     assert auto["answered"] == {64: one_by_one.count(64), 256: one_by_one.count(256)}
-    expected = np.mean([auto_gmacs(model, budget, Grid(8, 96)) for budget in one_by_one])
+    expected = np.mean([auto_gmacs(model, budget, processor.choose_grid("auto")) for budget in one_by_one])
     assert auto["gmacs"] == pytest.approx(expected)
     assert result["budgets"][64]["gmacs"] < auto["gmacs"]
     several = evaluate(dataset, model, processor, ["auto"], num_clips=2, batch_size=3)
@@ -519,7 +519,7 @@ def test_the_command_calibrates_a_checkpoint(checkpoint, dataset_dir, tmp_path, 
     optimize_tokens.main([*command, "--write"])
     assert "calibration did not see" in capsys.readouterr().out
     assert FluxViTConfig.from_pretrained(checkpoint).adaptive_budget == result["adaptive_budget"]
-    assert FluxVideoProcessor.from_pretrained(checkpoint).grids["auto"] == (8, 96)
+    assert FluxVideoProcessor.from_pretrained(checkpoint).grids["auto"] == (8, 128)
     optimize_tokens.main([*command, "--target", "1 point"])
     assert "9 videos are few for 1 points: one of them is 11 points" in capsys.readouterr().err
     for extra, word in (
