@@ -81,7 +81,7 @@ def test_rows_and_resumption(run, used, tmp_path):
     assert [kind for kind, _ in used][len(kinds) :] == ["fit_thumbnails", "thumbnails"]
     assert again["thumbnails"]["top1"] == by_method["thumbnails"]["top1"]
 
-    with pytest.raises(ValueError, match="rows of other clips or another recipe"):
+    with pytest.raises(ValueError, match="rows of other clips, another recipe"):
         run("--held_out", "3")
     with pytest.raises(ValueError, match="has 8 clips, --held_out 2 and --clips 7 need more"):
         run("--clips", "7")

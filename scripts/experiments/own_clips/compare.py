@@ -37,6 +37,7 @@ from flux_hf.scripts.experiments.own_clips.baselines import (
     predict_cnn,
     thumbnails,
 )
+from flux_hf.text.index import weights_hash
 from flux_hf.training import FluxTrainer, FluxTrainingArguments
 from flux_hf.training.arguments import recipe_of
 from flux_hf.training.starting_model import starting_model
@@ -73,6 +74,7 @@ def main(argv: list[str] | None = None) -> None:
         "files": file_list_hash(dataset),
         "label_names": dataset.features["label"].names,
         "held_out": options.held_out,
+        "checkpoint": weights_hash(default_checkpoint()),
         "recipe": {name: value for name, value in recipe.items() if name not in FREE},
     }
     for seed in options.seeds:
@@ -190,13 +192,13 @@ def finished_rows(output: Path, settings: dict) -> list[dict]:
     """Those in the file.
 
     Raises:
-        ValueError: they are of other clips or another recipe.
+        ValueError: they are of other clips, another recipe or checkpoint.
     """
     if not output.exists():
         return []
     found = read_json(output)
     if found["settings"] != settings:
-        raise ValueError(f"{output} has rows of other clips or another recipe; name another --output")
+        raise ValueError(f"{output} has rows of other clips, another recipe or checkpoint; name another --output")
     return found["rows"]
 
 
