@@ -37,6 +37,7 @@ def test_size_and_labels():
     assert model.config.head_token_budgets == BUDGETS and model.config.token_budget == BUDGETS[0]
 
 
+@pytest.mark.long
 def test_small_sample_of_the_test_split(tmp_path):
     assert min(top1(tmp_path / "clips", 27, "synthetic", 0).values()) >= 0.75
 
