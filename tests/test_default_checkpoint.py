@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 from transformers import AutoModelForVideoClassification, AutoVideoProcessor
 
-from flux_hf import default_checkpoint
+from flux_hf import FluxViTForVideoClassification, default_checkpoint
 from flux_hf.data import load_video_dataset
 from flux_hf.evaluation import evaluate
 from flux_hf.scripts.experiments.motion_clips import LABELS, MotionClipOptions, make_dataset
+from flux_hf.token_optimization.candidates import default_axes
 
 BUDGETS = [256, 128, 64]
 CLAIMED = {"synthetic": 0.97, "photos": 0.96}
@@ -35,6 +36,11 @@ def test_size_and_labels():
     assert files == {"README.md", "config.json", "model.safetensors", "video_preprocessor_config.json"}
     assert sum(file.stat().st_size for file in Path(default_checkpoint()).iterdir()) <= 6e6
     assert model.config.head_token_budgets == BUDGETS and model.config.token_budget == BUDGETS[0]
+
+
+def test_token_optimization_tries_grids_below_and_above_its_own():
+    frames, sizes = default_axes(FluxViTForVideoClassification.from_pretrained(default_checkpoint()))
+    assert (frames, sizes) == ([4, 8, 12, 16], [48, 64, 80, 96, 112, 128])
 
 
 @pytest.mark.long

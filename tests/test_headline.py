@@ -20,7 +20,7 @@ from flux_hf.scripts.experiments.headline.experiment import (
     starting_config,
 )
 from flux_hf.scripts.experiments.headline.models import METHODS, build_model, load_model
-from flux_hf.scripts.experiments.headline.report import over_seeds, table_of_budgets, verdict
+from flux_hf.scripts.experiments.headline.report import over_seeds, percent_and_spread, table_of_budgets, verdict
 from flux_hf.scripts.experiments.headline.selection import RULES, SELECTIONS
 from tests import tiny_training
 from tests.video_files import encode_video
@@ -303,3 +303,12 @@ def test_miniature_with_opposites(tmp_path):
     assert len(result["rows"]) == 2 * 4
     assert all(row["top1"] + row["backwards"] == 1 for row in result["rows"])  # two labels, each other's opposite
     assert result["runs"]["plain-same_compute-seed0"]["steps"] == 4
+
+
+def test_one_seed_has_no_spread():
+    row = {"method": "plain", "same": "clips", "saving": "selector", "budget": 8, "gmacs": 1.0, "grid": [8, 96]}
+    shown = [
+        percent_and_spread(*over_seeds([row | {"top1": value, "seed": seed} for seed, value in enumerate(values)]))
+        for values in ([0.5], [0.4, 0.6])
+    ]
+    assert shown == ["50.0", "50.0 ± 14.1"]

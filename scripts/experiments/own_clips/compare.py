@@ -183,8 +183,9 @@ def flux_rows(train: Dataset, test: Dataset, options: OwnClipsOptions, seed: int
 
 
 def clip_processor(options: OwnClipsOptions) -> FluxVideoProcessor:
-    """Reads the grid that the recipe tests on, exactly."""
-    grid = {name: read_recipe(options.recipe)[name] for name in ("num_frames", "size")}
+    """Reads the grid that the recipe tests on, exactly; the checkpoint's own where the recipe names none."""
+    recipe = read_recipe(options.recipe)
+    grid = {name: recipe[name] for name in ("num_frames", "size") if name in recipe}
     return FluxVideoProcessor.from_pretrained(default_checkpoint(), decoding="exact", **grid)
 
 
