@@ -201,6 +201,21 @@ def random_in_segments(total: int, num_frames: int, generator: np.random.Generat
     return generator.integers(first, last, endpoint=True)
 
 
+def random_in_part(total: int, num_frames: int, generator: np.random.Generator, min_span: float) -> np.ndarray:
+    """Frame numbers for training: as `random_in_segments`, from a part of the video. The part's length is drawn from
+    `min_span` to 1 of the video, its place from where it fits; it has at least `num_frames` frames, or all there are.
+    With `min_span` 1 it is the whole video, and no more is drawn.
+
+    Returns:
+        int array (num_frames,), ascending, the same for the same state of `generator`.
+    """
+    if min_span >= 1:
+        return random_in_segments(total, num_frames, generator)
+    length = min(max(round(generator.uniform(min_span, 1) * total), num_frames), total)
+    start = generator.integers(0, total - length, endpoint=True)
+    return start + random_in_segments(length, num_frames, generator)
+
+
 def snap_to_key_frames(drawn: np.ndarray, total: int, key_frames: Sequence[int]) -> np.ndarray:
     """Frame numbers for training that are cheap to decode: those of `random_in_segments`, each moved to the key frame
     of its segment that is nearest, the earlier of two, where that leaves out frames. In a segment without one, and

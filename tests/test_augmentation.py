@@ -8,8 +8,9 @@ from torchvision.transforms import v2
 from torchvision.tv_tensors import Video
 
 from flux_hf.scripts.experiments.augmentations.kept_share import augmentations, kept_shares, moving_clip, plain
-from flux_hf.training.augmentation import ERASED_AREA, ERASED_ASPECT, NoiseErasing, random_state
+from flux_hf.training.augmentation import ERASED_AREA, ERASED_ASPECT, ClipAugmentation, NoiseErasing, random_state
 from flux_hf.training.rand_augment import OPERATIONS, rand_augment
+from tests import tiny_training
 
 GREY, BICUBIC = (128, 128, 128), Image.Resampling.BICUBIC
 SMALL = {"size": 112, "budget": 256, "draws": 8}
@@ -42,6 +43,26 @@ def test_the_selector_keeps_what_an_augmentation_changes(clip, name):
 @pytest.mark.parametrize("name", ["random_erasing", "multi_scale_crop", "random_colors"])
 def test_so_does_the_selector_of_pre_training(clip, name):
     assert not loses(*kept_shares(augmentations()[name], clip, **SMALL, by_pixels=True))
+
+
+def test_half_of_the_clips_are_made_smaller_on_grey_the_same_in_every_frame(tmp_path):
+    args = tiny_training.arguments(tmp_path, max_zoom_out=2.0, min_crop_area=1.0, max_crop_aspect=1.0, rand_augment_ops=0)
+    augment = ClipAugmentation(args, [0.0] * 3, [1.0] * 3, flip=False)
+    shares = []
+    for number in range(200):
+        with random_state(number):
+            view = augment(np.full((2, 56, 56, 3), 255, np.uint8), 56)
+        assert torch.equal(view[0], view[1])
+        assert view.min() >= 128 / 255 - 1e-6
+        shares.append(float((view[0, 0] > 0.99).float().mean()))
+    smaller = [share for share in shares if share < 1]
+    assert len(smaller) / len(shares) == pytest.approx(0.5, abs=0.1)
+    assert min(smaller) == pytest.approx(1 / 4, abs=0.03) and max(smaller) > 0.9
+
+
+def test_zooming_out_is_by_one_or_more(tmp_path):
+    with pytest.raises(ValueError, match="max_zoom_out must be at least 1.0"):
+        tiny_training.arguments(tmp_path, max_zoom_out=0.5)
 
 
 def test_one_patch_for_all_frames_would_be_dropped(clip):

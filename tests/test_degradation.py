@@ -1,4 +1,4 @@
-"""Blur, noise and compression: what each does, with its probability, to all frames of a clip."""
+"""Trembling, blur, poor light, noise and compression: what each does, with its probability, to all frames of a clip."""
 
 import io
 
@@ -14,7 +14,13 @@ from flux_hf.training.augmentation import ClipAugmentation, random_state
 from flux_hf.training.degradation import degrade
 from tests import tiny_training
 
-ONE_OF_EACH = {"BLUR": (1.0, 1.0), "NOISE": (0.05, 0.05), "QUALITY": (10, 10)}
+ONE_OF_EACH = {
+    "TREMBLING": (0.05, 0.05),
+    "BLUR": (1.0, 1.0),
+    "LIGHT": (0.5, 0.5),
+    "NOISE": (0.05, 0.05),
+    "QUALITY": (10, 10),
+}
 
 
 def picture(frames: int = 3) -> Video:
@@ -30,7 +36,7 @@ def values(frames: int = 3) -> Video:
 
 
 def only(monkeypatch, name: str) -> torch.Tensor:
-    """The picture after one of the three at a known strength, in values of bytes."""
+    """The picture after one of them at a known strength, in values of bytes."""
     drawn = iter([each == name for each in ONE_OF_EACH])
     monkeypatch.setattr(degradation, "_drawn", lambda probability: next(drawn))
     monkeypatch.setattr(degradation, name, ONE_OF_EACH[name])
@@ -43,6 +49,28 @@ def test_blur_takes_the_fine_pattern_and_leaves_the_grey(monkeypatch):
     assert after[..., 4:24].std() < 3 < picture()[..., 4:24].float().std()
     assert (after[..., 40:60] - 110).abs().max() < 1e-3
     assert torch.equal(after[0], after[2])
+
+
+def test_trembling_moves_every_frame_by_another_way_and_leaves_the_grey(monkeypatch):
+    after = only(monkeypatch, "TREMBLING")
+    assert (after[..., 44:60] - 110).abs().max() < 1e-3
+    assert all((after[a] - after[b]).abs().mean() > 1 for a, b in ((0, 1), (0, 2), (1, 2)))
+
+
+def test_trembling_has_its_strength(monkeypatch):
+    ramp = Video(torch.linspace(0, 1, 101).expand(400, 3, 5, 101).contiguous())  # a step of 1 % a pixel
+    with random_state(2):
+        moved = 100 * (degradation._trembling(ramp, 0.02) - ramp)[:, 0, 2, 50]
+    assert moved.std() == pytest.approx(0.02 * 101, rel=0.1)
+
+
+def test_poor_light_is_dark_and_flickers_from_frame_to_frame(monkeypatch):
+    monkeypatch.setattr(degradation, "FLICKER", (0.0, 0.0))
+    assert (only(monkeypatch, "LIGHT") - picture() / 2).abs().max() < 1e-3
+    monkeypatch.setattr(degradation, "FLICKER", (0.02, 0.02))
+    gains = only(monkeypatch, "LIGHT") / picture()
+    assert gains.flatten(1).std(1).max() < 1e-5
+    assert 0.001 < gains.flatten(1).mean(1).std() < 0.05
 
 
 def test_noise_has_its_strength_and_is_another_in_every_frame(monkeypatch):
@@ -66,7 +94,7 @@ def test_each_comes_with_its_probability():
     with random_state(1):
         for _ in range(200):
             changed += not torch.equal(degrade(values(1), 0.2), values(1))
-    assert changed / 200 == pytest.approx(1 - 0.8**3, abs=0.1)
+    assert changed / 200 == pytest.approx(1 - 0.8**5, abs=0.1)
     assert torch.equal(degrade(values(), 0.0), values())
 
 

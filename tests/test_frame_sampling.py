@@ -9,6 +9,7 @@ from flux_hf.processing.frame_sampling_fluxvit import (
     SeekableMetadata,
     cut,
     intact_frames,
+    random_in_part,
     random_in_segments,
     repeat_evenly,
     sample_segments,
@@ -75,6 +76,25 @@ def test_random_frames_stay_in_their_segments(total, num_frames):
 def test_random_frames_follow_the_generator():
     draws = [random_in_segments(300, 8, np.random.default_rng(seed)).tolist() for seed in (1, 1, 2)]
     assert draws[0] == draws[1] != draws[2]
+
+
+@pytest.mark.parametrize("total, num_frames, min_span", [(300, 8, 0.5), (300, 8, 0.1), (16, 8, 0.5), (9, 8, 0.2)])
+def test_frames_of_a_part_lie_within_it_and_parts_are_everywhere(total, num_frames, min_span):
+    generator = np.random.default_rng(0)
+    drawn = np.stack([random_in_part(total, num_frames, generator, min_span) for _ in range(3000)])
+    assert drawn.min() == 0 and drawn.max() == total - 1
+    assert (np.diff(drawn) > 0).all()  # no frame twice: a part has as many as are drawn
+    reach = drawn[:, -1] - drawn[:, 0]
+    shortest = max(round(min_span * total), num_frames)
+    assert reach.min() <= shortest - 1  # shorter than the whole video ever gives ...
+    assert reach.max() > 0.9 * (total - 1)  # ... and as long
+
+
+def test_a_part_that_may_be_no_shorter_is_the_video():
+    whole, part = (np.random.default_rng(3) for _ in range(2))
+    assert random_in_segments(300, 8, whole).tolist() == random_in_part(300, 8, part, 1.0).tolist()
+    assert whole.bit_generator.state == part.bit_generator.state
+    assert random_in_part(5, 8, part, 0.5).tolist() == random_in_segments(5, 8, whole).tolist()
 
 
 def test_draws_snap_to_the_nearest_key_frame_of_their_segment():

@@ -183,6 +183,20 @@ class ClipTrainingOptions:
     )
     shuffle_buffer: int = field(default=1000, metadata={"help": "Videos among which a streamed data set is shuffled."})
 
+    min_clip_span: float = field(
+        default=1.0,
+        metadata={
+            "help": "Draw the frames of a clip from a part of its video, this share of it or more: slower motions. A "
+            "cache holds cached_frames of the whole video, so a part of it should have as many as a grid."
+        },
+    )
+    max_zoom_out: float = field(
+        default=1.0,
+        metadata={
+            "help": "Half of the clips are made smaller, on grey, by up to this factor, before they are cropped: smaller "
+            "objects and slower motions."
+        },
+    )
     multi_scale_crop: list[float] | None = field(
         default=None,
         metadata={
@@ -208,7 +222,7 @@ class ClipTrainingOptions:
     )
     random_degradation: float = field(
         default=0.0,
-        metadata={"help": "Probability of each of blur, noise and JPEG compression, as of poor cameras and codecs."},
+        metadata={"help": "Probability of each of trembling, blur, poor light, noise and JPEG compression, as of poor cameras and codecs."},
     )
     augment_on_device: bool = field(
         default=False,

@@ -106,7 +106,14 @@ class FluxPreTrainer(ClipTrainer):
         if len(flips) != len(label_names):
             raise ValueError(f"flips must have one entry for each of the data sets {label_names}, got {flips}")
         return MixtureViews(
-            [ViewMaker(ClipAugmentation(self.args, mean, std, flip=flip), self.args.views_per_video) for flip in flips]
+            [
+                ViewMaker(
+                    ClipAugmentation(self.args, mean, std, flip=flip),
+                    self.args.views_per_video,
+                    min_span=self.args.min_clip_span,
+                )
+                for flip in flips
+            ]
         )
 
     def collator(self, label_names: list[str]) -> "PretrainingCollator":

@@ -87,7 +87,7 @@ class FluxAligningTrainer(EvaluatedTrainer):
     def view_maker(self, label_names: None) -> CaptionedViews:
         processor = self.video_processor
         augmentation = ClipAugmentation(self.args, processor.image_mean, processor.image_std)
-        return CaptionedViews(ViewMaker(augmentation, self.args.views_per_video))
+        return CaptionedViews(ViewMaker(augmentation, self.args.views_per_video, min_span=self.args.min_clip_span))
 
     def collator(self, label_names: None) -> PairCollator:
         return PairCollator(None if self._keeps_texts else self.processing_class)

@@ -30,7 +30,9 @@ class ClipTrainingArguments(ClipTrainingOptions, TrainingArguments):
             "decode_short_side": (1, None),
             "max_unreadable_in_a_row": (1, None),
             "shuffle_buffer": (1, None),
+            "min_clip_span": (0.0, 1.0),
             "min_crop_area": (0.0, 1.0),
+            "max_zoom_out": (1.0, None),
             "max_crop_aspect": (1.0, None),
             "rand_augment_ops": (0, None),
             "rand_augment_magnitude": (0.0, 10.0),
@@ -45,6 +47,11 @@ class ClipTrainingArguments(ClipTrainingOptions, TrainingArguments):
             raise ValueError(
                 f"augment_on_device needs dataloader_num_workers 0, got {self.dataloader_num_workers}: loading "
                 "processes do not share the device"
+            )
+        if self.min_clip_span < 1 and self.snap_to_keyframes:
+            raise ValueError(
+                f"min_clip_span {self.min_clip_span} draws frames from parts of a video, snap_to_keyframes from segments "
+                "of all of it; leave one of them out"
             )
         scales = self.multi_scale_crop
         if scales is not None and (not scales or min(scales) <= 0 or max(scales) > 1):

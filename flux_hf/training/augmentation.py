@@ -16,7 +16,12 @@ from flux_hf.training.rand_augment import rand_augment
 
 # In quarters of the room that the crop leaves.
 CROP_PLACES = [(row, column) for row in range(5) for column in range(5) if row % 2 == column % 2]
+GREY = 128
 ERASED_AREA, ERASED_ASPECT = (0.02, 1 / 3), (0.3, 1 / 0.3)
+
+# `random_colors`: what is exact in bytes, and fast there, and what is not.
+RANDOM_COLORS = v2.Compose([v2.RandomChannelPermutation(), v2.RandomInvert(0.5)])
+RANDOM_LIGHT = v2.ColorJitter(brightness=0.3, contrast=0.3)
 
 
 @contextmanager
@@ -34,7 +39,7 @@ def random_state(*key) -> Iterator[np.random.Generator]:
 
 
 class ClipAugmentation:
-    """Makes a training view: random crop, flip, RandAugment, random colours, degradation, normalisation, random
+    """Makes a training view: zoom out, random crop, flip, RandAugment, random colours, degradation, normalisation, random
     erasing.
 
     As the official `kinetics_sparse_o4a.py`, but for the order: it applies RandAugment to whole frames, here the crop
@@ -56,9 +61,10 @@ class ClipAugmentation:
     ):
         self.min_crop_area, self.max_crop_aspect = args.min_crop_area, args.max_crop_aspect
         self.crop_scales = args.multi_scale_crop
+        self.zoom_out = v2.RandomZoomOut(GREY, (1.0, args.max_zoom_out)) if args.max_zoom_out > 1 else None
         self.flip = v2.RandomHorizontalFlip(0.5 if (args.flip if flip is None else flip) else 0.0)
         self.rand_augment = (args.rand_augment_ops, args.rand_augment_magnitude, args.rand_augment_std)
-        self.colors = _random_colors() if args.random_colors else None
+        self.colors = args.random_colors
         self.degradation = args.random_degradation
         self.erase = NoiseErasing(args.random_erasing, ERASED_AREA, ERASED_ASPECT, value="random", inplace=True)
         self.device = args.device if args.augment_on_device else torch.device("cpu")
@@ -68,15 +74,20 @@ class ClipAugmentation:
     def __call__(self, frames: np.ndarray, size: int) -> torch.Tensor:
         """uint8 (frames, height, width, 3) -> float32 (frames, 3, size, size), with `augment_on_device` there"""
         clip = Video(self._on_device(torch.from_numpy(np.ascontiguousarray(frames))).permute(0, 3, 1, 2))
+        if self.zoom_out is not None:
+            clip = self.zoom_out(clip)
         if self.crop_scales is not None:
             clip = multi_scale_crop(clip, size, self.crop_scales)
         else:
             aspect = (1 / self.max_crop_aspect, self.max_crop_aspect)
             clip = v2.RandomResizedCrop(size, (self.min_crop_area, 1.0), aspect, antialias=True)(clip)
         clip = rand_augment(self.flip(clip), *self.rand_augment)
-        clip = to_dtype(Video(clip.contiguous()), torch.float32, scale=True)  # contiguous while a value is one byte
-        if self.colors is not None:
-            clip = self.colors(clip)
+        clip = Video(clip.contiguous())  # while a value is one byte
+        if self.colors:
+            clip = RANDOM_COLORS(clip)
+        clip = to_dtype(clip, torch.float32, scale=True)
+        if self.colors:
+            clip = RANDOM_LIGHT(clip)
         if self.degradation:  # draws nothing where it is off
             clip = degrade(clip, self.degradation)
         return self.erase(Video(clip.sub(self.mean).div_(self.std))).as_subclass(torch.Tensor)
@@ -115,12 +126,6 @@ def multi_scale_crop(clip: torch.Tensor, size: int, scales: list[float]) -> torc
     row, column = CROP_PLACES[torch.randint(len(CROP_PLACES), ()).item()]
     top, left = round(row / 4 * (height - down)), round(column / 4 * (width - across))
     return resized_crop(clip, top, left, down, across, [size, size], antialias=True)
-
-
-def _random_colors() -> v2.Transform:
-    return v2.Compose(
-        [v2.RandomChannelPermutation(), v2.RandomInvert(0.5), v2.ColorJitter(brightness=0.3, contrast=0.3)]
-    )
 
 
 def mix_batch(

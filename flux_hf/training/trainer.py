@@ -58,7 +58,9 @@ class FluxTrainer(EvaluatedTrainer):
                     f"flip mirrors clips and keeps their labels, label_symmetries {self.args.label_symmetries} changes "
                     "them: set flip to false"
                 )
-        return ViewMaker(augmentation, self.args.views_per_video, symmetries)
+        return ViewMaker(
+            augmentation, self.args.views_per_video, min_span=self.args.min_clip_span, symmetries=symmetries
+        )
 
     def collator(self, label_names: list[str]) -> TrainingCollator:
         return TrainingCollator(self.args, len(label_names))

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from flux_hf.processing.frame_sampling_fluxvit import random_in_segments
+from flux_hf.processing.frame_sampling_fluxvit import random_in_part
 from flux_hf.processing.grid_fluxvit import Grid
 from flux_hf.processing.video_source_fluxvit import VideoDecodeError
 from flux_hf.training.arguments import FluxTrainingArguments
@@ -41,18 +41,26 @@ class ViewMaker:
     Args:
         augmentation: of every view.
         views: views of one decoding.
+        min_span: smallest share of a video that the frames are drawn from, see [`random_in_part`].
         symmetries: given, views are also turned, mirrored and played backwards, as it says, and labels with them.
     """
 
-    def __init__(self, augmentation: ClipAugmentation, views: int = 1, symmetries: LabelSymmetries | None = None):
-        self.augmentation, self.views, self.symmetries = augmentation, views, symmetries
+    def __init__(
+        self,
+        augmentation: ClipAugmentation,
+        views: int = 1,
+        *,
+        min_span: float = 1.0,
+        symmetries: LabelSymmetries | None = None,
+    ):
+        self.augmentation, self.views, self.min_span, self.symmetries = augmentation, views, min_span, symmetries
 
     def __call__(self, read, label: int, grid: Grid, key: tuple) -> tuple[list[torch.Tensor], list[int]]:
         """Views and their labels, a function of the video, `grid` (of squares) and `key`. `read` takes a
         function total -> frame numbers and gives uint8 frames (frames, height, width, 3)."""
         num_frames, size = grid
         with random_state(*key) as generator:
-            frames = read(lambda total: random_in_segments(total, num_frames, generator))
+            frames = read(lambda total: random_in_part(total, num_frames, generator, self.min_span))
             views = [self._view(frames, label, generator) for _ in range(self.views)]
             return [self.augmentation(view, size) for view, _ in views], [label for _, label in views]
 
