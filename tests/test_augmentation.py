@@ -46,7 +46,9 @@ def test_so_does_the_selector_of_pre_training(clip, name):
 
 
 def test_half_of_the_clips_are_made_smaller_on_grey_the_same_in_every_frame(tmp_path):
-    args = tiny_training.arguments(tmp_path, max_zoom_out=2.0, min_crop_area=1.0, max_crop_aspect=1.0, rand_augment_ops=0)
+    args = tiny_training.arguments(
+        tmp_path, max_zoom_out=2.0, min_crop_area=1.0, max_crop_aspect=1.0, rand_augment_ops=0
+    )
     augment = ClipAugmentation(args, [0.0] * 3, [1.0] * 3, flip=False)
     shares = []
     for number in range(200):

@@ -222,7 +222,9 @@ class ClipTrainingOptions:
     )
     random_degradation: float = field(
         default=0.0,
-        metadata={"help": "Probability of each of trembling, blur, poor light, noise and JPEG compression, as of poor cameras and codecs."},
+        metadata={
+            "help": "Probability of each of trembling, blur, poor light, noise and JPEG compression, as of poor cameras and codecs."
+        },
     )
     augment_on_device: bool = field(
         default=False,
