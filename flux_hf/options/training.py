@@ -193,8 +193,8 @@ class ClipTrainingOptions:
     max_zoom_out: float = field(
         default=1.0,
         metadata={
-            "help": "Half of the clips are made smaller, on grey, by up to this factor, before they are cropped: smaller "
-            "objects and slower motions."
+            "help": "Half of the clips are made smaller, on grey, by up to this factor, before they are cropped: "
+            "smaller objects and slower motions."
         },
     )
     multi_scale_crop: list[float] | None = field(
@@ -223,7 +223,8 @@ class ClipTrainingOptions:
     random_degradation: float = field(
         default=0.0,
         metadata={
-            "help": "Probability of each of trembling, blur, poor light, noise and JPEG compression, as of poor cameras and codecs."
+            "help": "Probability of each of trembling, blur, poor light, noise and JPEG compression, as of poor "
+            "cameras and codecs."
         },
     )
     augment_on_device: bool = field(

@@ -50,8 +50,8 @@ class ClipTrainingArguments(ClipTrainingOptions, TrainingArguments):
             )
         if self.min_clip_span < 1 and self.snap_to_keyframes:
             raise ValueError(
-                f"min_clip_span {self.min_clip_span} draws frames from parts of a video, snap_to_keyframes from segments "
-                "of all of it; leave one of them out"
+                f"min_clip_span {self.min_clip_span} draws frames from parts of a video, snap_to_keyframes from "
+                "segments of all of it; leave one of them out"
             )
         scales = self.multi_scale_crop
         if scales is not None and (not scales or min(scales) <= 0 or max(scales) > 1):

@@ -39,8 +39,8 @@ def random_state(*key) -> Iterator[np.random.Generator]:
 
 
 class ClipAugmentation:
-    """Makes a training view: zoom out, random crop, flip, RandAugment, random colours, degradation, normalisation, random
-    erasing.
+    """Makes a training view: zoom out, random crop, flip, RandAugment, random colours, degradation, normalisation,
+    random erasing.
 
     As the official `kinetics_sparse_o4a.py`, but for the order: it applies RandAugment to whole frames, here the crop
     comes first, so that there are fewer pixels to change.
