@@ -27,7 +27,7 @@ COMMAND = "scripts/experiments/manipulation_clips/report.py"
 FOLDER = Path(__file__).parent
 RESULTS, PLOT, SINGLE_FRAME = FOLDER / "results.json", FOLDER / "accuracy.png", FOLDER / "single_frame.json"
 SMOOTHED = FOLDER / "results_smoothed.json"
-"""A file headline.json: two methods with a higher learning rate and label smoothing."""
+"""As `RESULTS`: two methods with a higher learning rate and label smoothing."""
 SAME = "seconds"
 """What all methods of this page are given alike."""
 SAVINGS = {"selector": "fixed grid", "token_optimization": "Token Optimization"}
@@ -107,7 +107,7 @@ def tables(results: Path = RESULTS, single_frame: Path = SINGLE_FRAME, smoothed:
         "manipulation.frame.all": frame_table,
         "manipulation.frame.pairs": pair_table,
     }
-    other_recipe = {"manipulation.smoothed": result_origin, "manipulation.smoothed.accuracy": accuracy_table}
+    other_recipe = {"manipulation.smoothed": training_origins, "manipulation.smoothed.accuracy": accuracy_table}
     made = {}
     for path, writers in ((results, compared), (single_frame, frames), (smoothed, other_recipe)):
         result = read_json(path) if path.exists() else None
@@ -122,6 +122,11 @@ def origins(result: dict) -> str:
         first.setdefault(one["baseline"], one)
     lines = [("Methods", result["trainings"][0])] + [(BASELINES[name], one) for name, one in first.items()]
     return "\n".join(f"- {name}: {result_origin(one)}" for name, one in lines)
+
+
+def training_origins(result: dict) -> str:
+    """A line for each training of the methods."""
+    return "\n".join(f"- {result_origin(one)}" for one in result["trainings"])
 
 
 def accuracy_table(result: dict) -> str:
