@@ -20,6 +20,12 @@ SETS = {
 """Test sets by the names of their result files and of the flow baseline, and what tables call them."""
 LEFT_OUT = ("photographs",)
 """Generators that a training left out."""
+VIEWS = {
+    "plain": "crop and colours",
+    "degraded": "and blur, noise, JPEG",
+    "slower": "and trembling, poor light, parts of the video, zooming out",
+}
+"""What short trainings without photographs saw, each more than the one before: names of result files."""
 
 
 def tables(folder: Path = RESULTS) -> dict[str, str]:
@@ -32,6 +38,7 @@ def tables(folder: Path = RESULTS) -> dict[str, str]:
     return {
         "default_checkpoint.accuracy": accuracy_table(of_set, flow),
         "default_checkpoint.left_out": left_out_table(of_set, flow, folder),
+        "default_checkpoint.views": views_table(folder),
         "default_checkpoint.seen": seen(read_json(folder / "photographs_training.json"), of_set["photographs"]),
         "default_checkpoint.confusion.rendered": confusion(of_set["rendered"]),
         "default_checkpoint.confusion.photographs": confusion(of_set["photographs"]),
@@ -89,6 +96,15 @@ def left_out_table(of_set: dict[str, dict], flow: dict, folder: Path) -> str:
         ):
             rows.append([clips, text, *(top1_in_percent(result["budgets"][budget]) for budget in BUDGETS)])
     return table(["test clips", "method", *(f"{budget} tokens" for budget in BUDGETS)], rows, "ll" + "r" * len(BUDGETS))
+
+
+def views_table(folder: Path) -> str:
+    """Accuracy on photographs of short trainings that differ in their augmentation alone."""
+    rows = []
+    for name, text in VIEWS.items():
+        ((budget, figures),) = read_json(folder / f"left_out_{name}.json")["budgets"].items()
+        rows.append([text, budget, top1_in_percent(figures)])
+    return table(["training sees", "tokens", "top-1 on photographs"], rows, "lrr")
 
 
 def _flow_row(flow: dict, name: str, *, left_out: bool) -> dict:
