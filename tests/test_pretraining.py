@@ -182,6 +182,20 @@ def test_views_repeat_but_the_tokens_drawn_do_not(tmp_path, teacher):
     assert seen[:6] != seen[6:12]
 
 
+def test_frames_of_a_part_of_each_video(tmp_path, teacher):
+    trainer = tiny_pretraining.trainer(tmp_path, teacher, min_clip_span=0.25)
+    make_views, reach = trainer.view_maker(tiny_training.NAMES[:1]), []
+
+    def read(choose):
+        numbers = choose(60)
+        reach.append(numbers[-1] - numbers[0])
+        return np.zeros((4, 28, 28, 3), np.uint8)
+
+    for number in range(100):
+        make_views(read, 0, (4, 28), (number,))
+    assert min(reach) < 20 and max(reach) > 40
+
+
 def test_videos_left_out_of_every_period_are_counted(tmp_path, teacher, warnings_of_training):
     trainer = tiny_pretraining.trainer(tmp_path, teacher, view_epochs=1, per_device_train_batch_size=5)
     trainer.get_train_dataloader()
