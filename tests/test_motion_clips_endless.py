@@ -1,0 +1,189 @@
+"""Clips composed while training: the motion in the pixels, the camera, the codec, and the training command."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.fft import dctn
+from torchvision.transforms.v2.functional import gaussian_blur
+
+from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification
+from flux_hf.scripts.experiments.motion_clips_endless import camera, clips, motions
+from flux_hf.scripts.experiments.motion_clips_endless.dice import Dice
+from flux_hf.scripts.experiments.motion_clips_endless.supply import ClipSupply
+from flux_hf.scripts.experiments.motion_clips_endless.train import main
+from flux_hf.scripts.experiments.motion_clips_pictures import motions as of_pictures
+from flux_hf.training.label_symmetries import load_label_symmetries
+
+SYMMETRIES = "scripts/experiments/recipes/motion_symmetries.yaml"
+
+
+@pytest.fixture(scope="module")
+def banks():
+    return clips.make_banks(32, Dice(seed=1))
+
+
+def test_the_same_seed_gives_the_same_clips(banks):
+    first, again, other = (clips.compose(9, banks, Dice(seed=seed), frames=4, side=64) for seed in (5, 5, 6))
+    assert torch.equal(first[0], again[0]) and torch.equal(first[1], again[1])
+    assert not torch.equal(first[0], other[0])
+    assert first[0].shape == (9, 4, 3, 64, 64) and 0 <= first[0].min() < 0.3 < 0.7 < first[0].max() <= 1
+
+
+@pytest.mark.parametrize("label", motions.LABELS)
+def test_pixels_show_what_the_label_says(label):
+    """A bright square with a mark on its right end: where both are in the first and in the last frame."""
+    piece = torch.zeros(1, 4, 96, 96)
+    piece[:, :, 40:56, 16:80] = 1
+    piece[:, 1:3, 40:56, 64:80] = 0
+    number = torch.tensor([motions.LABELS.index(label)])
+    dice, times = Dice(seed=3), torch.linspace(0, 1, 5)[None]
+    ways = motions.draw_ways(number, torch.tensor([0.15]), times, dice)
+    shown = clips._placed(piece, torch.tensor([0.4]), torch.zeros(1), torch.zeros(1, 2), ways, 256)[0]
+    found = []
+    for red, green, _, cover in (shown[0], shown[-1]):
+        rows, columns = torch.meshgrid(*[torch.linspace(-0.5, 0.5, 256)] * 2, indexing="ij")
+        middle = [(cover * axis).sum() / cover.sum() for axis in (columns, rows)]
+        mark = red - green
+        to_mark = [
+            (mark * axis).sum() / mark.sum() - centre for axis, centre in zip((columns, rows), middle, strict=True)
+        ]
+        found.append((*middle, cover.sum().log() / 2, math.atan2(to_mark[1], to_mark[0])))
+    x, y, growth, turn = (float(after - before) for before, after in zip(*found, strict=True))
+    turn = (turn + math.pi) % (2 * math.pi) - math.pi if abs(turn) < 2 * math.pi else turn
+    sign = of_pictures.WAYS.get(label)
+    if sign is not None:
+        assert sign[0] * x + sign[1] * y > 0.05 and abs(sign[1] * x + sign[0] * y) < 0.4 * math.hypot(x, y)
+    elif label in of_pictures.SIZES:
+        assert growth * of_pictures.SIZES[label] > 0.15
+    elif label in of_pictures.TURNS:
+        expected = float(ways.angle[0, -1] - ways.angle[0, 0])
+        assert expected * of_pictures.TURNS[label] > 0.2
+        assert math.cos(turn - expected) > 0.98
+    else:
+        assert (x, y, growth, turn) == pytest.approx((0, 0, 0, 0), abs=1e-4)
+
+
+def test_what_else_changes_is_small_beside_the_motion():
+    labels = torch.arange(9).repeat_interleave(500)
+    radius = Dice(seed=1).uniform((len(labels),), 0.05, 0.3)
+    ways = motions.draw_ways(labels, radius, torch.tensor([[0.0, 1.0]]).expand(len(labels), -1), Dice(seed=2))
+    x, y, growth, angle = (value[:, 1] - value[:, 0] for value in (ways.x / 2, ways.y / 2, ways.growth, ways.angle))
+    edges = torch.stack((torch.hypot(x, y), growth.abs() * radius, angle.abs() * radius), 1)
+    for number, name in enumerate(motions.LABELS):
+        own = edges[labels == number]
+        main = 0 if name in of_pictures.WAYS else 1 if name in of_pictures.SIZES else 2
+        if name == "still":
+            assert own.max() == 0
+        else:
+            rest = own[:, [one for one in range(3) if one != main]]
+            assert (rest <= motions.COMPANION * own[:, main : main + 1] * 1.001).all() and rest.max() > 0
+
+
+def test_the_way_starts_at_nothing_ends_at_all_and_never_goes_back():
+    share = motions.progress(torch.linspace(0, 1, 40).expand(300, -1), Dice(seed=4))
+    assert share[:, 0] == pytest.approx(0) and share[:, -1] == pytest.approx(1, abs=1e-6)
+    assert (share.diff(dim=1) >= -1e-6).all()
+
+
+def test_the_transform_is_the_cosine_transform_of_scipy():
+    frames = torch.rand(2, 3, 1, 32, 32)
+    blocks = camera._blocks(frames)
+    ours = (blocks @ camera._cosines("cpu").T).unflatten(-1, (8, 8))
+    assert np.allclose(ours[1, 2, 0, 5], dctn(frames[1, 2, 0, 8:16, 8:16].numpy(), norm="ortho"), atol=1e-5)
+    assert torch.equal(camera._unblocked(blocks, 32), frames)
+
+
+def test_a_coarse_codec_holds_still_what_hardly_changes():
+    noise = 0.02 * torch.randn(1, 6, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    still = torch.full((1, 1, 1, 64, 64), 0.45)
+    only_the_first = torch.tensor([[True] + [False] * 5])
+    step = torch.full((1, 1, 1), 0.3)
+    coded = camera._coded_planes(still + noise, only_the_first, step)
+    assert coded.diff(dim=1).abs().max() < 1e-6 and (coded - still).abs().max() < 0.05
+    moved = still.repeat(1, 6, 1, 1, 1)
+    moved[:, 3:, :, 8:24, 8:24] = 0.9
+    follows = camera._coded_planes(moved + noise, only_the_first, step)
+    assert (follows[:, 3:, :, 8:24, 8:24] - 0.9).abs().max() < 0.05 and (follows[:, :3] - still).abs().max() < 0.05
+    fine = camera._coded_planes(still + noise, only_the_first, torch.full((1, 1, 1), 0.004))
+    assert (fine - still - noise).abs().max() < 0.03
+
+
+def test_blur_is_that_of_torchvision():
+    frames, dice = torch.rand(3, 2, 3, 48, 48), Dice(seed=8)
+    width = Dice(seed=8).log_uniform((3, 1), 0.3, 1.8)
+    blurred = camera._blur(frames, dice)
+    for clip in range(3):
+        expected = gaussian_blur(frames[clip], 9, float(width[clip]))
+        assert torch.allclose(blurred[clip, ..., 4:-4, 4:-4], expected[..., 4:-4, 4:-4], atol=1e-5)
+
+
+def test_objects_stand_out():
+    """Also grey ones in front of the same grey."""
+    layer = torch.full((1, 4, 4, 32, 32), 0.0)
+    layer[:, :, 3, 8:20, 8:20] = 1
+    layer[:, :, :3, 8:20, 8:20] = 0.5
+    shown = clips._over(clips._standing_out(layer, torch.full((1, 3, 32, 32), 0.5)), torch.full((1, 4, 3, 32, 32), 0.5))
+    assert (shown[..., 8:20, 8:20] - 0.5).abs().min() >= clips.LEAST_CONTRAST
+    assert (shown[..., 20:, 20:] == 0.5).all()
+
+
+def supply(banks, **changes):
+    options = {"frames": 4, "sides": [32], "source_sides": [64], "looks": 1.0, "mean": [0.5] * 3, "std": [0.25] * 3}
+    symmetries = load_label_symmetries(SYMMETRIES, list(motions.LABELS))
+    return ClipSupply(banks, Dice(), symmetries, **options | changes, seed=0)
+
+
+def test_batches_depend_on_their_numbers_alone(banks):
+    one, other = supply(banks), supply(banks)
+    other([7, 8])
+    first, second = one([40, 3, 4]), other([40, 3, 4])
+    assert torch.equal(first["pixel_values_videos"], second["pixel_values_videos"])
+    assert torch.equal(first["labels"], second["labels"]) and first["labels"].shape == (3,)
+    assert first["pixel_values_videos"].shape == (3, 4, 3, 32, 32)
+
+
+def test_a_second_look_has_the_labels_of_the_symmetries(banks):
+    """As `LabelSymmetries.view`, which turns numpy clips one by one."""
+    made = supply(banks)
+    pixels, labels = torch.rand(9, 4, 3, 8, 8), torch.arange(9)
+
+    class Once:
+        def randrange(self, period):
+            return 1
+
+        def integers(self, period):
+            return 1
+
+        def random(self):
+            return 0.0
+
+    turned, becomes = made._turned(pixels, labels, Once())
+    for clip in range(9):
+        array, label = made.symmetries.view(pixels[clip].permute(0, 2, 3, 1).numpy(), clip, Once())
+        assert np.array_equal(turned[clip].permute(0, 2, 3, 1).numpy(), array) and becomes[clip] == label
+
+
+def test_second_looks_come_from_batches_before(banks):
+    made = supply(banks, looks=4.0, sides=[64])
+    for number in range(12):
+        made([100 + number, 1])
+    assert 1 <= len(made.kept) < 9
+
+
+@pytest.mark.long
+def test_the_command_trains_and_saves_a_classifier(tmp_path):
+    recipe = "scripts/experiments/recipes/motion_nano_endless.yaml"
+    main([recipe, "--use_cpu", "true", "--max_steps", "4", "--per_device_train_batch_size", "3", "--textures", "16",
+          "--output_dir", str(tmp_path / "run")])  # fmt: skip
+    model = FluxViTForVideoClassification.from_pretrained(tmp_path / "run").eval()
+    assert model.token_budgets == [256, 128, 64] and sorted(model.config.label2id) == sorted(of_pictures.LABELS)
+    logits = model(pixel_values_videos=torch.rand(1, 8, 3, 128, 128), token_budget=64).logits
+    assert logits.shape == (1, 9) and logits.isfinite().all()
+
+
+def test_the_command_needs_an_end(tmp_path):
+    with pytest.raises(ValueError, match="--max_steps"):
+        main(["scripts/experiments/recipes/motion_nano_endless.yaml", "--use_cpu", "true", "--max_steps", "-1",
+              "--output_dir", str(tmp_path / "run")])  # fmt: skip
