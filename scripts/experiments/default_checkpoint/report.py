@@ -19,8 +19,8 @@ SETS = {
 }
 """Test sets by the names of their result files and of the flow baseline, and what tables call them."""
 UNSEEN = {
-    "endless_5": "composed clips alone, 5 layers",
-    "endless": "composed clips alone, 7 layers",
+    "endless_5": "no file, 5 layers",
+    "endless": "no file, 7 layers",
 }
 """What trainings that saw no file are called; names of result files begin with theirs."""
 
@@ -79,7 +79,7 @@ def seen(training: dict, test: dict) -> str:
 
 
 def unseen_table(of_set: dict[str, dict], flow: dict, folder: Path) -> str:
-    """For each test set: the baseline fitted on other kinds of clips, models trained on composed clips alone, and the
+    """For each test set: the baseline fitted on other kinds of clips, models that were trained on no file, and the
     checkpoint, which goes on from one of them with files."""
     rows = []
     for name, shipped in of_set.items():
@@ -87,7 +87,7 @@ def unseen_table(of_set: dict[str, dict], flow: dict, folder: Path) -> str:
         flow_row = _flow_row(flow, name, left_out=True)
         rows.append([clips, "optical flow, fitted on other kinds of clips", top1_in_percent(flow_row), "", ""])
         results = {text: read_json(folder / f"{start}_{name}.json") for start, text in UNSEEN.items()}
-        for text, result in (results | {"and then files of the first three kinds (shipped)": shipped}).items():
+        for text, result in (results | {"then files of the first three kinds (shipped)": shipped}).items():
             rows.append([clips, text, *(top1_in_percent(result["budgets"][budget]) for budget in BUDGETS)])
     return table(
         ["test clips", "trained on", *(f"{budget} tokens" for budget in BUDGETS)], rows, "ll" + "r" * len(BUDGETS)

@@ -29,16 +29,13 @@ class Banks:
     silhouettes: torch.Tensor
 
 
-def make_banks(count: int, dice: Dice, pictures: torch.Tensor | None = None) -> Banks:
-    """Banks of `count` textures and as many silhouettes. `pictures`, (n, 3, 192, 192) of 0 to 1, are textures, too."""
-    textures = texture_bank(count, 192, dice)
-    if pictures is not None:
-        textures = torch.cat((textures, pictures.to(textures)))
-    return Banks(textures, silhouette_bank(count, PIECE, dice))
+def make_banks(count: int, dice: Dice) -> Banks:
+    """Banks of `count` textures and as many silhouettes."""
+    return Banks(texture_bank(count, 192, dice), silhouette_bank(count, PIECE, dice))
 
 
 def compose(count: int, banks: Banks, dice: Dice, *, frames: int, side: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Clips whose object alone depends on the label, and a third of which have a small distractor.
+    """Clips in which only the motion of the object depends on the label; a third of them have a small distractor.
 
     Args:
         side: of the frames, a multiple of 16.
