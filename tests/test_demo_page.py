@@ -135,7 +135,7 @@ def test_a_script_asks_the_endpoint(page, tmp_path):
     film = shutil.copy(example_clips()["turns_clockwise"], tmp_path / "Fähre über Öland.mp4")
     answer = client.predict(handle_file(str(film)), 128, api_name="/classify")
     assert answer["labels"][0][0] == "turns_clockwise" and answer["tokens_kept"] == 128
-    assert answer["gmacs"] == pytest.approx(0.203, abs=1e-3) and answer["model_ms"] > 0
+    assert answer["gmacs"] == pytest.approx(0.262, abs=1e-3) and answer["model_ms"] > 0
 
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"no film")
