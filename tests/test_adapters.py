@@ -156,4 +156,5 @@ def test_an_adapter_of_the_default_checkpoint(tmp_path):
     """Whose weights have the older names."""
     model = FluxViTForVideoClassification.from_pretrained(default_checkpoint())
     adapted = peft.get_peft_model(model, peft.LoraConfig(**GUIDE))
-    assert sum(".attention.query.lora_A" in name for name, _ in adapted.named_parameters()) == model.config.num_hidden_layers
+    queries = [name for name, _ in adapted.named_parameters() if ".attention.query.lora_A" in name]
+    assert len(queries) == model.config.num_hidden_layers
