@@ -1,6 +1,6 @@
 """Train a classifier on clips that are composed while it trains, on the device it trains on.
 
-Every batch is new: no file, no decoding, no end. A GPU composes and learns from thousands of clips a second; a CPU
+No file, no decoding, no end. A GPU composes and learns from thousands of clips a second; a CPU
 takes about 0.1 s a clip, enough to try the command.
 
 python scripts/experiments/motion_clips_endless/train.py scripts/experiments/recipes/motion_nano_endless.yaml
@@ -49,6 +49,8 @@ def main(argv: list[str] | None = None) -> None:
 
     if args.max_steps < 1:
         raise ValueError(f"--max_steps must be given, the clips have no end; got {args.max_steps}")
+    if args.label_symmetries is None:
+        raise ValueError("--label_symmetries must name the table of what a turned clip shows")
     check_checkpoints(model=options.model)
     prepare_output_dir(args, False, options.model)
     args.dataloader_pin_memory = False  # the batches are made on the device
