@@ -78,6 +78,12 @@ def test_what_a_frozen_tower_says_is_computed_once(tmp_path):
     torch.testing.assert_close(trainer.kept_text_features(["a grey clip"]), fresh, atol=1e-6, rtol=0)
 
 
+def test_frames_of_a_part_of_each_video(tmp_path):
+    trainer = tiny_aligning.trainer(tmp_path, min_clip_span=0.25)
+    spans = tiny_training.spans_read(tiny_aligning.pairs(2), trainer.view_maker(None))
+    assert min(spans) < 20 and max(spans) > 40
+
+
 @pytest.mark.slow
 def test_training_learns_and_recall_says_so(tmp_path):
     set_seed(0)

@@ -42,7 +42,7 @@ def test_a_rule_of_your_own(tmp_path, monkeypatch):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("number", "folder", "grid"), [(0, "runs/mine", (8, 96)), (1, "runs/plain", (8, 128))])
+@pytest.mark.parametrize(("number", "folder", "grid"), [(0, "runs/mine", (8, 128)), (1, "runs/plain", (8, 128))])
 def test_the_examples_train_the_default_checkpoint(tmp_path, monkeypatch, number, folder, grid):
     video_datasets.videofolder(tmp_path / "my" / "videos", {"train": 6, "validation": 3})
     monkeypatch.chdir(tmp_path)

@@ -174,7 +174,7 @@ def test_commands_write_what_the_report_reads(folder, tmp_path):
     single_frame.main([*where, "--output", str(frames), "--steps", "2", "--batch", "2", "--seeds", "0"])
     kinds = {(row["view"], row["classifier"], row["split"]) for row in json.loads(frames.read_text())["rows"]}
     assert len(kinds) == 5 * 2 * 2
-    made = report.tables(tmp_path / "none.json", frames, tmp_path / "none.json")
+    made = report.tables(tmp_path / "none.json", frames)
     assert made["manipulation.accuracy"] == report.NOT_MEASURED
     assert "door-open / door-close" in made["manipulation.frame.pairs"]
     headline = tmp_path / "headline.json"

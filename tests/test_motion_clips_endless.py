@@ -183,7 +183,7 @@ def test_the_command_trains_and_saves_a_classifier(tmp_path):
     assert logits.shape == (1, 9) and logits.isfinite().all()
 
 
-def test_the_command_needs_an_end(tmp_path):
-    with pytest.raises(ValueError, match="--max_steps"):
-        main(["scripts/experiments/recipes/motion_nano_endless.yaml", "--use_cpu", "true", "--max_steps", "-1",
-              "--output_dir", str(tmp_path / "run")])  # fmt: skip
+@pytest.mark.parametrize(("steps", "missing"), [("-1", "--max_steps"), ("2", "--label_symmetries")])
+def test_the_command_names_what_it_lacks(tmp_path, steps, missing):
+    with pytest.raises(ValueError, match=missing):
+        main(["--use_cpu", "true", "--max_steps", steps, "--output_dir", str(tmp_path / "run")])

@@ -113,9 +113,9 @@ def test_tables_show_means_over_seeds(tmp_path):
 
     rows = [row("flux", seed, 0.5 + 0.2 * seed, 60.0, None, 64, 250) for seed in (0, 1)]
     others = [row("cnn", 0, 0.9, 60.5), row("three_frames", 0, 0.8, 60.5), row("majority", 0, 0.125, 0.0)]
-    one_budget = [row("flux", 0, 0.4, 90.0, 10, 64, 20)]
-    tables = report.tables(results("results.json", rows + others), results("one_budget.json", one_budget))
+    drawn = [row("flux", 0, 0.4, 90.0, 10, 64, 20)]
+    tables = report.tables(results("results.json", rows + others), results("drawn_grids.json", drawn))
     assert tables["own_clips.accuracy"].splitlines()[2] == (
         "| 5 | 250 | 2 | 1.0 | 60.0 ± 14.1 | 90.0 | 80.0 | – | 12.5 |"
     )
-    assert tables["own_clips.one_budget"].splitlines()[2] == "| 5 | 20 | 1 | 1.5 | 40.0 |"
+    assert tables["own_clips.drawn_grids"].splitlines()[2] == "| 5 | 20 | 1 | 1.5 | 40.0 |"

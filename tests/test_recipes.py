@@ -343,7 +343,7 @@ def test_a_printed_recipe_is_a_recipe_without_a_base(tmp_path, capsys):
 def test_training_arguments_from_a_recipe(tmp_path):
     args = FluxTrainingArguments.from_recipe("own_clips", output_dir=str(tmp_path), use_cpu=True, seed=3)
     assert type(args) is FluxTrainingArguments
-    assert (args.learning_rate, args.token_budgets, args.flip) == (1e-3, [256, 128, 64], False)
+    assert (args.learning_rate, args.token_budgets, args.flip) == (2e-3, [256, 128, 64], False)
     assert (args.output_dir, args.seed) == (str(tmp_path), 3)
     (tmp_path / "mine.yaml").write_text("base: own_clips\nlearning_rate: 3e-4\n")  # a word to YAML
     assert FluxTrainingArguments.from_recipe(str(tmp_path / "mine.yaml"), use_cpu=True).learning_rate == 3e-4
@@ -364,7 +364,12 @@ def test_training_arguments_from_a_recipe(tmp_path):
             "own_clips: argument --seed: invalid int value: 'x'",
         ),
         (FluxTrainingArguments, "pretrain_small", {}, "unknown options: teacher_bf16, teacher_tokens"),
-        (FluxPreTrainingArguments, "own_clips", {}, "unknown options: min_steps, num_frames, size"),
+        (
+            FluxPreTrainingArguments,
+            "own_clips",
+            {},
+            "unknown options: min_steps, num_frames, one_budget_per_step, size",
+        ),
     ],
 )
 def test_recipes_that_do_not_fit(arguments, recipe, overrides, message):

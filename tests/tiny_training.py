@@ -5,6 +5,8 @@ import numpy as np
 from flux_hf import FluxVideoProcessor, FluxViTConfig, FluxViTForVideoClassification
 from flux_hf.data import CachedClips
 from flux_hf.training import FluxTrainer, FluxTrainingArguments
+from flux_hf.training.sampling import ClipRequest
+from flux_hf.training.training_clips import TrainingClips
 from tests.tiny_models import PATCHES_OF_14
 
 NAMES = ["a", "b", "c"]
@@ -64,3 +66,19 @@ def trainer(folder, *, train=None, evaluation=None, changes=None, **options) -> 
         eval_dataset=evaluation,
         processing_class=processor(),
     )
+
+
+def spans_read(source: CachedClips, make_views, times: int = 100) -> list[int]:
+    """From the first to the last frame that training reads, were the clips videos of 60 frames."""
+    spans = []
+
+    class Long(type(source)):
+        def read(self, index, choose):
+            numbers = choose(60)
+            spans.append(numbers[-1] - numbers[0])
+            return super().read(index, lambda total: numbers % total)
+
+    clips = TrainingClips(Long(source.clips, source.labels, source.label_names, source.video_names), make_views)
+    for epoch in range(times):
+        clips[ClipRequest(0, epoch, (4, 28))]
+    return spans

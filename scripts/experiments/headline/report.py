@@ -170,6 +170,9 @@ def draw_methods(axes, means: list[dict], same: str) -> None:
 def finish(axes) -> None:
     """Scale, titles and legend of a picture of accuracy against GMACs."""
     axes.set_xscale("log")
+    for axis_format in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+        axis_format("{x:.2g}")
+    axes.tick_params(axis="x", which="both", labelsize=8, rotation=45)
     axes.set(xlabel="GMACs of a clip", ylabel="top-1 accuracy, %")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, fontsize=8, handlelength=3.5, loc="upper left", bbox_to_anchor=(1, 1))

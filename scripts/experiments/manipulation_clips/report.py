@@ -26,8 +26,6 @@ from flux_hf.tables import percent, table
 COMMAND = "scripts/experiments/manipulation_clips/report.py"
 FOLDER = Path(__file__).parent
 RESULTS, PLOT, SINGLE_FRAME = FOLDER / "results.json", FOLDER / "accuracy.png", FOLDER / "single_frame.json"
-SMOOTHED = FOLDER / "results_smoothed.json"
-"""As `RESULTS`: two methods with a higher learning rate and label smoothing."""
 SAME = "seconds"
 """What all methods of this page are given alike."""
 SAVINGS = {"selector": "fixed grid", "token_optimization": "Token Optimization"}
@@ -91,7 +89,7 @@ def merged(headline: list[str], baselines: str) -> dict:
     }
 
 
-def tables(results: Path = RESULTS, single_frame: Path = SINGLE_FRAME, smoothed: Path = SMOOTHED) -> dict[str, str]:
+def tables(results: Path = RESULTS, single_frame: Path = SINGLE_FRAME) -> dict[str, str]:
     """Markdown by the name that documents call it; "Not measured yet." where there is no file."""
     compared = {
         "manipulation": origins,
@@ -107,26 +105,20 @@ def tables(results: Path = RESULTS, single_frame: Path = SINGLE_FRAME, smoothed:
         "manipulation.frame.all": frame_table,
         "manipulation.frame.pairs": pair_table,
     }
-    other_recipe = {"manipulation.smoothed": training_origins, "manipulation.smoothed.accuracy": accuracy_table}
     made = {}
-    for path, writers in ((results, compared), (single_frame, frames), (smoothed, other_recipe)):
+    for path, writers in ((results, compared), (single_frame, frames)):
         result = read_json(path) if path.exists() else None
         made |= {name: write(result) if result else NOT_MEASURED for name, write in writers.items()}
     return made
 
 
 def origins(result: dict) -> str:
-    """A line for the first training of the methods and for the first of each baseline."""
+    """A line for each training of the methods and for the first of each baseline."""
     first = {}
     for one in result["baselines"]:
         first.setdefault(one["baseline"], one)
-    lines = [("Methods", result["trainings"][0])] + [(BASELINES[name], one) for name, one in first.items()]
+    lines = [("Methods", one) for one in result["trainings"]] + [(BASELINES[name], one) for name, one in first.items()]
     return "\n".join(f"- {name}: {result_origin(one)}" for name, one in lines)
-
-
-def training_origins(result: dict) -> str:
-    """A line for each training of the methods."""
-    return "\n".join(f"- {result_origin(one)}" for one in result["trainings"])
 
 
 def accuracy_table(result: dict) -> str:

@@ -8,14 +8,14 @@ from flux_hf.provenance import result_origin
 from flux_hf.tables import percent, table
 
 HERE = Path(__file__).parent
-RESULTS, ONE_BUDGET = HERE / "results.json", HERE / "results_one_budget.json"
+RESULTS, DRAWN_GRIDS = HERE / "results.json", HERE / "results_drawn_grids.json"
 
 
-def tables(path: Path = RESULTS, one_budget: Path = ONE_BUDGET) -> dict[str, str]:
+def tables(path: Path = RESULTS, drawn_grids: Path = DRAWN_GRIDS) -> dict[str, str]:
     """Markdown by the name that documents call it: `own_clips`, where the figures come from, `own_clips.accuracy`,
-    FluxViT beside the other classifiers, and `own_clips.one_budget`, FluxViT by a recipe with one budget a step, with
-    `own_clips.one_budget.origin`."""
-    found, other = read_json(path), read_json(one_budget)
+    FluxViT beside the other classifiers, and `own_clips.drawn_grids`, FluxViT by a recipe with a grid drawn for every
+    step, with `own_clips.drawn_grids.origin`."""
+    found, other = read_json(path), read_json(drawn_grids)
     rows = found["rows"]
     budgets = _budgets(rows)
     return {
@@ -33,12 +33,12 @@ def tables(path: Path = RESULTS, one_budget: Path = ONE_BUDGET) -> dict[str, str
             ],
             "r" * (8 + len(budgets)),
         ),
-        "own_clips.one_budget": table(
+        "own_clips.drawn_grids": table(
             _columns(budgets),
             [_of_training(other["rows"], clips, epochs) for clips, epochs in _trainings(other["rows"])],
             "r" * (4 + len(budgets)),
         ),
-        "own_clips.one_budget.origin": result_origin(other),
+        "own_clips.drawn_grids.origin": result_origin(other),
     }
 
 

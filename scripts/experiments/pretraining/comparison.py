@@ -297,7 +297,9 @@ def _mean_training(result: dict) -> float:
 def _cell(row: dict | None) -> str:
     if row is None:
         return "-"
-    text = f"{percent(row['top1']['mean'])} ± {percent(row['top1']['std'])}"
+    text = percent(row["top1"]["mean"])
+    if row["top1"]["seeds"] > 1:
+        text += f" ± {percent(row['top1']['std'])}"
     return text + f" ({100 * row['gain']['mean']:+.1f})" if "gain" in row else text
 
 
