@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from flux_hf import FluxViTForVideoClassification, default_checkpoint
 from flux_hf.data import load_video_dataset
 from flux_hf.provenance import video_names
 from flux_hf.scripts.experiments.own_clips import compare, report
@@ -83,8 +84,26 @@ def test_rows_and_resumption(run, used, tmp_path):
 
     with pytest.raises(ValueError, match="rows of other clips, another recipe"):
         run("--held_out", "3")
+    with pytest.raises(ValueError, match="rows of other clips, another recipe or checkpoint"):
+        run("--random_weights", "true")
     with pytest.raises(ValueError, match="has 8 clips, --held_out 2 and --clips 7 need more"):
         run("--clips", "7")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("random", [True, False])
+def test_what_training_starts_from(run, monkeypatch, random):
+    started = []
+
+    class Watched(compare.FluxTrainer):
+        def train(self):
+            started.append(self.model.fluxvit.embeddings.cls_token.detach().clone())
+            return super().train()
+
+    monkeypatch.setattr(compare, "FluxTrainer", Watched)
+    run("--random_weights", str(random), "--baselines", "false")
+    shipped = FluxViTForVideoClassification.from_pretrained(default_checkpoint()).fluxvit.embeddings.cls_token
+    assert started[0].equal(shipped) is not random
 
 
 def test_a_seed_has_one_test_set_and_fewer_clips_are_among_more(folder):
@@ -114,7 +133,7 @@ def test_tables_show_means_over_seeds(tmp_path):
     rows = [row("flux", seed, 0.5 + 0.2 * seed, 60.0, None, 64, 250) for seed in (0, 1)]
     others = [row("cnn", 0, 0.9, 60.5), row("three_frames", 0, 0.8, 60.5), row("majority", 0, 0.125, 0.0)]
     drawn = [row("flux", 0, 0.4, 90.0, 10, 64, 20)]
-    tables = report.tables(results("results.json", rows + others), results("drawn_grids.json", drawn))
+    tables = report.tables(results("results.json", rows + others), {"drawn_grids": results("drawn_grids.json", drawn)})
     assert tables["own_clips.accuracy"].splitlines()[2] == (
         "| 5 | 250 | 2 | 1.0 | 60.0 ± 14.1 | 90.0 | 80.0 | – | 12.5 |"
     )

@@ -59,6 +59,9 @@ class OwnClipsOptions:
     held_out: int = field(default=20, metadata={"help": "Clips a class to test on."})
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2], metadata={"help": "Each draws its own clips."})
     recipe: str = field(default="own_clips", metadata={"help": "Recipe of FluxViT: a name or a file."})
+    random_weights: bool = field(
+        default=False, metadata={"help": "Start from random weights of the default checkpoint's configuration."}
+    )
     baselines: bool = field(default=True, metadata={"help": "Also the classifiers that FluxViT is compared with."})
     epochs: int | None = field(default=None, metadata={"help": "Epochs of FluxViT. Default: as the recipe has it."})
     output: str = field(default=str(RESULTS), metadata={"help": "JSON file to write and to go on from."})
@@ -74,7 +77,7 @@ def main(argv: list[str] | None = None) -> None:
         "files": file_list_hash(dataset),
         "label_names": dataset.features["label"].names,
         "held_out": options.held_out,
-        "checkpoint": weights_hash(default_checkpoint()),
+        "checkpoint": None if options.random_weights else weights_hash(default_checkpoint()),
         "recipe": {name: value for name, value in recipe.items() if name not in FREE},
     }
     for seed in options.seeds:
@@ -172,7 +175,10 @@ def flux_rows(train: Dataset, test: Dataset, options: OwnClipsOptions, seed: int
     with tempfile.TemporaryDirectory() as folder:
         began = time.process_time()
         set_seed(seed)
-        model = starting_model(train.features["label"].names, checkpoint=default_checkpoint())
+        start = {"checkpoint": default_checkpoint()}
+        if options.random_weights:
+            start = {"config_file": str(Path(default_checkpoint(), "config.json"))}
+        model = starting_model(train.features["label"].names, **start)
         args = arguments(options, seed, len(train), folder)
         trainer = FluxTrainer(model=model, args=args, train_dataset=train, processing_class=clip_processor(options))
         trainer.train()

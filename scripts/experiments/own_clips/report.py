@@ -8,14 +8,15 @@ from flux_hf.provenance import result_origin
 from flux_hf.tables import percent, table
 
 HERE = Path(__file__).parent
-RESULTS, DRAWN_GRIDS = HERE / "results.json", HERE / "results_drawn_grids.json"
+RESULTS = HERE / "results.json"
+VARIANTS = {name: HERE / f"results_{name}.json" for name in ("drawn_grids", "random_weights")}
 
 
-def tables(path: Path = RESULTS, drawn_grids: Path = DRAWN_GRIDS) -> dict[str, str]:
+def tables(path: Path = RESULTS, variants: dict[str, Path] = VARIANTS) -> dict[str, str]:
     """Markdown by the name that documents call it: `own_clips`, where the figures come from, `own_clips.accuracy`,
-    FluxViT beside the other classifiers, and `own_clips.drawn_grids`, FluxViT by a recipe with a grid drawn for every
-    step, with `own_clips.drawn_grids.origin`."""
-    found, other = read_json(path), read_json(drawn_grids)
+    FluxViT beside the other classifiers, and for every variant, FluxViT trained in another way, `own_clips.NAME` and
+    `own_clips.NAME.origin`."""
+    found = read_json(path)
     rows = found["rows"]
     budgets = _budgets(rows)
     return {
@@ -33,13 +34,15 @@ def tables(path: Path = RESULTS, drawn_grids: Path = DRAWN_GRIDS) -> dict[str, s
             ],
             "r" * (8 + len(budgets)),
         ),
-        "own_clips.drawn_grids": table(
-            _columns(budgets),
-            [_of_training(other["rows"], clips, epochs) for clips, epochs in _trainings(other["rows"])],
-            "r" * (4 + len(budgets)),
-        ),
-        "own_clips.drawn_grids.origin": result_origin(other),
-    }
+    } | {key: text for name, file in variants.items() for key, text in _variant(f"own_clips.{name}", file).items()}
+
+
+def _variant(name: str, file: Path) -> dict[str, str]:
+    found = read_json(file)
+    rows = found["rows"]
+    lines = [_of_training(rows, clips, epochs) for clips, epochs in _trainings(rows)]
+    columns = _columns(_budgets(rows))
+    return {name: table(columns, lines, "r" * len(columns)), f"{name}.origin": result_origin(found)}
 
 
 def _budgets(rows: list[dict]) -> list[int]:
