@@ -14,13 +14,14 @@ import pytest
 import torch
 from datasets import ClassLabel, Dataset, Features, Value
 from safetensors.torch import load_file
+from transformers import TrainerState
 
 from flux_hf import FluxVideoProcessor
 from flux_hf.scripts import classify, evaluate_checkpoint, finetune, pretrain
 from flux_hf.training import FluxTrainingArguments, finetuning
 from flux_hf.training.finetuning import FinetuneOptions, load_splits
 from flux_hf.training.output_folder import checkpoint_to_resume, interruptible, prepare_output_dir
-from flux_hf.training.progress import ProgressLines, device_line
+from flux_hf.training.progress import ProgressLines, device_line, loading_advice
 from flux_hf.training.splits import check_classes, clip_table, keep_share
 from flux_hf.training.starting_model import starting_model
 from tests import tiny_pretraining, tiny_training, video_datasets
@@ -157,6 +158,23 @@ def test_the_first_loss_says_what_it_is_the_sum_of():
     parts = {"loss": 3.0, "loss_16": 2.0, "alignment_8": 1.0}
     assert lines._explained(parts) == "; the loss is the sum of loss_16 2, alignment_8 1"
     assert lines._explained(parts) == ""
+
+
+def test_a_run_that_waits_for_its_clips_says_once_what_helps(command, tmp_path, capsys):
+    command(max_steps=3, logging_steps=1, dataloader_num_workers=0)
+    state = TrainerState.load_from_json(tmp_path / "run" / "trainer_state.json")
+    steps = [entry for entry in state.log_history if "step_seconds" in entry]
+    waited = any(entry["data_seconds"] > entry["step_seconds"] for entry in steps)
+    assert capsys.readouterr().out.count("--cache_dir DIR") == waited
+
+
+def test_advice_on_loading_fits_the_data():
+    slow = {"data_seconds": 1.5, "step_seconds": 0.5}
+    for can_cache in (True, False):
+        advice = loading_advice(slow, can_cache)
+        assert "--dataloader_num_workers N" in advice and ("--cache_dir DIR" in advice) == can_cache
+    assert loading_advice({"data_seconds": 0.2, "step_seconds": 0.5}, True) is None
+    assert loading_advice({"eval_top1_64": 0.5}, True) is None
 
 
 def test_an_idle_gpu_is_named(tmp_path, monkeypatch):

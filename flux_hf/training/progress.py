@@ -1,19 +1,30 @@
 """What a training run prints while it goes on: where it runs, one bar, and one line for every entry of the log."""
 
 import torch
+from datasets import IterableDataset
 from tqdm.auto import tqdm
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainingArguments
 
+from flux_hf.data import CachedClips
+
 
 class ProgressLines(ProgressCallback):
-    """In place of the dictionaries of Transformers. Without a terminal there is no bar."""
+    """In place of the dictionaries of Transformers. Without a terminal there is no bar.
+
+    Args:
+        can_cache: training reads video files that `--cache_dir` would decode once.
+    """
+
+    def __init__(self, can_cache: bool = False):
+        super().__init__()
+        self.can_cache = can_cache
 
     def on_train_begin(self, args, state, control, **kwargs):
         if state.is_world_process_zero:
             disable = True if args.disable_tqdm else None
             self.training_bar = tqdm(total=state.max_steps, desc="training", dynamic_ncols=True, disable=disable)
             self.training_bar.write(device_line(args))
-        self.current_step, self.explained = 0, False
+        self.current_step, self.explained, self.advised = 0, False, False
 
     def on_prediction_step(self, *args, **kwargs):
         pass
@@ -21,6 +32,9 @@ class ProgressLines(ProgressCallback):
     def on_log(self, args, state, control, logs=None, **kwargs):
         if self.training_bar is not None and (line := log_line(logs, state)):
             self.training_bar.write(line + self._explained(logs))
+            if not self.advised and (advice := loading_advice(logs, self.can_cache)):
+                self.training_bar.write(advice)
+                self.advised = True
 
     def _explained(self, logs: dict) -> str:
         """What the loss is made of, the first time that it is shown."""
@@ -35,7 +49,7 @@ def show_progress_lines(trainer: Trainer) -> None:
     """Replace the callback that prints dictionaries. That of a notebook stays."""
     replaced = [trainer.pop_callback(callback) for callback in (PrinterCallback, ProgressCallback)]
     if any(replaced):
-        trainer.add_callback(ProgressLines)
+        trainer.add_callback(ProgressLines(not isinstance(trainer.train_dataset, CachedClips | IterableDataset)))
 
 
 def device_line(args: TrainingArguments) -> str:
@@ -57,6 +71,23 @@ def log_line(logs: dict, state) -> str | None:
         return None
     skipped = f", {logs['unreadable_videos']} unreadable videos skipped" if "unreadable_videos" in logs else ""
     return f"{where}: loss {logs['loss']:.4g}, learning rate {logs['learning_rate']:.2g}{skipped}"
+
+
+def loading_advice(logs: dict, can_cache: bool) -> str | None:
+    """What would shorten a step that waits for its clips longer than it computes; None where it does not.
+
+    Args:
+        logs: an entry of the log of a [`ClipTrainer`], with `data_seconds` and `step_seconds`.
+        can_cache: as in [`ProgressLines`].
+    """
+    waits, computes = logs.get("data_seconds", 0.0), logs.get("step_seconds", 0.0)
+    if waits <= computes:
+        return None
+    once = "; --cache_dir DIR decodes every video once, for all epochs" if can_cache else ""
+    return (
+        f"a step waits {waits:.2g} s for its clips and computes {computes:.2g} s: --dataloader_num_workers N loads "
+        f"with more processes{once}"
+    )
 
 
 def accuracy_text(metrics: dict) -> str | None:
