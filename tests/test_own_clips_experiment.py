@@ -135,6 +135,6 @@ def test_tables_show_means_over_seeds(tmp_path):
     drawn = [row("flux", 0, 0.4, 90.0, 10, 64, 20)]
     tables = report.tables(results("results.json", rows + others), {"drawn_grids": results("drawn_grids.json", drawn)})
     assert tables["own_clips.accuracy"].splitlines()[2] == (
-        "| 5 | 250 | 2 | 1.0 | 60.0 ± 14.1 | 90.0 | 80.0 | – | 12.5 |"
+        "| 5 | recipe's | 250 | 2 | 1.0 | 60.0 ± 14.1 | 90.0 | 80.0 | – | 12.5 |"
     )
-    assert tables["own_clips.drawn_grids"].splitlines()[2] == "| 5 | 20 | 1 | 1.5 | 40.0 |"
+    assert tables["own_clips.drawn_grids"].splitlines()[2] == "| 5 | 10 | 20 | 1 | 1.5 | 40.0 |"

@@ -32,7 +32,7 @@ def tables(path: Path = RESULTS, variants: dict[str, Path] = VARIANTS) -> dict[s
                 + [_top1(rows, method, clips) for method in ("thumbnails", "majority")]
                 for clips, epochs in _trainings(rows)
             ],
-            "r" * (8 + len(budgets)),
+            "r" * (9 + len(budgets)),
         ),
     } | {key: text for name, file in variants.items() for key, text in _variant(f"own_clips.{name}", file).items()}
 
@@ -55,7 +55,14 @@ def _trainings(rows: list[dict]) -> list[tuple]:
 
 
 def _columns(budgets: list[int]) -> list[str]:
-    return ["clips a class", "steps", "seeds", "CPU minutes", *(f"FluxViT, {tokens} tokens" for tokens in budgets)]
+    return [
+        "clips a class",
+        "epochs",
+        "steps",
+        "seeds",
+        "CPU minutes",
+        *(f"FluxViT, {tokens} tokens" for tokens in budgets),
+    ]
 
 
 def _of_training(rows: list[dict], clips: int, epochs: int | None) -> list:
@@ -63,6 +70,7 @@ def _of_training(rows: list[dict], clips: int, epochs: int | None) -> list:
     own = [row for row in rows if _is(row, "flux", clips, epochs)]
     return [
         clips,
+        epochs or "recipe's",
         own[0]["steps"],
         len({row["seed"] for row in own}),
         f"{mean(row['cpu_seconds'] for row in own) / 60:.1f}",
