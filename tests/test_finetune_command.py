@@ -75,7 +75,8 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 def test_the_first_run_from_the_table_to_the_next_commands(command, dataset, tmp_path, capfd, load_reports):
     command(eval_strategy="steps", eval_steps=1, logging_steps=1)
     printed = capfd.readouterr()
-    lines = printed.out.splitlines()
+    # Whether a step waits for its clips, and so says what helps, is up to the machine.
+    lines = [line for line in printed.out.splitlines() if "--dataloader_num_workers" not in line]
     assert [line.split() for line in lines[:5]] == [
         ["clips", "train", "validation"],
         ["jumping", "2", "1"],
