@@ -74,14 +74,14 @@ def log_line(logs: dict, state) -> str | None:
 
 
 def loading_advice(logs: dict, can_cache: bool) -> str | None:
-    """What would shorten a step that waits for its clips longer than it computes; None where it does not.
+    """What would shorten a step that waits for its clips twice as long as it computes; None where it does not.
 
     Args:
         logs: an entry of the log of a [`ClipTrainer`], with `data_seconds` and `step_seconds`.
         can_cache: as in [`ProgressLines`].
     """
     waits, computes = logs.get("data_seconds", 0.0), logs.get("step_seconds", 0.0)
-    if waits <= computes:
+    if waits <= 2 * computes:
         return None
     once = "; --cache_dir DIR decodes every video once, for all epochs" if can_cache else ""
     return (
