@@ -178,6 +178,17 @@ def test_advice_on_loading_fits_the_data():
     assert loading_advice({"eval_top1_64": 0.5}, True) is None
 
 
+@pytest.mark.parametrize("can_cache", [True, False])
+def test_advice_on_loading_comes_once(tmp_path, capsys, can_cache):
+    lines, state = ProgressLines(can_cache), TrainerState(max_steps=3)
+    lines.on_train_begin(FluxTrainingArguments(str(tmp_path), use_cpu=True), state, None)
+    slow = {"loss": 1.0, "learning_rate": 0.1, "data_seconds": 1.5, "step_seconds": 0.5}
+    for waits in (0.1, 1.5, 1.5):
+        lines.on_log(None, state, None, logs=slow | {"data_seconds": waits})
+    printed = capsys.readouterr().out
+    assert printed.count("--dataloader_num_workers") == 1 and printed.count("--cache_dir") == can_cache
+
+
 def test_an_idle_gpu_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     args = FluxTrainingArguments(str(tmp_path), use_cpu=True, bf16=True)
