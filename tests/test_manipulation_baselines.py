@@ -17,7 +17,7 @@ from flux_hf.scripts.experiments.manipulation_clips.pixels import (
     whole_view,
 )
 from flux_hf.scripts.experiments.manipulation_clips.single_frame import chosen
-from flux_hf.scripts.experiments.own_clips.baselines import frame_cnn
+from flux_hf.scripts.experiments.own_clips.baselines import frame_cnn, frames_of
 from tests.video_datasets import write_video
 
 NAMES = ["door-close", "door-open", "drawer-close", "drawer-open"]
@@ -131,7 +131,8 @@ def patches(count: int, seed: int) -> Clips:
 def test_networks_have_the_sizes_that_the_page_names(name, millions):
     network = NETWORKS[name](NAMES)
     assert baselines.parameters(network) / 1e6 == pytest.approx(millions, abs=0.06)
-    assert 0.01 < gmacs(network, 16, 96) < 0.7
+    frames = frames_of(name, torch.zeros(1, 16)).shape[1]
+    assert 0.01 < gmacs(network, frames, 96) < 0.7
 
 
 @pytest.fixture(scope="module")

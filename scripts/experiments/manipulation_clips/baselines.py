@@ -1,7 +1,7 @@
 """Train one classifier that FluxViT is compared with on the manipulation clips, and test it; writes JSON.
 
 Networks start from random weights and train once with every learning rate; the one that is best on the validation clips
-is tested. All are given 16 frames of 96 pixels: a 2D CNN that looks at three of them, a small 3D CNN, one of FluxViT's
+is tested. All are given 16 frames of 96 pixels: a 2D CNN that takes three of them, a small 3D CNN, one of FluxViT's
 size, a VideoMAE of that size. Beside them logistic regression on differences between frames, which has no seed, and a
 random forest on statistics of the optical flow (needs flux_hf[flow]). report.py puts the files together.
 
@@ -28,7 +28,8 @@ from flux_hf.provenance import file_list_hash, provenance
 from flux_hf.scripts.experiments.manipulation_clips.features import differences, flow, forest_logits, task_logits
 from flux_hf.scripts.experiments.manipulation_clips.fitting import Schedule, accuracies, fit, scores
 from flux_hf.scripts.experiments.manipulation_clips.networks import NETWORKS, gmacs, parameters
-from flux_hf.scripts.experiments.manipulation_clips.pixels import FRAMES, SIZE, Clips, read_clips
+from flux_hf.scripts.experiments.manipulation_clips.pixels import SIZE, Clips, read_clips
+from flux_hf.scripts.experiments.own_clips.baselines import frames_of
 
 COMMAND = "scripts/experiments/manipulation_clips/baselines.py"
 DIFFERENCES, FLOW = "differences", "flow"
@@ -77,30 +78,29 @@ def main(argv: list[str] | None = None) -> None:
 def by_network(splits: dict[str, Clips], options: BaselineOptions) -> dict:
     """Size, cost, `trials` (learning rate, steps, seconds, accuracies on the validation clips) and `test`, the
     accuracies of the trial that has the best top-1 there."""
-    train, trials, tested = splits["train"], [], []
+    train, trials, tested, choose = splits["train"], [], [], partial(frames_of, options.baseline)
     for rate in options.learning_rates:
         torch.manual_seed(options.seed)
         schedule = Schedule(rate, options.batch, SIZE, options.steps, options.seconds)
         network = NETWORKS[options.baseline](train.label_names).to(options.device)
         began = time.perf_counter()
-        steps = fit(network, train, schedule, lambda frames: frames)
+        steps = fit(network, train, schedule, choose)
         seconds = round(time.perf_counter() - began, 1)
         found = [
-            accuracies(
-                scores(network, splits[name], schedule, lambda frames: frames), splits[name].labels, train.label_names
-            )
+            accuracies(scores(network, splits[name], schedule, choose), splits[name].labels, train.label_names)
             for name in ("validation", "test")
         ]
         trials.append({"learning_rate": rate, "steps": steps, "seconds": seconds, **found[0]})
         tested.append(found[1])
         print(f"{options.baseline}, rate {rate:g}: {steps} steps, {seconds} s, {found[0]['top1']:.3f}", flush=True)
+    frames = choose(train.frames[:1]).shape[1]
     best = max(range(len(trials)), key=lambda number: trials[number]["top1"])
     return {
-        "frames": FRAMES,
+        "frames": frames,
         "size": SIZE,
         "batch": options.batch,
         "parameters": parameters(network),
-        "gmacs": gmacs(network, FRAMES, SIZE),
+        "gmacs": gmacs(network, frames, SIZE),
         "trials": trials,
         "learning_rate": options.learning_rates[best],
         "test": tested[best],

@@ -8,20 +8,9 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from flux_hf.scripts.experiments.any_model.models import SETTINGS, videomae
-from flux_hf.scripts.experiments.own_clips.baselines import ThreeFrameCNN, small_cnn
+from flux_hf.scripts.experiments.own_clips.baselines import THREE_FRAMES, ClipCNN, frame_cnn
 
 LARGE_WIDTHS = (32, 64, 128, 256)
-
-
-class ClipCNN(nn.Module):
-    """A CNN of own clips, which take (clips, 3, frames, size, size)."""
-
-    def __init__(self, network: nn.Module):
-        super().__init__()
-        self.network = network
-
-    def forward(self, video: torch.Tensor) -> torch.Tensor:
-        return self.network(video.transpose(1, 2))
 
 
 class SmallVideoMAE(nn.Module):
@@ -36,9 +25,9 @@ class SmallVideoMAE(nn.Module):
 
 
 NETWORKS = {
-    "three_frames": lambda names: ClipCNN(ThreeFrameCNN(len(names))),
-    "cnn": lambda names: ClipCNN(small_cnn(len(names))),
-    "large_cnn": lambda names: ClipCNN(small_cnn(len(names), LARGE_WIDTHS)),
+    THREE_FRAMES: lambda names: frame_cnn(3, len(names)),
+    "cnn": lambda names: ClipCNN(len(names)),
+    "large_cnn": lambda names: ClipCNN(len(names), LARGE_WIDTHS),
     "videomae": SmallVideoMAE,
 }
 

@@ -3,18 +3,14 @@
 from dataclasses import dataclass
 
 import torch
-from torch.nn.functional import affine_grid, grid_sample
 
 from flux_hf.data import cache_clips, load_video_dataset
 from flux_hf.scripts.experiments.manipulation_clips.tasks import OPPOSITE
+from flux_hf.scripts.experiments.own_clips import views
 
 FRAMES, CACHED_SIZE = 16, 121
 """As the headline experiment keeps clips for a fixed grid of 8 frames of 96 pixels."""
 SIZE = 96
-LEAST_CROP = 0.71
-"""Of the side of a clip: the smallest square that training cuts out, half its area."""
-LIGHT = 0.3
-"""Brightness of every colour and contrast of a clip change by up to this share in training."""
 MEAN, DEVIATION = 0.45, 0.25
 
 
@@ -67,32 +63,13 @@ def read_clips(data: str, split: str, cache_dir: str, device: str) -> Clips:
 
 def whole_view(frames: torch.Tensor, size: int) -> torch.Tensor:
     """What a network is tested on: uint8 (clips, frames, height, width, 3) -> float (clips, frames, 3, size, size)."""
-    corners = torch.zeros(len(frames), 2, device=frames.device)
-    return _squares(_floats(frames), torch.ones(len(frames), device=frames.device), corners, size)
+    return views.whole_view(_floats(frames), size)
 
 
 def random_view(frames: torch.Tensor, size: int) -> torch.Tensor:
-    """What a network is trained on: of every clip a square of its own in light of its own, both the same in all frames.
-    Shapes as in `whole_view`."""
-    count, device = len(frames), frames.device
-    side = torch.empty(count, device=device).uniform_(LEAST_CROP, 1)
-    places = torch.empty(count, 2, device=device).uniform_(-1, 1) * (1 - side)[:, None]
-    video = _squares(_floats(frames), side, places, size)
-    contrast = torch.empty(count, 1, 1, 1, 1, device=device).uniform_(1 - LIGHT, 1 + LIGHT)
-    brightness = torch.empty(count, 1, 3, 1, 1, device=device).uniform_(-LIGHT, LIGHT)
-    return video * contrast + brightness
+    """What a network is trained on. Shapes as in `whole_view`."""
+    return views.random_view(_floats(frames), size)
 
 
 def _floats(frames: torch.Tensor) -> torch.Tensor:
     return (frames.movedim(-1, 2).float() / 255 - MEAN) / DEVIATION
-
-
-def _squares(video: torch.Tensor, side: torch.Tensor, places: torch.Tensor, size: int) -> torch.Tensor:
-    """Of every clip the square of `side` (clips,) around `places` (clips, 2), both in halves of the clip's side."""
-    maps = torch.zeros(len(video), 2, 3, device=video.device)
-    maps[:, 0, 0] = maps[:, 1, 1] = side
-    maps[:, :, 2] = places
-    clips, frames = video.shape[:2]
-    grid = affine_grid(maps, [clips, 1, size, size], align_corners=False)
-    squares = grid_sample(video.flatten(1, 2), grid, padding_mode="border", align_corners=False)
-    return squares.unflatten(1, (frames, 3))

@@ -2,6 +2,7 @@
 
 import math
 import time
+from functools import partial
 
 import numpy as np
 import torch
@@ -11,14 +12,16 @@ from torch.nn.functional import adaptive_avg_pool2d, cross_entropy
 
 from flux_hf import FluxVideoProcessor
 from flux_hf.data.reading import read_clip
+from flux_hf.scripts.experiments.own_clips.views import random_view
 
 THUMBNAIL = 16
 WIDTHS = (16, 32, 64, 128)
 FRAME_WIDTHS = (32, 64, 128, 256)
-SHIFT = 8
 LEARNING_RATE = 3e-3
 WARM_UP = 0.1
 BATCH = 16
+LABEL_SMOOTHING = 0.1
+THREE_FRAMES = "three_frames"
 
 
 def thumbnails(clips: Dataset) -> np.ndarray:
@@ -40,22 +43,28 @@ def fit_thumbnails(train: Dataset):
     return LogisticRegression(max_iter=1000).fit(thumbnails(train), train["label"][:])
 
 
-def cnn_clips(clips: Dataset, processor: FluxVideoProcessor) -> torch.Tensor:
-    """Every clip as FluxViT gets it at test, on the grid of the largest budget: float tensor
-    (clips, channels, frames, height, width)."""
-    videos = [processor(row["video"], return_tensors="pt")["pixel_values_videos"][0] for row in clips]
-    return torch.stack(videos).transpose(1, 2)
+def cnn_clips(clips: Dataset, processor: FluxVideoProcessor, method: str) -> torch.Tensor:
+    """Every clip as FluxViT gets it at test, on the grid of the largest budget, the frames that the network of `method`
+    looks at: float tensor (clips, frames, channels, height, width)."""
+    videos = [processor(row["video"], return_tensors="pt")["pixel_values_videos"] for row in clips]
+    return torch.cat([frames_of(method, video) for video in videos])
 
 
-def small_cnn(num_labels: int, widths: tuple[int, ...] = WIDTHS) -> nn.Sequential:
+class ClipCNN(nn.Module):
     """A 3D CNN, of 0.3 million parameters by default: a convolution of each width, mean over time and space, one linear
     layer."""
-    layers, channels = [], 3
-    for width in widths:
-        stride = (1 if channels == 3 else 2, 2, 2)
-        layers += [nn.Conv3d(channels, width, 3, stride, padding=1, bias=False), nn.BatchNorm3d(width), nn.ReLU()]
-        channels = width
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(channels, num_labels))
+
+    def __init__(self, num_labels: int, widths: tuple[int, ...] = WIDTHS):
+        super().__init__()
+        layers, channels = [], 3
+        for width in widths:
+            stride = (1 if channels == 3 else 2, 2, 2)
+            layers += [nn.Conv3d(channels, width, 3, stride, padding=1, bias=False), nn.BatchNorm3d(width), nn.ReLU()]
+            channels = width
+        self.network = nn.Sequential(*layers, nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(channels, num_labels))
+
+    def forward(self, clips: torch.Tensor) -> torch.Tensor:
+        return self.network(clips.transpose(1, 2))
 
 
 def frame_cnn(frames: int, num_labels: int) -> nn.Sequential:
@@ -67,31 +76,25 @@ def frame_cnn(frames: int, num_labels: int) -> nn.Sequential:
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, num_labels))
 
 
-class ThreeFrameCNN(nn.Module):
-    """The 2D CNN on the first, the middle and the last frame of clips (clips, channels, frames, height, width)."""
-
-    def __init__(self, num_labels: int):
-        super().__init__()
-        self.network = frame_cnn(3, num_labels)
-
-    def forward(self, clips: torch.Tensor) -> torch.Tensor:
-        last = clips.shape[2] - 1
-        return self.network(clips[:, :, [0, (last + 1) // 2, last]])
+NETWORKS = {"cnn": ClipCNN, THREE_FRAMES: partial(frame_cnn, 3)}
+"""Takes the number of labels; by the name of the method. All take clips (clips, frames, 3, height, width)."""
 
 
-NETWORKS = {"cnn": small_cnn, "three_frames": ThreeFrameCNN}
-"""Takes the number of labels; by the name of the method."""
+def frames_of(method: str, clips: torch.Tensor) -> torch.Tensor:
+    """What the network of a method looks at in clips (clips, frames, ...): the first, the middle and the last frame, or
+    all of them."""
+    last = clips.shape[1] - 1
+    return clips[:, [0, (last + 1) // 2, last]] if method == THREE_FRAMES else clips
 
 
 def fit_cnn(
     train: Dataset, processor: FluxVideoProcessor, cpu_seconds: float, seed: int, method: str = "cnn"
 ) -> nn.Module:
     """One of [`NETWORKS`], trained with AdamW until decoding and training have taken `cpu_seconds` of this process; the
-    learning rate warms up and then falls to 0 along a cosine, both over that time. Every batch is shifted by up to 8
-    pixels, what leaves on one side comes in on the other."""
+    learning rate warms up and then falls to 0 along a cosine, both over that time."""
     began = time.process_time()
     torch.manual_seed(seed)
-    clips, labels = cnn_clips(train, processor), torch.tensor(train["label"][:])
+    clips, labels = cnn_clips(train, processor, method), torch.tensor(train["label"][:])
     model = NETWORKS[method](train.features["label"].num_classes).train()
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.05)
     order = torch.empty(0, dtype=torch.long)
@@ -101,13 +104,13 @@ def fit_cnn(
         rate = LEARNING_RATE * min(share / WARM_UP, 1) * (1 + math.cos(math.pi * share)) / 2
         optimizer.param_groups[0]["lr"] = rate
         optimizer.zero_grad()
-        shifts = torch.randint(-SHIFT, SHIFT + 1, (2,)).tolist()
-        cross_entropy(model(clips[batch].roll(shifts, (3, 4))), labels[batch]).backward()
+        logits = model(random_view(clips[batch], clips.shape[-1]))
+        cross_entropy(logits, labels[batch], label_smoothing=LABEL_SMOOTHING).backward()
         optimizer.step()
     return model.eval()
 
 
 @torch.no_grad()
-def predict_cnn(model: nn.Module, test: Dataset, processor: FluxVideoProcessor) -> np.ndarray:
+def predict_cnn(model: nn.Module, test: Dataset, processor: FluxVideoProcessor, method: str = "cnn") -> np.ndarray:
     """The label of every clip: int array (clips,)."""
-    return torch.cat([model(batch).argmax(dim=1) for batch in cnn_clips(test, processor).split(BATCH)]).numpy()
+    return torch.cat([model(batch).argmax(dim=1) for batch in cnn_clips(test, processor, method).split(BATCH)]).numpy()

@@ -159,7 +159,7 @@ def missing_rows(
             began = time.process_time()
             model = fit_cnn(train, exact, ours[0]["cpu_seconds"], seed, method)
             seconds = time.process_time() - began
-            yield row(method, (predict_cnn(model, test, exact) == labels).mean(), seconds, options.epochs)
+            yield row(method, (predict_cnn(model, test, exact, method) == labels).mean(), seconds, options.epochs)
     if not is_there("thumbnails"):
         began = time.process_time()
         model = fit_thumbnails(train)
