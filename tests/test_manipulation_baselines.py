@@ -8,7 +8,7 @@ import torch
 from flux_hf.scripts.experiments.manipulation_clips import baselines, report, single_frame
 from flux_hf.scripts.experiments.manipulation_clips.features import differences, flow, forest_logits
 from flux_hf.scripts.experiments.manipulation_clips.fitting import Schedule, accuracies, fit, scores
-from flux_hf.scripts.experiments.manipulation_clips.networks import NETWORKS, gmacs
+from flux_hf.scripts.experiments.manipulation_clips.networks import NETWORKS, frames_of, gmacs
 from flux_hf.scripts.experiments.manipulation_clips.pixels import (
     Clips,
     half_backwards,
@@ -17,7 +17,7 @@ from flux_hf.scripts.experiments.manipulation_clips.pixels import (
     whole_view,
 )
 from flux_hf.scripts.experiments.manipulation_clips.single_frame import chosen
-from flux_hf.scripts.experiments.own_clips.baselines import frame_cnn, frames_of
+from flux_hf.scripts.experiments.own_clips.baselines import frame_cnn
 from tests.video_datasets import write_video
 
 NAMES = ["door-close", "door-open", "drawer-close", "drawer-open"]

@@ -60,13 +60,12 @@ def test_rows_and_resumption(run, used, tmp_path):
     flux = [(row["tokens"], row["steps"]) for row in rows if row["method"] == "flux"]
     assert sorted(flux) == [(64, 1), (128, 1), (256, 1)]
     by_method = {row["method"]: row for row in rows}
-    assert by_method.keys() == {"flux", "cnn", "three_frames", "thumbnails", "majority"} and len(rows) == 7
+    assert by_method.keys() == {"flux", "three_frames", "thumbnails", "majority"} and len(rows) == 6
     assert {(row["test_clips"], row["clips"], row["seed"]) for row in rows} == {(6, 2, 0)}
     assert by_method["majority"]["top1"] == pytest.approx(1 / 3)
     given = by_method["flux"]["cpu_seconds"]
-    for network in ("cnn", "three_frames"):
-        taken = by_method[network]["cpu_seconds"]
-        assert given <= taken < given + 2, "a CNN stops with the first step after the time of FluxViT"
+    taken = by_method["three_frames"]["cpu_seconds"]
+    assert given <= taken < given + 2, "the CNN stops with the first step after the time of FluxViT"
 
     trained = {name for kind, names in used if kind in ("FluxTrainer", "fit_cnn", "fit_thumbnails") for name in names}
     tested = {name for kind, names in used if kind in ("evaluate", "predict_cnn", "thumbnails") for name in names}
@@ -131,10 +130,10 @@ def test_tables_show_means_over_seeds(tmp_path):
         return path
 
     rows = [row("flux", seed, 0.5 + 0.2 * seed, 60.0, None, 64, 250) for seed in (0, 1)]
-    others = [row("cnn", 0, 0.9, 60.5), row("three_frames", 0, 0.8, 60.5), row("majority", 0, 0.125, 0.0)]
+    others = [row("three_frames", 0, 0.8, 60.5), row("majority", 0, 0.125, 0.0)]
     drawn = [row("flux", 0, 0.4, 90.0, 10, 64, 20)]
     tables = report.tables(results("results.json", rows + others), {"drawn_grids": results("drawn_grids.json", drawn)})
     assert tables["own_clips.accuracy"].splitlines()[2] == (
-        "| 5 | recipe's | 250 | 2 | 1.0 | 60.0 ± 14.1 | 90.0 | 80.0 | – | 12.5 |"
+        "| 5 | recipe's | 250 | 2 | 1.0 | 60.0 ± 14.1 | 80.0 | – | 12.5 |"
     )
     assert tables["own_clips.drawn_grids"].splitlines()[2] == "| 5 | 10 | 20 | 1 | 1.5 | 40.0 |"

@@ -27,9 +27,8 @@ from flux_hf.options import parse_options
 from flux_hf.provenance import file_list_hash, provenance
 from flux_hf.scripts.experiments.manipulation_clips.features import differences, flow, forest_logits, task_logits
 from flux_hf.scripts.experiments.manipulation_clips.fitting import Schedule, accuracies, fit, scores
-from flux_hf.scripts.experiments.manipulation_clips.networks import NETWORKS, gmacs, parameters
+from flux_hf.scripts.experiments.manipulation_clips.networks import NETWORKS, frames_of, gmacs, parameters
 from flux_hf.scripts.experiments.manipulation_clips.pixels import SIZE, Clips, read_clips
-from flux_hf.scripts.experiments.own_clips.baselines import frames_of
 
 COMMAND = "scripts/experiments/manipulation_clips/baselines.py"
 DIFFERENCES, FLOW = "differences", "flow"

@@ -8,9 +8,27 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from flux_hf.scripts.experiments.any_model.models import SETTINGS, videomae
-from flux_hf.scripts.experiments.own_clips.baselines import THREE_FRAMES, ClipCNN, frame_cnn
+from flux_hf.scripts.experiments.own_clips.baselines import frame_cnn, three_frames
 
+WIDTHS = (16, 32, 64, 128)
 LARGE_WIDTHS = (32, 64, 128, 256)
+
+
+class ClipCNN(nn.Module):
+    """A 3D CNN, of 0.3 million parameters by default: a convolution of each width, mean over time and space, one linear
+    layer."""
+
+    def __init__(self, num_labels: int, widths: tuple[int, ...] = WIDTHS):
+        super().__init__()
+        layers, channels = [], 3
+        for width in widths:
+            stride = (1 if channels == 3 else 2, 2, 2)
+            layers += [nn.Conv3d(channels, width, 3, stride, padding=1, bias=False), nn.BatchNorm3d(width), nn.ReLU()]
+            channels = width
+        self.network = nn.Sequential(*layers, nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(channels, num_labels))
+
+    def forward(self, clips: torch.Tensor) -> torch.Tensor:
+        return self.network(clips.transpose(1, 2))
 
 
 class SmallVideoMAE(nn.Module):
@@ -25,11 +43,16 @@ class SmallVideoMAE(nn.Module):
 
 
 NETWORKS = {
-    THREE_FRAMES: lambda names: frame_cnn(3, len(names)),
+    "three_frames": lambda names: frame_cnn(3, len(names)),
     "cnn": lambda names: ClipCNN(len(names)),
     "large_cnn": lambda names: ClipCNN(len(names), LARGE_WIDTHS),
     "videomae": SmallVideoMAE,
 }
+
+
+def frames_of(name: str, clips: torch.Tensor) -> torch.Tensor:
+    """What a network of this name is given of clips (clips, frames, ...)."""
+    return three_frames(clips) if name == "three_frames" else clips
 
 
 def parameters(network: nn.Module) -> int:

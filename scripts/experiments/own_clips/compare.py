@@ -1,8 +1,8 @@
 """What to expect on a few clips of one's own: the recipe own_clips beside simple classifiers, on the same clips.
 
 From every class the seed draws clips for a test, and from the others those to train on. For each seed and number of
-clips FluxViT is trained and tested at its budgets, then a small 3D CNN and a 2D CNN on three frames are trained on the
-same clips for the same CPU seconds each, then a logistic regression on three thumbnails. Rows that are in the JSON file
+clips FluxViT is trained and tested at its budgets, then a 2D CNN on three frames is trained on the same clips for the
+same CPU seconds, then a logistic regression on three thumbnails. Rows that are in the JSON file
 are not computed again.
 
 python scripts/experiments/own_clips/compare.py --data DIR --clips 5 20
@@ -31,7 +31,6 @@ from flux_hf.options import parse_options
 from flux_hf.options.recipes import read_recipe
 from flux_hf.provenance import file_list_hash, provenance, video_names
 from flux_hf.scripts.experiments.own_clips.baselines import (
-    NETWORKS,
     fit_cnn,
     fit_thumbnails,
     predict_cnn,
@@ -45,8 +44,8 @@ from flux_hf.training.starting_model import starting_model
 COMMAND = "scripts/experiments/own_clips/compare.py"
 RESULTS = Path(__file__).parent / "results.json"
 KEY = ("method", "clips", "seed", "epochs", "tokens")
-"""What tells rows apart: "flux", one of `NETWORKS`, "thumbnails" or "majority"; clips a class; `--epochs` of FluxViT,
-or of the training whose CPU seconds a network got; tokens kept. What a method does not have is None."""
+"""What tells rows apart: "flux", "three_frames" (the CNN), "thumbnails" or "majority"; clips a class; `--epochs` of
+FluxViT, or of the training whose CPU seconds the CNN got; tokens kept. What a method does not have is None."""
 FREE = ("seed", "num_train_epochs", "min_steps")
 """Options of the recipe in which rows of one file may differ."""
 
@@ -153,13 +152,12 @@ def missing_rows(
                 yield ours[-1]
     if not options.baselines:
         return
-    for method in NETWORKS:
-        if not is_there(method, options.epochs):
-            exact = clip_processor(options)
-            began = time.process_time()
-            model = fit_cnn(train, exact, ours[0]["cpu_seconds"], seed, method)
-            seconds = time.process_time() - began
-            yield row(method, (predict_cnn(model, test, exact, method) == labels).mean(), seconds, options.epochs)
+    if not is_there("three_frames", options.epochs):
+        exact = clip_processor(options)
+        began = time.process_time()
+        model = fit_cnn(train, exact, ours[0]["cpu_seconds"], seed)
+        seconds = time.process_time() - began
+        yield row("three_frames", (predict_cnn(model, test, exact) == labels).mean(), seconds, options.epochs)
     if not is_there("thumbnails"):
         began = time.process_time()
         model = fit_thumbnails(train)
