@@ -13,6 +13,7 @@ from flux_hf.options import (
     check_at_least,
     check_checkpoints,
     check_each_once,
+    check_output,
     check_paths,
     decoding_option,
     decoding_setting,
@@ -58,9 +59,8 @@ def main(argv: list[str] | None = None) -> None:
     check_at_least(0, options, "num_workers")
     check_each_once(options, "token_budgets")
     check_paths(options, "video_root")
+    check_output(options, ".parquet")
     output = Path(options.output)
-    if output.suffix != ".parquet":
-        raise ValueError(f"--output must be a .parquet file, got {options.output}")
     from flux_hf.evaluation.processes import complete_records, open_records, process_state
     from flux_hf.processing.views_fluxvit import Views, check_processor
     from flux_hf.progress_bars import no_bars_for_folders

@@ -14,6 +14,7 @@ from flux_hf.options import (
     check_budgets,
     check_checkpoints,
     check_each_once,
+    check_output,
     check_paths,
     decoding_option,
     decoding_setting,
@@ -96,9 +97,8 @@ def main(argv: list[str] | None = None) -> None:
     check_at_least(0, options, "num_workers")
     check_each_once(options, "token_budgets")
     check_paths(options, "video_root", "labels_file")
+    check_output(options, ".json")
     output = Path(options.output) if options.output else None
-    if output and output.suffix != ".json":
-        raise ValueError(f"--output must be a .json file, got {options.output}")
     if options.templates and not options.zero_shot:
         raise ValueError("--templates is for --zero_shot")
     from flux_hf.evaluation import evaluate

@@ -13,6 +13,7 @@ from flux_hf.options import (
     check_at_least,
     check_checkpoints,
     check_each_once,
+    check_output,
     check_paths,
     decoding_option,
     decoding_setting,
@@ -79,9 +80,8 @@ def main(argv: list[str] | None = None) -> None:
     check_at_least(0, options, "num_workers")
     check_each_once(options, "token_budgets")
     check_paths(options, "video_root")
+    check_output(options, ".json")
     output = Path(options.output) if options.output else None
-    if output and output.suffix != ".json":
-        raise ValueError(f"--output must be a .json file, got {options.output}")
     from flux_hf.evaluation.processes import process_state
     from flux_hf.progress_bars import no_bars_for_folders
     from flux_hf.provenance import provenance

@@ -11,6 +11,7 @@ from flux_hf.cli import run_command
 from flux_hf.options import (
     check_at_least,
     check_checkpoints,
+    check_output,
     check_paths,
     decoding_option,
     dtype_option,
@@ -91,9 +92,7 @@ def main(argv: list[str] | None = None) -> None:
     folder = options.split is None and Path(options.dataset).is_dir()
     if options.video_root is not None and (folder or options.dataset == "-"):
         raise ValueError(f"--video_root is for the paths of a list file or data set, the source is {options.dataset}")
-    suffixes = (".parquet", ".csv", ".jsonl")
-    if Path(options.output).suffix not in suffixes:
-        raise ValueError(f"--output must end in {', '.join(suffixes)}, got {options.output}")
+    check_output(options, ".parquet", ".csv", ".jsonl")
     if options.engine == "local":
         for name in ("address", "actors"):
             if getattr(options, name) is not None:

@@ -142,7 +142,7 @@ def test_sentences_are_embedded_once_and_in_their_order():
         (["--token_budgets", "0"], "^--token_budgets must be at least 1, got 0$"),
         (["--max_text_tokens", "0"], "^--max_text_tokens must be at least 1, got 0$"),
         (["--max_text_tokens", "600"], "must have 1 to 512 tokens for this bert, got 600"),
-        (["--output", "r.csv"], "^--output must be a .json file, got r.csv$"),
+        (["--output", "r.csv"], "^--output must end in .json, got r.csv$"),
         (["--split", "validation"], "test"),
     ],
 )

@@ -193,7 +193,7 @@ def test_a_truncated_index(made, tmp_path):
             "it is a fluxvit, which knows no words",
         ),
         (search_command, ["a", "--index", "MADE", "--top_k", "0"], "^--top_k must be at least 1"),
-        (embed, ["VIDEOS", "--checkpoint", "CHECKPOINT", "--output", "x.csv"], "^--output must be a .parquet file"),
+        (embed, ["VIDEOS", "--checkpoint", "CHECKPOINT", "--output", "x.csv"], "^--output must end in .parquet"),
         (embed, ["./none", "--checkpoint", "CHECKPOINT", "--output", "x.parquet"], "there is no folder or list none"),
         (embed, ["CHECKPOINT", "--checkpoint", "CHECKPOINT", "--output", "x.parquet"], "holds no video file"),
     ],

@@ -78,6 +78,12 @@ def check_paths(options, *names: str) -> None:
             raise ValueError(f"--{name} {path}: there is no such file or folder")
 
 
+def check_output(options, *suffixes: str) -> None:
+    """Raises ValueError where the file of `--output` (None: not given) ends in none of `suffixes`."""
+    if options.output is not None and Path(options.output).suffix not in suffixes:
+        raise ValueError(f"--output must end in {', '.join(suffixes)}, got {options.output}")
+
+
 def check_checkpoints(**checkpoints: str | None) -> None:
     """Look for the checkpoint that each option names (None: not given), before anything else takes time.
 

@@ -2,8 +2,7 @@
 
 From every class the seed draws clips for a test, and from the others those to train on. For each seed and number of
 clips FluxViT is trained and tested at its budgets, then a 2D CNN on three frames is trained on the same clips for the
-same CPU seconds, then a logistic regression on three thumbnails. Rows that are in the JSON file
-are not computed again.
+same CPU seconds, then a logistic regression on three thumbnails. Rows that are in the JSON file are not computed again.
 
 python scripts/experiments/own_clips/compare.py --data DIR --clips 5 20
 python scripts/experiments/own_clips/compare.py --data DIR --clips 20 --recipe my.yaml --epochs 10 --output my.json
