@@ -17,7 +17,7 @@ from flux_hf.pretraining.trainer import FluxPreTrainer
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
 from flux_hf.progress_bars import no_bars_for_folders
 from flux_hf.training.output_folder import checkpoint_to_resume, prepare_output_dir
-from flux_hf.training.progress import show_progress_lines
+from flux_hf.training.running import train_and_save
 from flux_hf.training.splits import clip_table
 
 
@@ -37,12 +37,9 @@ def pretrain(options: PretrainOptions, training_args: FluxPreTrainingArguments) 
     set_seed(training_args.seed)
     with no_bars_for_folders(*options.dataset, checkpoint_path(options.model), teacher_checkpoint(options.teacher)):
         trainer = _trainer(options, training_args, say)
-        show_progress_lines(trainer)
-        metrics = trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint).metrics
-        trainer.save_model()
-        trainer.save_state()
-        if training_args.push_to_hub:
-            trainer.push_to_hub(dataset=options.dataset, finetuned_from=options.model, teacher=options.teacher)
+        metrics = train_and_save(
+            trainer, dataset=options.dataset, finetuned_from=options.model, teacher=options.teacher
+        )
     folder = training_args.output_dir
     say(f"Mean loss {metrics['train_loss']:.4g}. Saved in {folder}. Next, with your recipe and labelled clips:")
     say("  " + shlex.join(["flux-hf", "finetune", "RECIPE", "--model", folder, "--dataset", "DATASET"]))

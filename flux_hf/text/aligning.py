@@ -22,8 +22,9 @@ from flux_hf.text.trainer import FluxAligningTrainer
 from flux_hf.text.videos import needs_split
 from flux_hf.training.budgets import set_budgets
 from flux_hf.training.output_folder import checkpoint_to_resume, prepare_output_dir
-from flux_hf.training.progress import recall_text, show_progress_lines
+from flux_hf.training.progress import recall_text
 from flux_hf.training.run_options import check_run_options, fit_batch, starting_processor
+from flux_hf.training.running import train_and_save
 
 logger = logging.get_logger(__name__)
 
@@ -81,14 +82,7 @@ def align(options: AlignOptions, training_args: FluxAligningArguments) -> dict[s
             eval_dataset=validation,
             processing_class=processor,
         )
-        show_progress_lines(trainer)
-        metrics = trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint).metrics
-        if validation is not None:
-            metrics = trainer.evaluate()
-        trainer.save_model()
-        trainer.save_state()
-        if training_args.push_to_hub:
-            trainer.push_to_hub(dataset=options.dataset, finetuned_from=options.model)
+        metrics = train_and_save(trainer, dataset=options.dataset, finetuned_from=options.model)
     say(_end(options, training_args.output_dir, metrics))
     return metrics
 

@@ -14,8 +14,9 @@ from flux_hf.progress_bars import no_bars_for_folders
 from flux_hf.training.arguments import FluxTrainingArguments
 from flux_hf.training.budgets import set_budgets
 from flux_hf.training.output_folder import checkpoint_to_resume, prepare_output_dir
-from flux_hf.training.progress import accuracy_text, show_progress_lines
+from flux_hf.training.progress import accuracy_text
 from flux_hf.training.run_options import check_run_options, fit_batch, starting_processor
+from flux_hf.training.running import train_and_save
 from flux_hf.training.splits import check_classes, clip_table, keep_share
 from flux_hf.training.starting_model import NOTHING_TO_START_FROM, ModelChanges, starting_model
 from flux_hf.training.trainer import FluxTrainer
@@ -61,14 +62,7 @@ def finetune(options: FinetuneOptions, training_args: FluxTrainingArguments) -> 
             eval_dataset=validation,
             processing_class=starting_processor(options, training_args, model, before),
         )
-        show_progress_lines(trainer)
-        metrics = trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint).metrics
-        if validation is not None:
-            metrics = trainer.evaluate()
-        trainer.save_model()
-        trainer.save_state()
-        if training_args.push_to_hub:
-            trainer.push_to_hub(dataset=options.dataset, finetuned_from=options.model)
+        metrics = train_and_save(trainer, dataset=options.dataset, finetuned_from=options.model)
     say(_end(options, training_args.output_dir, metrics, train if validation is None else validation))
     return metrics
 
