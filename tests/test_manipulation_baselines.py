@@ -223,6 +223,10 @@ def test_report_puts_seeds_together(tmp_path):
     assert "FluxViT has 75.0 ± 7.1 with them, the plain ViT at all tokens 55.0 ± 7.1, for 25 %" in report.verdict_of(
         result
     )
+    assert report.random_weights_table(result) == report.NOT_MEASURED
+    result = report.merged([str(files[0])], str(tmp_path / "none"), [str(files[1])])
+    assert "| plain ViT | 1 | 7 | fixed grid | 60.0 |" in report.random_weights_table(result)
+    assert report.origins(result).splitlines()[-1].startswith("- From random weights: `x`")
     with pytest.raises(ValueError, match="plain-same_seconds-seed0 is in several files"):
         report.merged([str(files[0]), str(files[0])], str(tmp_path / "none"))
     other = methods(2) | {"budgets": [64, 32, 16, 8]}

@@ -45,6 +45,9 @@ NOT_MEASURED = "Not measured yet."
 @dataclass
 class ReportOptions:
     headline: list[str] = field(metadata={"help": "Files headline.json of the headline experiment, one or several."})
+    random_weights: list[str] = field(
+        default_factory=list, metadata={"help": "Such files of methods that started from random weights."}
+    )
     baselines: str = field(
         default="runs/manipulation/baselines", metadata={"help": "Folder of the files of baselines.py."}
     )
@@ -54,18 +57,31 @@ class ReportOptions:
 
 def main(argv: list[str] | None = None) -> None:
     (options,) = parse_options(ReportOptions, argv, __doc__)
-    result = merged(options.headline, options.baselines)
+    result = merged(options.headline, options.baselines, options.random_weights)
     write_json(options.output, result)
     draw(result, options.plot)
     print(accuracy_table(result), baselines_table(result), verdict_of(result), sep="\n\n")
 
 
-def merged(headline: list[str], baselines: str) -> dict:
-    """What the files hold: `trainings` (where each file of methods comes from), `rows`, `budgets` and `runs` of all,
-    `baselines`.
+def merged(headline: list[str], baselines: str, random_weights: list[str] | None = None) -> dict:
+    """What the files hold: that of [`methods_of`], `baselines`, and `random_weights`, that of [`methods_of`] for the
+    methods that started from random weights, None where there are none.
 
     Raises:
-        ValueError: the methods had other budgets or models, one was trained twice, or the baselines other clips.
+        ValueError: files do not fit together, or the baselines had other clips.
+    """
+    others = [read_json(path) for path in sorted(Path(baselines).glob("*.json"))]
+    if others and any(one["files"] != others[0]["files"] for one in others):
+        raise ValueError(f"{baselines}: the files are of different clips")
+    scratch = methods_of(random_weights) if random_weights else None
+    return methods_of(headline) | {"baselines": others, "random_weights": scratch}
+
+
+def methods_of(headline: list[str]) -> dict:
+    """`trainings` (where each file of methods comes from), `rows`, `budgets`, `config` and `runs` of all files.
+
+    Raises:
+        ValueError: the methods had other budgets or models, or one was trained twice.
     """
     found = [read_json(path) for path in headline]
     first = found[0]
@@ -75,9 +91,6 @@ def merged(headline: list[str], baselines: str) -> dict:
     runs = [name for one in found for name in one["runs"]]
     if twice := sorted({name for name in runs if runs.count(name) > 1}):
         raise ValueError(f"{', '.join(headline)}: {', '.join(twice)} is in several files")
-    others = [read_json(path) for path in sorted(Path(baselines).glob("*.json"))]
-    if others and any(one["files"] != others[0]["files"] for one in others):
-        raise ValueError(f"{baselines}: the files are of different clips")
     content = ("rows", "budgets", "config", "runs")
     return {
         "budgets": first["budgets"],
@@ -85,7 +98,6 @@ def merged(headline: list[str], baselines: str) -> dict:
         "trainings": [{name: one[name] for name in one if name not in content} for one in found],
         "runs": {name: facts for one in found for name, facts in one["runs"].items()},
         "rows": [row for one in found for row in one["rows"]],
-        "baselines": others,
     }
 
 
@@ -94,6 +106,7 @@ def tables(results: Path = RESULTS, single_frame: Path = SINGLE_FRAME) -> dict[s
     compared = {
         "manipulation": origins,
         "manipulation.accuracy": accuracy_table,
+        "manipulation.random_weights": random_weights_table,
         "manipulation.short": short_table,
         "manipulation.direction": direction_table,
         "manipulation.baselines": baselines_table,
@@ -118,6 +131,8 @@ def origins(result: dict) -> str:
     for one in result["baselines"]:
         first.setdefault(one["baseline"], one)
     lines = [("Methods", one) for one in result["trainings"]] + [(BASELINES[name], one) for name, one in first.items()]
+    if result["random_weights"]:
+        lines += [("From random weights", one) for one in result["random_weights"]["trainings"]]
     return "\n".join(f"- {name}: {result_origin(one)}" for name, one in lines)
 
 
@@ -137,6 +152,11 @@ def accuracy_table(result: dict) -> str:
         lines.append(["GMACs", "", "", text, *(_gmacs(cells, saving, budget) for budget in budgets)])
     head = ["trained as", "seeds", "steps", "tokens saved by", *_budget_heads(budgets)]
     return table(head, lines, "lrrl" + "r" * len(budgets))
+
+
+def random_weights_table(result: dict) -> str:
+    """[`accuracy_table`] of the methods that started from random weights."""
+    return accuracy_table(result["random_weights"]) if result["random_weights"] else NOT_MEASURED
 
 
 def short_table(result: dict) -> str:
