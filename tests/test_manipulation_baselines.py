@@ -223,12 +223,20 @@ def test_report_puts_seeds_together(tmp_path):
     assert "FluxViT has 75.0 ± 7.1 with them, the plain ViT at all tokens 55.0 ± 7.1, for 25 %" in report.verdict_of(
         result
     )
-    assert report.random_weights_table(result) == report.NOT_MEASURED
     result = report.merged([str(files[0])], str(tmp_path / "none"), [str(files[1])])
-    assert "| plain ViT | 1 | 7 | fixed grid | 60.0 |" in report.random_weights_table(result)
-    assert report.origins(result).splitlines()[-1].startswith("- From random weights: `x`")
+    written = tmp_path / "results.json"
+    written.write_text(json.dumps(result))
+    made = report.tables(written, tmp_path / "none.json")
+    assert "| plain ViT | 1 | 7 | fixed grid | 60.0 |" in made["manipulation.random_weights"]
+    assert made["manipulation.equal_compute"] == made["manipulation.short"] == report.NOT_MEASURED
+    assert made["manipulation"].splitlines()[-1].startswith("- From random weights: `x`")
     with pytest.raises(ValueError, match="plain-same_seconds-seed0 is in several files"):
         report.merged([str(files[0]), str(files[0])], str(tmp_path / "none"))
+    mixed = methods(3)
+    mixed["rows"][0]["same"] = "compute"
+    files[1].write_text(json.dumps(mixed))
+    with pytest.raises(ValueError, match="1.json: methods with the same compute and with the same seconds"):
+        report.merged([str(file) for file in files], str(tmp_path / "none"))
     other = methods(2) | {"budgets": [64, 32, 16, 8]}
     files[1].write_text(json.dumps(other))
     with pytest.raises(ValueError, match="1.json: budgets or model"):

@@ -80,6 +80,10 @@ class HeadlineOptions:
     test_videos: int | None = field(
         default=None, metadata={"help": "Videos of the test split to test on. Default: all."}
     )
+    clips_on_device: bool = field(
+        default=False,
+        metadata={"help": "Keep training clips decoded on the device and cut them out there: for a GPU, few clips."},
+    )
     eval_batch_size: int = field(default=64, metadata={"help": "Clips per forward when measuring."})
     eval_workers: int = field(default=0, metadata={"help": "Decoding processes when measuring."})
     timed_forwards: int = field(
@@ -171,6 +175,7 @@ def train(run: Run, options: HeadlineOptions, training_args, config: FluxViTConf
     """
     from transformers import set_seed
 
+    from flux_hf.scripts.experiments.headline.device_clips import DeviceClipsTrainer
     from flux_hf.training import FluxTrainer
 
     done = folder / "done.json"
@@ -196,7 +201,7 @@ def train(run: Run, options: HeadlineOptions, training_args, config: FluxViTConf
         token_budget=config.token_budget,
         grids=dict.fromkeys(budgets_of(options, config), grid),
     )
-    trainer = FluxTrainer(
+    trainer = (DeviceClipsTrainer if options.clips_on_device else FluxTrainer)(
         model=build_model(run.method, config, options.start),
         args=args,
         train_dataset=clips,

@@ -5,6 +5,7 @@ python scripts/experiments/manipulation_clips/report.py --headline runs/manipula
 
 import statistics
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,8 +27,7 @@ from flux_hf.tables import percent, table
 COMMAND = "scripts/experiments/manipulation_clips/report.py"
 FOLDER = Path(__file__).parent
 RESULTS, PLOT, SINGLE_FRAME = FOLDER / "results.json", FOLDER / "accuracy.png", FOLDER / "single_frame.json"
-SAME = "seconds"
-"""What all methods of this page are given alike."""
+COMPUTE_PLOT = FOLDER / "equal_compute.png"
 SAVINGS = {"selector": "fixed grid", "token_optimization": "Token Optimization"}
 BASELINES = {
     "three_frames": "2D CNN, three frames",
@@ -48,24 +48,35 @@ class ReportOptions:
     random_weights: list[str] = field(
         default_factory=list, metadata={"help": "Such files of methods that started from random weights."}
     )
+    equal_compute: list[str] = field(
+        default_factory=list, metadata={"help": "Such files of methods that were given the same compute, on a GPU."}
+    )
     baselines: str = field(
         default="runs/manipulation/baselines", metadata={"help": "Folder of the files of baselines.py."}
     )
     output: str = field(default=str(RESULTS), metadata={"help": "JSON file to write."})
     plot: str = field(default=str(PLOT), metadata={"help": "Picture to draw; needs flux_hf[plot]."})
+    compute_plot: str = field(default=str(COMPUTE_PLOT), metadata={"help": "The same of equal_compute."})
 
 
 def main(argv: list[str] | None = None) -> None:
     (options,) = parse_options(ReportOptions, argv, __doc__)
-    result = merged(options.headline, options.baselines, options.random_weights)
+    result = merged(options.headline, options.baselines, options.random_weights, options.equal_compute)
     write_json(options.output, result)
-    draw(result, options.plot)
+    draw(result, result["baselines"], options.plot)
+    if result["equal_compute"]:
+        draw(result["equal_compute"], result["baselines"], options.compute_plot)
     print(accuracy_table(result), baselines_table(result), verdict_of(result), sep="\n\n")
 
 
-def merged(headline: list[str], baselines: str, random_weights: list[str] | None = None) -> dict:
-    """What the files hold: that of [`methods_of`], `baselines`, and `random_weights`, that of [`methods_of`] for the
-    methods that started from random weights, None where there are none.
+def merged(
+    headline: list[str],
+    baselines: str,
+    random_weights: list[str] | None = None,
+    equal_compute: list[str] | None = None,
+) -> dict:
+    """What the files hold: that of [`methods_of`], `baselines`, and under `random_weights` and `equal_compute` that of
+    [`methods_of`] for the files of these names, None where there are none.
 
     Raises:
         ValueError: files do not fit together, or the baselines had other clips.
@@ -73,15 +84,20 @@ def merged(headline: list[str], baselines: str, random_weights: list[str] | None
     others = [read_json(path) for path in sorted(Path(baselines).glob("*.json"))]
     if others and any(one["files"] != others[0]["files"] for one in others):
         raise ValueError(f"{baselines}: the files are of different clips")
-    scratch = methods_of(random_weights) if random_weights else None
-    return methods_of(headline) | {"baselines": others, "random_weights": scratch}
+    groups = {"random_weights": random_weights, "equal_compute": equal_compute}
+    return (
+        methods_of(headline)
+        | {"baselines": others}
+        | {name: methods_of(files) if files else None for name, files in groups.items()}
+    )
 
 
 def methods_of(headline: list[str]) -> dict:
     """`trainings` (where each file of methods comes from), `rows`, `budgets`, `config` and `runs` of all files.
 
     Raises:
-        ValueError: the methods had other budgets or models, or one was trained twice.
+        ValueError: the methods had other budgets or models, or were given another thing alike, or one was trained
+            twice.
     """
     found = [read_json(path) for path in headline]
     first = found[0]
@@ -91,6 +107,8 @@ def methods_of(headline: list[str]) -> dict:
     runs = [name for one in found for name in one["runs"]]
     if twice := sorted({name for name in runs if runs.count(name) > 1}):
         raise ValueError(f"{', '.join(headline)}: {', '.join(twice)} is in several files")
+    if len(sames := {row["same"] for one in found for row in one["rows"]}) > 1:
+        raise ValueError(f"{', '.join(headline)}: methods with the same {' and with the same '.join(sorted(sames))}")
     content = ("rows", "budgets", "config", "runs")
     return {
         "budgets": first["budgets"],
@@ -106,8 +124,11 @@ def tables(results: Path = RESULTS, single_frame: Path = SINGLE_FRAME) -> dict[s
     compared = {
         "manipulation": origins,
         "manipulation.accuracy": accuracy_table,
-        "manipulation.random_weights": random_weights_table,
-        "manipulation.short": short_table,
+        "manipulation.random_weights": of_group("random_weights", accuracy_table),
+        "manipulation.equal_compute": of_group("equal_compute", accuracy_table),
+        "manipulation.equal_compute.direction": of_group("equal_compute", direction_table),
+        "manipulation.equal_compute.verdict": of_group("equal_compute", methods_verdict),
+        "manipulation.short": of_group("equal_compute", short_table),
         "manipulation.direction": direction_table,
         "manipulation.baselines": baselines_table,
         "manipulation.verdict": verdict_of,
@@ -131,8 +152,8 @@ def origins(result: dict) -> str:
     for one in result["baselines"]:
         first.setdefault(one["baseline"], one)
     lines = [("Methods", one) for one in result["trainings"]] + [(BASELINES[name], one) for name, one in first.items()]
-    if result["random_weights"]:
-        lines += [("From random weights", one) for one in result["random_weights"]["trainings"]]
+    for group, name in (("random_weights", "From random weights"), ("equal_compute", "Equal compute")):
+        lines += [(name, one) for one in (result[group] or {"trainings": []})["trainings"]]
     return "\n".join(f"- {name}: {result_origin(one)}" for name, one in lines)
 
 
@@ -142,7 +163,7 @@ def accuracy_table(result: dict) -> str:
     budgets, lines = result["budgets"], []
     cells = {(row["method"], row["saving"], row["budget"]): row for row in _means(result)}
     for method, name in NAMES.items():
-        runs = [facts for run, facts in result["runs"].items() if run.startswith(f"{method}-same_{SAME}-")]
+        runs = [facts for run, facts in result["runs"].items() if run.startswith(f"{method}-same_")]
         for saving, text in SAVINGS.items():
             rows = [cells.get((method, saving, budget)) for budget in budgets]
             if any(rows):
@@ -154,9 +175,9 @@ def accuracy_table(result: dict) -> str:
     return table(head, lines, "lrrl" + "r" * len(budgets))
 
 
-def random_weights_table(result: dict) -> str:
-    """[`accuracy_table`] of the methods that started from random weights."""
-    return accuracy_table(result["random_weights"]) if result["random_weights"] else NOT_MEASURED
+def of_group(name: str, write: Callable[[dict], str]) -> Callable[[dict], str]:
+    """What makes the Markdown of one group of methods of a result."""
+    return lambda result: write(result[name]) if result[name] else NOT_MEASURED
 
 
 def short_table(result: dict) -> str:
@@ -219,9 +240,14 @@ def baselines_table(result: dict) -> str:
 
 
 def verdict_of(result: dict) -> str:
-    """That of the headline experiment, the same of training at a quarter of the tokens, and the best baseline."""
-    methods = verdict(over_seeds(result["rows"]), result["budgets"], (SAME,))
-    return "\n".join([methods, *_verdict_of_few(result), best_baseline(result)])
+    """That of the methods, and the best baseline."""
+    return "\n".join([methods_verdict(result), best_baseline(result)])
+
+
+def methods_verdict(result: dict) -> str:
+    """That of the headline experiment, and the same of training at a quarter of the tokens."""
+    lines = [verdict(_means(result), result["budgets"], (result["rows"][0]["same"],)), *_verdict_of_few(result)]
+    return "\n".join(lines)
 
 
 def best_baseline(result: dict) -> str:
@@ -248,7 +274,7 @@ def _verdict_of_few(result: dict) -> list[str]:
     ]
 
 
-def draw(result: dict, path: str | Path) -> None:
+def draw(result: dict, baselines: list[dict], path: str | Path) -> None:
     """Accuracy against GMACs of the methods and of the baselines that have GMACs.
 
     Raises:
@@ -256,9 +282,9 @@ def draw(result: dict, path: str | Path) -> None:
     """
     plt = pyplot()
     figure, axes = plt.subplots(figsize=(9.5, 4.5), layout="constrained")
-    draw_methods(axes, over_seeds(result["rows"]), SAME)
+    draw_methods(axes, _means(result), result["rows"][0]["same"])
     groups = defaultdict(list)
-    for one in result["baselines"]:
+    for one in baselines:
         groups[one["baseline"]].append(one)
     for (name, group), mark in zip(groups.items(), "sD^v", strict=False):
         if "gmacs" in group[0]:
@@ -322,7 +348,7 @@ def _of(result: dict, view: str, classifier: str, split: str, pair: str) -> list
 
 
 def _means(result: dict) -> list[dict]:
-    return [row for row in over_seeds(result["rows"]) if row["same"] == SAME]
+    return over_seeds(result["rows"])
 
 
 def _cell(row: dict | None) -> str:
