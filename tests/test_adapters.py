@@ -67,6 +67,7 @@ def test_an_adapter_reaches_every_layer_and_comes_back(folder, tmp_path, targets
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("targets", "settings"),
     [

@@ -201,6 +201,7 @@ def test_evaluate_a_stock_checkpoint(stock_checkpoint, dataset_dir, tmp_path):
         assert figures["gmacs"] == view_gmacs(model, int(budget), Grid(*NATIVE))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("family", ["videomae"], indirect=True)
 def test_grids_that_were_written_count(flux_checkpoint, dataset_dir, tmp_path, monkeypatch, clip):
     """Also in the stock pipeline, which asks for the number of frames in the model's configuration."""

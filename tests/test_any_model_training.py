@@ -41,6 +41,7 @@ def copied(model) -> dict[str, torch.Tensor]:
     return {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("make", "heads"), [*zip(FAMILIES, [False, True], strict=True)])
 def test_several_budgets_with_alignment_and_what_is_saved(tmp_path, make, heads):
     set_seed(0)
@@ -81,6 +82,7 @@ def test_rates_follow_the_layers_of_the_family(make):
         assert (decay == 0.0) == ("bias" in name or "norm" in name or "token" in name), name
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("make", FAMILIES)
 def test_a_frozen_encoder_stays(tmp_path, make):
     model = enable_flux(make(), token_budgets=BUDGETS)
@@ -90,6 +92,7 @@ def test_a_frozen_encoder_stays(tmp_path, make):
     assert names and all(name.startswith(("fc_norm.", "pooler.", "classifier.")) for name in names)
 
 
+@pytest.mark.long
 def test_a_resumed_run_ends_where_a_whole_one_does(tmp_path):
     """From a file that has the names of published VideoMAE checkpoints."""
     older_file(tmp_path / "stock")

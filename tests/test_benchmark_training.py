@@ -44,6 +44,7 @@ def test_the_training_benchmark_writes_what_it_measured(tmp_path, tubelet_size):
     assert "| 48 + 32 + 16 |" in training_tables(result)["memory"]
 
 
+@pytest.mark.long
 def test_memory_of_a_step_grows_with_its_tokens(tmp_path, warm_measurements):
     config = tmp_path / "config.json"
     config.write_text(json.dumps(SIZES | {"head_token_budgets": [512, 16], "patch_size": 2, "position_size": 8}))

@@ -100,6 +100,7 @@ def test_libav_alone_decodes_what_it_must_and_no_more(tmp_path):
     assert 2 <= libav_alone(once, 2, "exact")() < last
 
 
+@pytest.mark.long
 def test_decoding_command(tmp_path, monkeypatch, warm_measurements):
     from flux_hf.scripts.benchmarks.decoding import main
     from flux_hf.scripts.benchmarks.measuring import files
@@ -271,6 +272,7 @@ def test_memory_is_what_the_code_takes():
         peak_kilobytes("1 / 0")
 
 
+@pytest.mark.long
 def test_memory_of_a_forward_grows_with_its_tokens(tmp_path, warm_measurements):
     config = tmp_path / "config.json"
     config.write_text(json.dumps(SIZES | {"patch_size": 2, "position_size": 8}))

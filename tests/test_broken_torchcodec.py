@@ -79,6 +79,7 @@ def run(tmp_path_factory):
         yield run
 
 
+@pytest.mark.long
 def test_a_folder_of_videos_loads(run, tmp_path):
     report = json.loads(run(LOAD, tmp_path / "data", "videofolder"))
     assert report.pop("without us") == "Could not load libtorchcodec"

@@ -183,6 +183,7 @@ def test_last_is_the_last_whole_one_and_the_others_are_named(run):
         checkpoint_to_resume("last", str(run))
 
 
+@pytest.mark.long
 def test_a_trainer_goes_on_from_the_last_whole_one_to_the_same_end(run, finished):
     (run / "checkpoint-2" / "rng_state.pth").unlink()
     (run / PARTIAL / "checkpoint-3").mkdir(parents=True)
@@ -241,6 +242,7 @@ class FullAfter(TrainerCallback):
             self.stack.enter_context(files_of_at_most(self.size))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("size", [20_000, 60_000])
 def test_a_full_disk_leaves_the_checkpoints_before_it(finished, tmp_path, size):
     sizes = {name: len(content) for name, content in read(finished / "checkpoint-1").items()}

@@ -151,6 +151,7 @@ def test_nothing_to_classify_is_an_error(checkpoint):
         main(["--checkpoint", str(checkpoint)])
 
 
+@pytest.mark.long
 def test_the_demo_needs_nothing_around_it(tmp_path, monkeypatch, capsys):
     """The clips in the package with the checkpoint in the package, in an empty folder: nearly all right."""
     monkeypatch.chdir(tmp_path)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+import pytest
 
 from flux_hf.checkpoints import example_clips
 from flux_hf.scripts.experiments.motion_clips import LABELS
@@ -22,6 +23,7 @@ def test_one_small_clip_of_every_motion():
     assert sum(Path(path).stat().st_size for path in clips.values()) < 400_000
 
 
+@pytest.mark.long
 def test_made_anew_they_show_the_same(tmp_path):
     """The same frames, not the same bytes: versions of the encoder differ."""
     render_example_clips(tmp_path)

@@ -92,6 +92,7 @@ def check_batches(folder, model, budget: int) -> None:
         torch.testing.assert_close(program(pixels), expected, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.long
 def test_batches_have_any_size(exported, model):
     check_batches(exported, model, BUDGET)
 

@@ -300,6 +300,7 @@ def test_a_resumed_run_ends_where_a_whole_one_does(command, tmp_path, word):
     assert all(tensor.equal(expected[name]) for name, tensor in weights(tmp_path / "run").items())
 
 
+@pytest.mark.long
 def test_new_classifiers_are_news_in_a_new_run_alone(command, tmp_path, warnings_of_training):
     command(save_strategy="steps", save_steps=1, max_steps=1)
     told = [message for message in warnings_of_training() if "new classifiers" in message]
@@ -318,6 +319,7 @@ def test_what_resuming_takes(tmp_path):
         checkpoint_to_resume(str(tmp_path), str(tmp_path))
 
 
+@pytest.mark.long
 def test_ctrl_c_ends_with_the_command_that_goes_on(command, tmp_path, capsys):
     """A real SIGINT, once the first checkpoint is there."""
     checkpoints, ended = tmp_path / "run", threading.Event()
@@ -393,6 +395,7 @@ def test_a_set_smaller_than_the_batch_is_trained_on(command, tmp_path, capsys):
     assert (state["global_step"], state["epoch"]) == (2, 2)
 
 
+@pytest.mark.long
 def test_a_small_set_gets_the_epochs_that_min_steps_takes(command, tmp_path):
     command(max_steps=-1, num_train_epochs=1, min_steps=4)
     state = json.loads((tmp_path / "run" / "trainer_state.json").read_text())

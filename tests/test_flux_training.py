@@ -69,6 +69,7 @@ def test_the_largest_budget_is_not_pulled_towards_the_smaller_ones():
     assert model.fluxvit.poolers[2].output.weight.grad.abs().sum() > 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("budgets", "parts"), [([12], ["loss_12"]), (None, PARTS), ([16, 8], [*PARTS[::2][:2], PARTS[4]])]
 )
@@ -536,6 +537,7 @@ def test_frozen_backbone(tmp_path):
     assert [layer.drop_path_rate for layer in trainer.model.fluxvit.encoder.layers] == [0.0, 0.0]
 
 
+@pytest.mark.long
 def test_moving_average_by_hand_and_over_a_restart(tmp_path):
     set_seed(0)
     trainer = tiny_training.trainer(tmp_path, ema_decay=0.7, max_steps=4, save_strategy="steps", save_steps=1)

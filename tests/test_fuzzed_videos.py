@@ -29,6 +29,7 @@ def check(report, files):
     assert report["read"] > 10 * files and report["refused"] < report["read"]
 
 
+@pytest.mark.long
 def test_damaged_videos(warm_python, tmp_path):
     """That reading ends while PyAV logs, `test_damaged_files_end_while_pyav_logs` says as quickly."""
     kinds = ["mp4, index first", "mpeg-ts", "mpeg-ps, mpeg2"]

@@ -65,7 +65,8 @@ def test_plain_model_has_no_flux_modules_left(config, tmp_path):
     with pytest.raises(RuntimeError, match="local_position"):
         load_model("flux_fixed", tmp_path)
     with pytest.raises(
-        ValueError, match="method must be one of plain, flux_fixed, flux_single, flux_multi, flux_few, got 'other'"
+        ValueError,
+        match="method must be one of plain, flux_fixed, flux_single, flux_multi, flux_few, plain_few, got 'other'",
     ):
         build_model("other", config)
 
@@ -177,6 +178,7 @@ def test_runs_of_equal_compute(config, tmp_path):
         "flux_single": round(1000 * macs[64] / macs[32]),
         "flux_multi": round(1000 * macs[64] / sum(macs.values())),
         "flux_few": round(1000 * macs[64] / macs[16]),
+        "plain_few": round(1000 * macs[64] / macs[16]),
     }
     few = run_arguments(runs[-1], options, args, config, tmp_path)
     assert (few.token_budgets, few.min_pool_tokens, few.max_frames, few.max_size) == ([16], 64, 4, 32)

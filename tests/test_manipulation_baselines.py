@@ -38,6 +38,7 @@ def bars(count: int, seed: int) -> Clips:
     return Clips(frames, labels, NAMES[:2])
 
 
+@pytest.mark.long
 def test_order_is_learnt_from_three_frames_and_nothing_from_one():
     train, test, reached = bars(128, 0), bars(64, 1), {}
     for view in ("first", "three"):
@@ -223,13 +224,13 @@ def test_report_puts_seeds_together(tmp_path):
     assert "FluxViT has 75.0 ± 7.1 with them, the plain ViT at all tokens 55.0 ± 7.1, for 25 %" in report.verdict_of(
         result
     )
-    result = report.merged([str(files[0])], str(tmp_path / "none"), [str(files[1])])
     written = tmp_path / "results.json"
-    written.write_text(json.dumps(result))
+    where = ["--baselines", str(tmp_path / "none"), "--output", str(written), "--plot", str(tmp_path / "plot.png")]
+    report.main(["--headline", str(files[0]), "--random_weights", str(files[1]), *where])
     made = report.tables(written, tmp_path / "none.json")
     assert "| plain ViT | 1 | 7 | fixed grid | 60.0 |" in made["manipulation.random_weights"]
     assert made["manipulation.equal_compute"] == made["manipulation.short"] == report.NOT_MEASURED
-    assert made["manipulation"].splitlines()[-1].startswith("- From random weights: `x`")
+    assert made["manipulation"].splitlines()[-1].startswith("- From random weights: methods: `x`")
     with pytest.raises(ValueError, match="plain-same_seconds-seed0 is in several files"):
         report.merged([str(files[0]), str(files[0])], str(tmp_path / "none"))
     mixed = methods(3)

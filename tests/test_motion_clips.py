@@ -247,6 +247,7 @@ def test_distractors_are_smaller_than_the_object():
         assert areas[False] < 0.25 * areas[True]
 
 
+@pytest.mark.long
 def test_number_of_workers_does_not_matter(small_dataset, tmp_path):
     options = dataclasses.replace(small_dataset, output_dir=str(tmp_path / "two"), num_workers=2)
     root = make_dataset(options, progress=False)

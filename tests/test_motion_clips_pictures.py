@@ -145,6 +145,7 @@ def test_h264_is_the_same_whatever_was_in_memory(tmp_path, key_frames):
     assert len(written) == 1
 
 
+@pytest.mark.long
 def test_an_unfinished_data_set_is_completed_to_the_same_files(pictures, tmp_path):
     options = PictureClipOptions(pictures=pictures, output_dir=str(tmp_path / "a"), train=4, validation=0, test=0)
     make_dataset(options)

@@ -112,6 +112,7 @@ def test_planted_optimum_is_found_for_less_than_trying_everything(calibration, p
     assert compute["gmacs"] < 0.6 * compute["gmacs_exhaustive"]
 
 
+@pytest.mark.long
 def test_rounds_follow_the_schedule(calibration, processor):
     result = search(calibration, processor, planted({32: (8, 24), 16: (2, 40)}), rounds=3)
     for found in result["budgets"].values():
@@ -181,6 +182,7 @@ def test_grids_above_the_limit_are_left_out(calibration, processor):
         search(calibration, processor, planted(best), objective="gmacs", max_cost=1e-6)
 
 
+@pytest.mark.long
 def test_an_interrupted_search_goes_on(calibration, processor, tmp_path):
     best = {32: (8, 24), 16: (2, 40)}
     torch.manual_seed(0)

@@ -30,6 +30,7 @@ def labelled(tmp_path_factory):
     return root
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("templates", [[], ["a {} moves", "the {}"]])
 def test_zero_shot_answers_like_the_pipeline(labelled, checkpoint, tmp_path, capsys, templates):
     from transformers import pipeline

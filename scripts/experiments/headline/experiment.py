@@ -22,7 +22,7 @@ from flux_hf.modeling.configuration_fluxvit import FluxViTConfig
 from flux_hf.processing.grid_fluxvit import Grid, as_grid, grid_tokens
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
 from flux_hf.processing.views_fluxvit import Views
-from flux_hf.scripts.experiments.headline.models import METHODS, build_model, load_model
+from flux_hf.scripts.experiments.headline.models import METHODS, PLAIN, build_model, load_model
 from flux_hf.scripts.experiments.headline.selection import SELECTIONS
 from flux_hf.token_optimization import search_grids
 from flux_hf.token_optimization.candidates import default_axes
@@ -220,7 +220,8 @@ def run_arguments(run: Run, options: HeadlineOptions, training_args, config: Flu
     """The training arguments of a run. Flux-Multi draws grids of half to twice the frames and of two thirds to 7/6 of
     the size, with two thirds to four thirds of the fixed grid's tokens (the paper: 2048 to 4096 around 3072), and
     trains on all, a half and a quarter of them in one step, or with `one_budget_per_step` on one of the three;
-    Flux-Single draws the same grids and trains on a half. `flux_few` trains on a quarter of the fixed grid."""
+    Flux-Single draws the same grids and trains on a half. `flux_few` and `plain_few` train on a quarter of the fixed
+    grid."""
     if training_args.max_steps < 1:
         raise ValueError(
             f"max_steps must be given, the compute of the runs is set by it; got {training_args.max_steps}"
@@ -228,7 +229,8 @@ def run_arguments(run: Run, options: HeadlineOptions, training_args, config: Flu
     args = copy.copy(training_args)
     args.output_dir, args.seed, args.eval_strategy = str(folder), run.seed, "no"
     budgets = budgets_of(options, config)
-    of_method = {"flux_single": budgets[1:2], "flux_multi": budgets[:3], "flux_few": budgets[2:3]}
+    few, single = budgets[2:3], budgets[1:2]
+    of_method = {"flux_single": single, "flux_multi": budgets[:3], "flux_few": few, "plain_few": few}
     trained = of_method.get(run.method, budgets[:1])
     if run.same == "compute":
         macs = [forward_macs(config, budget) for budget in trained]
@@ -238,7 +240,7 @@ def run_arguments(run: Run, options: HeadlineOptions, training_args, config: Flu
         seconds = seconds_of_steps(options.step_seconds, ("plain", run.method))
         args.max_steps = max(1, round(args.max_steps * seconds["plain"] / seconds[run.method]))
     args.token_budgets = trained
-    if run.method in ("plain", "flux_fixed", "flux_few"):
+    if run.method in (*PLAIN, "flux_fixed", "flux_few"):
         args.min_frames = args.max_frames = options.num_frames
         args.min_size = args.max_size = options.size
         args.min_pool_tokens = args.max_pool_tokens = budgets[0]

@@ -10,7 +10,8 @@ from flux_hf.modeling.configuration_fluxvit import FluxViTConfig
 from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification
 from flux_hf.training.starting_model import ModelChanges, starting_model
 
-METHODS = ("plain", "flux_fixed", "flux_single", "flux_multi", "flux_few")
+METHODS = ("plain", "flux_fixed", "flux_single", "flux_multi", "flux_few", "plain_few")
+PLAIN = ("plain", "plain_few")
 
 
 class NoLocalPosition(nn.Module):
@@ -54,7 +55,7 @@ def build_model(method: str, config: FluxViTConfig, start: str | None = None) ->
             names, checkpoint=start, changes=ModelChanges(head_token_budgets=config.head_token_budgets)
         )
         model.config.token_budget = config.token_budget
-    return without_flux_modules(model) if method == "plain" else model
+    return without_flux_modules(model) if method in PLAIN else model
 
 
 def load_model(method: str, folder: str | Path) -> FluxViTForVideoClassification:

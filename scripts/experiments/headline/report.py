@@ -14,6 +14,7 @@ NAMES = {
     "flux_fixed": "FluxViT, fixed grid",
     "flux_single": "FluxViT, Flux-Single",
     "flux_multi": "FluxViT, Flux-Multi",
+    "plain_few": "plain ViT, 1/4 of the tokens",
     "flux_few": "FluxViT, fixed grid, 1/4 of its tokens",
 }
 SAVINGS = {
@@ -30,6 +31,7 @@ COLOURS = {
     "flux_fixed": "#e4a32e",
     "flux_single": "#4a9d6e",
     "flux_multi": "#1b6ca8",
+    "plain_few": "#3b3d42",
     "flux_few": "#b0417a",
 }
 

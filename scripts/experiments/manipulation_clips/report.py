@@ -54,6 +54,10 @@ class ReportOptions:
     baselines: str = field(
         default="runs/manipulation/baselines", metadata={"help": "Folder of the files of baselines.py."}
     )
+    long_baselines: str = field(
+        default="runs/manipulation/long_baselines",
+        metadata={"help": "Folder of such files for beside equal_compute, of longer trainings."},
+    )
     output: str = field(default=str(RESULTS), metadata={"help": "JSON file to write."})
     plot: str = field(default=str(PLOT), metadata={"help": "Picture to draw; needs flux_hf[plot]."})
     compute_plot: str = field(default=str(COMPUTE_PLOT), metadata={"help": "The same of equal_compute."})
@@ -61,22 +65,18 @@ class ReportOptions:
 
 def main(argv: list[str] | None = None) -> None:
     (options,) = parse_options(ReportOptions, argv, __doc__)
-    result = merged(options.headline, options.baselines, options.random_weights, options.equal_compute)
+    result = merged(options.headline, options.baselines)
+    result["random_weights"] = methods_of(options.random_weights) if options.random_weights else None
+    result["equal_compute"] = merged(options.equal_compute, options.long_baselines) if options.equal_compute else None
     write_json(options.output, result)
-    draw(result, result["baselines"], options.plot)
+    draw(result, options.plot)
     if result["equal_compute"]:
-        draw(result["equal_compute"], result["baselines"], options.compute_plot)
+        draw(result["equal_compute"], options.compute_plot)
     print(accuracy_table(result), baselines_table(result), verdict_of(result), sep="\n\n")
 
 
-def merged(
-    headline: list[str],
-    baselines: str,
-    random_weights: list[str] | None = None,
-    equal_compute: list[str] | None = None,
-) -> dict:
-    """What the files hold: that of [`methods_of`], `baselines`, and under `random_weights` and `equal_compute` that of
-    [`methods_of`] for the files of these names, None where there are none.
+def merged(headline: list[str], baselines: str) -> dict:
+    """What the files hold: that of [`methods_of`], and `baselines`.
 
     Raises:
         ValueError: files do not fit together, or the baselines had other clips.
@@ -84,12 +84,7 @@ def merged(
     others = [read_json(path) for path in sorted(Path(baselines).glob("*.json"))]
     if others and any(one["files"] != others[0]["files"] for one in others):
         raise ValueError(f"{baselines}: the files are of different clips")
-    groups = {"random_weights": random_weights, "equal_compute": equal_compute}
-    return (
-        methods_of(headline)
-        | {"baselines": others}
-        | {name: methods_of(files) if files else None for name, files in groups.items()}
-    )
+    return methods_of(headline) | {"baselines": others}
 
 
 def methods_of(headline: list[str]) -> dict:
@@ -127,12 +122,13 @@ def tables(results: Path = RESULTS, single_frame: Path = SINGLE_FRAME) -> dict[s
         "manipulation.random_weights": of_group("random_weights", accuracy_table),
         "manipulation.equal_compute": of_group("equal_compute", accuracy_table),
         "manipulation.equal_compute.direction": of_group("equal_compute", direction_table),
-        "manipulation.equal_compute.verdict": of_group("equal_compute", methods_verdict),
+        "manipulation.equal_compute.verdict": of_group("equal_compute", verdict_of),
+        "manipulation.equal_compute.baselines": of_group("equal_compute", baselines_table),
         "manipulation.short": of_group("equal_compute", short_table),
         "manipulation.direction": direction_table,
         "manipulation.baselines": baselines_table,
         "manipulation.verdict": verdict_of,
-        "manipulation.best": best_baseline,
+        "manipulation.best": of_group("equal_compute", best_baseline),
     }
     frames = {
         "manipulation.frame": frame_origin,
@@ -147,13 +143,14 @@ def tables(results: Path = RESULTS, single_frame: Path = SINGLE_FRAME) -> dict[s
 
 
 def origins(result: dict) -> str:
-    """A line for each training of the methods and for the first of each baseline."""
-    first = {}
-    for one in result["baselines"]:
-        first.setdefault(one["baseline"], one)
-    lines = [("Methods", one) for one in result["trainings"]] + [(BASELINES[name], one) for name, one in first.items()]
-    for group, name in (("random_weights", "From random weights"), ("equal_compute", "Equal compute")):
-        lines += [(name, one) for one in (result[group] or {"trainings": []})["trainings"]]
+    """A line for each training of the methods and for the first of each baseline, of all groups of methods."""
+    groups = {"": result, "From random weights: ": result["random_weights"], "Equal compute: ": result["equal_compute"]}
+    lines = []
+    for of, group in groups.items():
+        if group:
+            first = {one["baseline"]: one for one in reversed(group.get("baselines", []))}
+            lines += [(f"{of}methods", one) for one in group["trainings"]]
+            lines += [(f"{of}{BASELINES[name]}", one) for name, one in sorted(first.items())]
     return "\n".join(f"- {name}: {result_origin(one)}" for name, one in lines)
 
 
@@ -240,14 +237,9 @@ def baselines_table(result: dict) -> str:
 
 
 def verdict_of(result: dict) -> str:
-    """That of the methods, and the best baseline."""
-    return "\n".join([methods_verdict(result), best_baseline(result)])
-
-
-def methods_verdict(result: dict) -> str:
-    """That of the headline experiment, and the same of training at a quarter of the tokens."""
-    lines = [verdict(_means(result), result["budgets"], (result["rows"][0]["same"],)), *_verdict_of_few(result)]
-    return "\n".join(lines)
+    """That of the headline experiment, the same of training at a quarter of the tokens, and the best baseline."""
+    methods = verdict(_means(result), result["budgets"], (result["rows"][0]["same"],))
+    return "\n".join([methods, *_verdict_of_few(result), best_baseline(result)])
 
 
 def best_baseline(result: dict) -> str:
@@ -274,7 +266,7 @@ def _verdict_of_few(result: dict) -> list[str]:
     ]
 
 
-def draw(result: dict, baselines: list[dict], path: str | Path) -> None:
+def draw(result: dict, path: str | Path) -> None:
     """Accuracy against GMACs of the methods and of the baselines that have GMACs.
 
     Raises:
@@ -284,7 +276,7 @@ def draw(result: dict, baselines: list[dict], path: str | Path) -> None:
     figure, axes = plt.subplots(figsize=(9.5, 4.5), layout="constrained")
     draw_methods(axes, _means(result), result["rows"][0]["same"])
     groups = defaultdict(list)
-    for one in baselines:
+    for one in result["baselines"]:
         groups[one["baseline"]].append(one)
     for (name, group), mark in zip(groups.items(), "sD^v", strict=False):
         if "gmacs" in group[0]:
