@@ -230,7 +230,7 @@ def test_report_puts_seeds_together(tmp_path):
     made = report.tables(written, tmp_path / "none.json")
     assert "| plain ViT | 1 | 7 | fixed grid | 60.0 |" in made["manipulation.random_weights"]
     assert made["manipulation.equal_compute"] == made["manipulation.short"] == report.NOT_MEASURED
-    assert made["manipulation"].splitlines()[-1].startswith("- From random weights: methods: `x`")
+    assert made["manipulation"].splitlines()[-1].startswith("- Random weights: methods: `x`")
     with pytest.raises(ValueError, match="plain-same_seconds-seed0 is in several files"):
         report.merged([str(files[0]), str(files[0])], str(tmp_path / "none"))
     mixed = methods(3)

@@ -48,6 +48,9 @@ class ReportOptions:
     random_weights: list[str] = field(
         default_factory=list, metadata={"help": "Such files of methods that started from random weights."}
     )
+    equal_clips: list[str] = field(
+        default_factory=list, metadata={"help": "Such files of methods that were given the same clips."}
+    )
     equal_compute: list[str] = field(
         default_factory=list, metadata={"help": "Such files of methods that were given the same compute, on a GPU."}
     )
@@ -66,7 +69,8 @@ class ReportOptions:
 def main(argv: list[str] | None = None) -> None:
     (options,) = parse_options(ReportOptions, argv, __doc__)
     result = merged(options.headline, options.baselines)
-    result["random_weights"] = methods_of(options.random_weights) if options.random_weights else None
+    for name in ("random_weights", "equal_clips"):
+        result[name] = methods_of(files) if (files := getattr(options, name)) else None
     result["equal_compute"] = merged(options.equal_compute, options.long_baselines) if options.equal_compute else None
     write_json(options.output, result)
     draw(result, options.plot)
@@ -120,6 +124,7 @@ def tables(results: Path = RESULTS, single_frame: Path = SINGLE_FRAME) -> dict[s
         "manipulation": origins,
         "manipulation.accuracy": accuracy_table,
         "manipulation.random_weights": of_group("random_weights", accuracy_table),
+        "manipulation.equal_clips": of_group("equal_clips", accuracy_table),
         "manipulation.equal_compute": of_group("equal_compute", accuracy_table),
         "manipulation.equal_compute.direction": of_group("equal_compute", direction_table),
         "manipulation.equal_compute.verdict": of_group("equal_compute", verdict_of),
@@ -144,7 +149,10 @@ def tables(results: Path = RESULTS, single_frame: Path = SINGLE_FRAME) -> dict[s
 
 def origins(result: dict) -> str:
     """A line for each training of the methods and for the first of each baseline, of all groups of methods."""
-    groups = {"": result, "From random weights: ": result["random_weights"], "Equal compute: ": result["equal_compute"]}
+    groups = {"": result} | {
+        f"{name}: ": result[name.lower().replace(" ", "_")]
+        for name in ("Random weights", "Equal clips", "Equal compute")
+    }
     lines = []
     for of, group in groups.items():
         if group:
