@@ -7,9 +7,10 @@ from torchvision.transforms.v2.functional import normalize, resize
 
 from flux_hf.data import CachedClips
 from flux_hf.processing.grid_fluxvit import Grid
-from flux_hf.scripts.experiments.headline.device_clips import DeviceViews
+from flux_hf.scripts.experiments.headline.device_clips import DeviceClipsTrainer, DeviceViews
 from flux_hf.training import FluxTrainingArguments
 from flux_hf.training.sampling import ClipRequest
+from tests import tiny_training
 
 MEAN, STD = [0.4, 0.5, 0.6], [0.2, 0.3, 0.4]
 NAMES = ["close", "open"]
@@ -94,3 +95,24 @@ def test_other_symmetries_are_refused(views, tmp_path):
     path.write_text("mirror: {close: open, open: close}\n")
     with pytest.raises(ValueError, match="only played backwards"):
         views(label_symmetries=str(path))
+
+
+def test_training_sees_each_clip_once_an_epoch_on_the_grids_of_flux_training(tmp_path):
+    clips = tiny_training.clips(count=12)
+    clips.clips[:] = np.arange(12, dtype=np.uint8)[:, None, None, None, None] * 20
+    args = tiny_training.arguments(tmp_path, max_steps=18, **ONLY_CROPS)
+    seen, grids = [], set()
+
+    class Watched(DeviceClipsTrainer):
+        def compute_loss(self, model, inputs, **kwargs):
+            pixels = inputs["pixel_values_videos"]
+            grids.add((pixels.shape[1], pixels.shape[-1]))
+            values = (pixels * torch.tensor(processor.image_std)[:, None, None]).amax((1, 3, 4))
+            seen.extend(((values + torch.tensor(processor.image_mean)) * 255 / 20).round()[:, 0].int().tolist())
+            return super().compute_loss(model, inputs, **kwargs)
+
+    processor = tiny_training.processor()
+    trainer = Watched(model=tiny_training.model(), args=args, train_dataset=clips, processing_class=processor)
+    trainer.train()
+    assert [sorted(seen[start : start + 12]) for start in (0, 12, 24)] == [list(range(12))] * 3
+    assert seen[:12] != seen[12:24] and len(grids) > 1 and grids <= tiny_training.GRIDS
