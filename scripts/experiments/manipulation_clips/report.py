@@ -39,6 +39,8 @@ BASELINES = {
 }
 CLASSIFIERS = {"thumbnails": "logistic regression on thumbnails", "cnn": "2D CNN"}
 VIEWS = {"first": "first", "middle": "middle", "last": "last", "any": "any", "three": "three in order"}
+GROUPS = {"random_weights": "Random weights", "equal_clips": "Equal clips", "equal_compute": "Equal compute"}
+"""Methods beside those of the same seconds, by option and by what the page calls them."""
 NOT_MEASURED = "Not measured yet."
 
 
@@ -57,10 +59,6 @@ class ReportOptions:
     baselines: str = field(
         default="runs/manipulation/baselines", metadata={"help": "Folder of the files of baselines.py."}
     )
-    long_baselines: str = field(
-        default="runs/manipulation/long_baselines",
-        metadata={"help": "Folder of such files for beside equal_compute, of longer trainings."},
-    )
     output: str = field(default=str(RESULTS), metadata={"help": "JSON file to write."})
     plot: str = field(default=str(PLOT), metadata={"help": "Picture to draw; needs flux_hf[plot]."})
     compute_plot: str = field(default=str(COMPUTE_PLOT), metadata={"help": "The same of equal_compute."})
@@ -69,13 +67,12 @@ class ReportOptions:
 def main(argv: list[str] | None = None) -> None:
     (options,) = parse_options(ReportOptions, argv, __doc__)
     result = merged(options.headline, options.baselines)
-    for name in ("random_weights", "equal_clips"):
+    for name in GROUPS:
         result[name] = methods_of(files) if (files := getattr(options, name)) else None
-    result["equal_compute"] = merged(options.equal_compute, options.long_baselines) if options.equal_compute else None
     write_json(options.output, result)
-    draw(result, options.plot)
+    draw(result, result["baselines"], options.plot)
     if result["equal_compute"]:
-        draw(result["equal_compute"], options.compute_plot)
+        draw(result["equal_compute"], result["baselines"], options.compute_plot)
     print(accuracy_table(result), baselines_table(result), verdict_of(result), sep="\n\n")
 
 
@@ -127,13 +124,12 @@ def tables(results: Path = RESULTS, single_frame: Path = SINGLE_FRAME) -> dict[s
         "manipulation.equal_clips": of_group("equal_clips", accuracy_table),
         "manipulation.equal_compute": of_group("equal_compute", accuracy_table),
         "manipulation.equal_compute.direction": of_group("equal_compute", direction_table),
-        "manipulation.equal_compute.verdict": of_group("equal_compute", verdict_of),
-        "manipulation.equal_compute.baselines": of_group("equal_compute", baselines_table),
+        "manipulation.equal_compute.verdict": of_group("equal_compute", methods_verdict),
         "manipulation.short": of_group("equal_compute", short_table),
         "manipulation.direction": direction_table,
         "manipulation.baselines": baselines_table,
         "manipulation.verdict": verdict_of,
-        "manipulation.best": of_group("equal_compute", best_baseline),
+        "manipulation.best": best_baseline,
     }
     frames = {
         "manipulation.frame": frame_origin,
@@ -149,10 +145,7 @@ def tables(results: Path = RESULTS, single_frame: Path = SINGLE_FRAME) -> dict[s
 
 def origins(result: dict) -> str:
     """A line for each training of the methods and for the first of each baseline, of all groups of methods."""
-    groups = {"": result} | {
-        f"{name}: ": result[name.lower().replace(" ", "_")]
-        for name in ("Random weights", "Equal clips", "Equal compute")
-    }
+    groups = {"": result} | {f"{text}: ": result[name] for name, text in GROUPS.items()}
     lines = []
     for of, group in groups.items():
         if group:
@@ -245,9 +238,14 @@ def baselines_table(result: dict) -> str:
 
 
 def verdict_of(result: dict) -> str:
-    """That of the headline experiment, the same of training at a quarter of the tokens, and the best baseline."""
+    """That of the methods, and the best baseline."""
+    return "\n".join([methods_verdict(result), best_baseline(result)])
+
+
+def methods_verdict(result: dict) -> str:
+    """That of the headline experiment, and the same of training at a quarter of the tokens."""
     methods = verdict(_means(result), result["budgets"], (result["rows"][0]["same"],))
-    return "\n".join([methods, *_verdict_of_few(result), best_baseline(result)])
+    return "\n".join([methods, *_verdict_of_few(result)])
 
 
 def best_baseline(result: dict) -> str:
@@ -274,7 +272,7 @@ def _verdict_of_few(result: dict) -> list[str]:
     ]
 
 
-def draw(result: dict, path: str | Path) -> None:
+def draw(result: dict, baselines: list[dict], path: str | Path) -> None:
     """Accuracy against GMACs of the methods and of the baselines that have GMACs.
 
     Raises:
@@ -284,7 +282,7 @@ def draw(result: dict, path: str | Path) -> None:
     figure, axes = plt.subplots(figsize=(9.5, 4.5), layout="constrained")
     draw_methods(axes, _means(result), result["rows"][0]["same"])
     groups = defaultdict(list)
-    for one in result["baselines"]:
+    for one in baselines:
         groups[one["baseline"]].append(one)
     for (name, group), mark in zip(groups.items(), "sD^v", strict=False):
         if "gmacs" in group[0]:
