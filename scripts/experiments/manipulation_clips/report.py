@@ -283,13 +283,13 @@ def draw(result: dict, baselines: list[dict], path: str | Path) -> None:
     draw_methods(axes, _means(result), result["rows"][0]["same"])
     groups = defaultdict(list)
     for one in baselines:
-        groups[one["baseline"]].append(one)
+        if "gmacs" in one:
+            groups[one["baseline"]].append(one)
     for (name, group), mark in zip(groups.items(), "sD^v", strict=False):
-        if "gmacs" in group[0]:
-            values = [100 * one["test"]["top1"] for one in group]
-            deviation = statistics.stdev(values) if len(values) > 1 else 0
-            look = {"fmt": mark, "color": "black", "mfc": "white", "capsize": 3, "label": BASELINES[name]}
-            axes.errorbar(group[0]["gmacs"], statistics.mean(values), deviation, **look)
+        values = [100 * one["test"]["top1"] for one in group]
+        deviation = statistics.stdev(values) if len(values) > 1 else 0
+        look = {"fmt": mark, "color": "black", "mfc": "white", "capsize": 3, "label": BASELINES[name]}
+        axes.errorbar(group[0]["gmacs"], statistics.mean(values), deviation, **look)
     finish(axes)
     figure.savefig(path, dpi=150)
     plt.close(figure)
