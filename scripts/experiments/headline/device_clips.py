@@ -1,6 +1,6 @@
 """Training clips that lie decoded on the device that trains, and are cut out there, a batch at a time.
 
-For a small model on a GPU: clips that are augmented one by one take several times as long as the training step.
+For a small model on a GPU, which waits for its calls: a batch takes as many here as one clip in `ClipAugmentation`.
 """
 
 import torch
