@@ -15,6 +15,7 @@ from flux_hf.conversion import convert_official_state_dict
 from flux_hf.modeling.position_embedding_fluxvit import CACHED_GRIDS
 from flux_hf.training.augmentation import ClipAugmentation, random_state
 from flux_hf.training.objective import flux_loss_parts
+from flux_hf.training.sampling import ClipRequest
 from tests import stock_models, tiny_pretraining, tiny_training
 from tests.test_conversion import FIXTURE, WEIGHTS
 from tests.test_modeling import SIZES, video
@@ -305,6 +306,42 @@ def test_augmenting_on_the_gpu_does_not_wait(no_waiting, tmp_path):
 def test_training_with_clips_augmented_on_the_gpu(tmp_path):
     trainer = tiny_training.trainer(tmp_path, use_cpu=False, augment_on_device=True, random_erasing=1.0)
     assert trainer.train().global_step == 2
+
+
+def test_clips_that_lie_on_the_gpu(tmp_path):
+    """All frames and pixels of a clip are what the CPU makes of them, in a training that goes through."""
+    from flux_hf.processing.grid_fluxvit import Grid
+    from flux_hf.scripts.experiments.headline.device_clips import DeviceClipsTrainer, DeviceViews
+
+    clips, crops = tiny_training.clips(8), {"flip": False, "rand_augment_ops": 0, "max_crop_aspect": 1.0}
+    grid = Grid(clips.clips.shape[1], 28)
+    asked, made = [ClipRequest(index, 0, grid) for index in (5, 0, 7)], {}
+    for on_cpu in (True, False):
+        args = tiny_training.arguments(tmp_path, use_cpu=on_cpu, min_crop_area=1.0, **crops)
+        made[on_cpu] = DeviceViews(clips, args, [0.4, 0.5, 0.6], [0.2, 0.3, 0.4])(asked)
+    assert made[False]["pixel_values_videos"].is_cuda
+    check_close(made[False]["pixel_values_videos"], made[True]["pixel_values_videos"])
+    assert made[False]["labels"].tolist() == made[True]["labels"].tolist()
+    args = tiny_training.arguments(tmp_path, use_cpu=False, **crops)
+    options = {"model": tiny_training.model(), "args": args, "processing_class": tiny_training.processor()}
+    assert DeviceClipsTrainer(light=0.3, train_dataset=clips, **options).train().global_step == args.max_steps
+
+
+def test_motion_clips_are_composed_on_the_gpu():
+    """Other clips than those of the CPU, as other numbers are drawn, but as bright and as varied ones."""
+    from flux_hf.scripts.experiments.motion_clips_endless.clips import compose, make_banks
+    from flux_hf.scripts.experiments.motion_clips_endless.dice import Dice
+
+    def made(device: str) -> tuple[torch.Tensor, torch.Tensor]:
+        dice = Dice(device, seed=3)
+        return compose(96, make_banks(64, dice), dice, frames=4, side=64)
+
+    (frames, labels), (again, labels_again), (on_cpu, _) = made(DEVICE), made(DEVICE), made("cpu")
+    assert frames.is_cuda and frames.shape == (96, 4, 3, 64, 64) and len(labels.unique()) == 9
+    torch.testing.assert_close(frames, again, atol=1e-3, rtol=0)
+    assert torch.equal(labels, labels_again)
+    for figure in (torch.Tensor.mean, torch.Tensor.std, lambda values: values.diff(dim=1).abs().mean()):
+        assert abs(figure(frames).item() / figure(on_cpu).item() - 1) < 0.2
 
 
 def test_pretraining(tmp_path):

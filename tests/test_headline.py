@@ -227,6 +227,13 @@ def test_wrong_options(wrong, tmp_path):
         reproduce_headline(HeadlineOptions("d", "c", start="s", **wrong), tiny_training.arguments(tmp_path))
 
 
+def test_random_light_needs_clips_on_the_device(tmp_path):
+    from flux_hf.scripts.experiments.headline import reproduce_headline
+
+    with pytest.raises(ValueError, match="random_light=0.3 needs clips_on_device=true"):
+        reproduce_headline(HeadlineOptions("d", "c", start="s", random_light=0.3), tiny_training.arguments(tmp_path))
+
+
 def test_report():
     def row(method, seed, saving, budget, top1, gmacs):
         facts = {"method": method, "same": "clips", "seed": seed, "saving": saving, "budget": budget}

@@ -25,9 +25,9 @@ def clips():
 
 @pytest.fixture
 def views(clips, tmp_path):
-    def build(**options):
+    def build(light=0.0, **options):
         args = FluxTrainingArguments(output_dir=str(tmp_path), use_cpu=True, **ONLY_CROPS | options)
-        return DeviceViews(clips, args, MEAN, STD)
+        return DeviceViews(clips, args, MEAN, STD, light)
 
     return build
 
@@ -82,6 +82,18 @@ def test_frames_are_one_of_each_segment(clips, views):
     numbers = (pixels[:, :, 0, 0, 0] * STD[0] + MEAN[0]) * 25.5
     assert torch.equal((numbers.round() / 2).floor(), torch.arange(4.0).expand(6, 4))
     assert len(numbers.round().unique()) > 4
+
+
+def test_each_clip_has_light_of_its_own_in_all_frames(clips, views):
+    """A colour of a clip is `contrast` times what it was and `brightness`: two numbers that two pixels give."""
+    plain, lit = (views(light, min_crop_area=1.0)(requests(Grid(8, 40)))["pixel_values_videos"] for light in (0.0, 0.3))
+    plain, lit = (video.movedim(2, 1).flatten(2) for video in (plain, lit))
+    contrast = (lit[..., 0] - lit[..., 1]) / (plain[..., 0] - plain[..., 1])
+    brightness = lit[..., 0] - contrast * plain[..., 0]
+    torch.testing.assert_close(lit, contrast[..., None] * plain + brightness[..., None], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(contrast, contrast[:, :1].expand(6, 3), atol=1e-3, rtol=0)
+    assert contrast.min() > 0.69 and contrast.max() < 1.31 and brightness.abs().max() < 0.31
+    assert contrast[:, 0].std() > 0.05 and brightness.std() > 0.05 and brightness.std(dim=1).min() > 0.001
 
 
 @pytest.mark.parametrize("option", [{"flip": True}, {"rand_augment_ops": 2}, {"random_colors": True}])

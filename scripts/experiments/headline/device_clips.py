@@ -28,24 +28,28 @@ class Requests(Dataset):
 class DeviceViews:
     """Makes of the requests of a batch its clips and labels, on the device: a random frame of each segment, a square of
     the same size in all clips and at a place of its own in each, half of the clips backwards where labels have such a
-    symmetry.
+    symmetry, and other light in each clip.
 
     Args:
         args: as of [`FluxTrainer`]; of its augmentation, `min_crop_area`.
         mean, std: of colours, for normalising.
+        light: the contrast of a clip is multiplied by 1 - `light` to 1 + `light`, and to each of its colours -`light`
+            to `light` is added, both in normalised values and the same in all frames; 0: light stays as it is.
 
     Raises:
         ValueError: `args` asks for an augmentation that is not made here, or for another symmetry of the labels.
     """
 
-    def __init__(self, clips: CachedClips, args: FluxTrainingArguments, mean: list[float], std: list[float]):
+    def __init__(
+        self, clips: CachedClips, args: FluxTrainingArguments, mean: list[float], std: list[float], light: float = 0.0
+    ):
         if other := [name for name, value in PLAIN.items() if getattr(args, name) != value]:
             raise ValueError(f"clips on the device are only cropped and played backwards, got {', '.join(other)}")
         symmetries = load_label_symmetries(args.label_symmetries, clips.label_names) if args.label_symmetries else None
         self.backwards = backwards_labels(symmetries, args.device)
         self.frames = torch.from_numpy(clips.clips.copy()).to(args.device)
         self.labels = torch.from_numpy(clips.labels).to(args.device)
-        self.seed, self.min_crop_area, self.colors = args.seed, args.min_crop_area, (mean, std)
+        self.seed, self.min_crop_area, self.colors, self.light = args.seed, args.min_crop_area, (mean, std), light
 
     @torch.no_grad()
     def __call__(self, requests: list[ClipRequest]) -> dict[str, torch.Tensor]:
@@ -70,8 +74,11 @@ class DeviceViews:
             labels = torch.where(turned, self.backwards[labels], labels)
         places = clip[:, None, None, None], time[:, :, None, None], row[:, None, :, None], column[:, None, None, :]
         pixels = self.frames[places].movedim(-1, 2).float().div_(255)
-        pixels = resize(pixels, [grid.size, grid.size], antialias=True)
-        return {"pixel_values_videos": normalize(pixels, *self.colors), "labels": labels}
+        pixels = normalize(resize(pixels, [grid.size, grid.size], antialias=True), *self.colors)
+        if self.light:
+            contrast, brightness = torch.empty(2, count, 1, 3, 1, 1, device=device).uniform_(-1, 1, generator=dice)
+            pixels = pixels * (1 + self.light * contrast[:, :, :1]) + self.light * brightness
+        return {"pixel_values_videos": pixels, "labels": labels}
 
 
 def backwards_labels(symmetries: LabelSymmetries | None, device: torch.device) -> torch.Tensor | None:
@@ -85,11 +92,15 @@ def backwards_labels(symmetries: LabelSymmetries | None, device: torch.device) -
 
 
 class DeviceClipsTrainer(FluxTrainer):
-    """[`FluxTrainer`] on cached clips that lie on the device. One process."""
+    """[`FluxTrainer`] on cached clips that lie on the device. One process. `light` as of [`DeviceViews`]."""
+
+    def __init__(self, light: float = 0.0, **kwargs):
+        super().__init__(**kwargs)
+        self.light = light
 
     def get_train_dataloader(self) -> DataLoader:
         args, processor = self.args, self.processing_class
-        views = DeviceViews(self.train_dataset, args, processor.image_mean, processor.image_std)
+        views = DeviceViews(self.train_dataset, args, processor.image_mean, processor.image_std, self.light)
         sampler = GridBatchSampler(len(self.train_dataset), args.train_batch_size, self.grids(), seed=args.seed)
         self.add_callback(EpochOfSampler(sampler))
         return self.accelerator.prepare(DataLoader(Requests(), batch_sampler=sampler, collate_fn=views))

@@ -84,6 +84,10 @@ class HeadlineOptions:
         default=False,
         metadata={"help": "Keep training clips decoded on the device and cut them out there: for a GPU, few clips."},
     )
+    random_light: float = field(
+        default=0.0,
+        metadata={"help": "With clips_on_device: strength of random brightness and contrast of training clips."},
+    )
     eval_batch_size: int = field(default=64, metadata={"help": "Clips per forward when measuring."})
     eval_workers: int = field(default=0, metadata={"help": "Decoding processes when measuring."})
     timed_forwards: int = field(
@@ -119,6 +123,8 @@ def reproduce_headline(options: HeadlineOptions, training_args) -> dict:
     for name, known in (("methods", METHODS), ("same", SAME), ("savings", SAVINGS)):
         if (unknown := sorted(set(getattr(options, name)) - set(known))) or not getattr(options, name):
             raise ValueError(f"{name} must be some of {', '.join(known)}, got {unknown or 'none'}")
+    if options.random_light and not options.clips_on_device:
+        raise ValueError(f"random_light={options.random_light} needs clips_on_device=true")
     output = Path(training_args.output_dir)
     config = starting_config(options)
     if options.size % config.patch_size:
@@ -201,7 +207,8 @@ def train(run: Run, options: HeadlineOptions, training_args, config: FluxViTConf
         token_budget=config.token_budget,
         grids=dict.fromkeys(budgets_of(options, config), grid),
     )
-    trainer = (DeviceClipsTrainer if options.clips_on_device else FluxTrainer)(
+    make_trainer = partial(DeviceClipsTrainer, light=options.random_light) if options.clips_on_device else FluxTrainer
+    trainer = make_trainer(
         model=build_model(run.method, config, options.start),
         args=args,
         train_dataset=clips,
