@@ -181,12 +181,14 @@ def test_commands_write_what_the_report_reads(folder, tmp_path):
     assert "door-open / door-close" in made["manipulation.frame.pairs"]
     headline = tmp_path / "headline.json"
     headline.write_text(json.dumps(methods(seed=0)))
-    output, picture = tmp_path / "results.json", tmp_path / "plot.png"
-    report.main(
-        ["--headline", str(headline), "--baselines", str(runs), "--output", str(output), "--plot", str(picture)]
-    )
-    assert picture.read_bytes().startswith(b"\x89PNG")
-    assert "small 3D CNN" in report.tables(output, frames)["manipulation.baselines"]
+    output, pictures = tmp_path / "results.json", [tmp_path / "plot.png", tmp_path / "compute.png"]
+    where = ["--baselines", str(tmp_path / "none"), "--compute_baselines", str(runs), "--output", str(output)]
+    where += ["--plot", str(pictures[0]), "--compute_plot", str(pictures[1])]
+    report.main(["--headline", str(headline), "--equal_compute", str(headline), *where])
+    assert all(picture.read_bytes().startswith(b"\x89PNG") for picture in pictures)
+    made = report.tables(output, frames)
+    assert "small 3D CNN" in made["manipulation.equal_compute.baselines"] and made["manipulation.best"][:4] == "Best"
+    assert "small 3D CNN" not in made["manipulation.baselines"]
 
 
 def methods(seed: int) -> dict:

@@ -72,7 +72,8 @@ def test_a_budget_beyond_the_grid_keeps_all(model):
     assert everything.keep_mask is None
     for budget in (64, 65, 5000):
         output = model(video(1, 4), token_budget=budget)
-        assert output.keep_mask is None and torch.equal(output.logits, everything.logits)
+        assert output.keep_mask is None
+        torch.testing.assert_close(output.logits, everything.logits)
 
 
 @torch.no_grad()
@@ -83,7 +84,7 @@ def test_heads_belong_to_descending_budgets():
     nearest = {512: 2, 1024: 2, 1536: 1, 2048: 1, 2560: 0, 3072: 0, 6144: 0}
     assert {tokens: model.fluxvit.resolve_head(tokens) for tokens in nearest} == nearest
     output = model(video(1, 4), token_budget=40)
-    assert torch.equal(output.logits, model(video(1, 4), token_budget=40, head_index=2).logits)
+    torch.testing.assert_close(output.logits, model(video(1, 4), token_budget=40, head_index=2).logits)
 
 
 @torch.no_grad()
