@@ -263,7 +263,7 @@ def test_tables_of_the_teachers_that_were_tried(tmp_path):
     runs = runs_of(labels, {"scratch": (0.1,), "Flux-Multi": (0.5,)}, steps=40, train_seconds=10.0)
     runs += runs_of(labels, {"scratch-as-long": (0.2,)}, steps=140, train_seconds=36.0)
     result |= {"machine": {}, "students": {"Flux-Multi_0": {"seconds": 25.0}}, "runs": runs}
-    (tmp_path / "manipulation_foreign.json").write_text(json.dumps(result))
+    (tmp_path / "manipulation_default.json").write_text(json.dumps(result))
     found = manipulation_tables(tmp_path)
     (line,) = found["pretraining.manipulation"].splitlines()[2:]
     assert line.endswith("| none | 5 a class | 64 | 10.0 | 20.0 | 50.0 (+30.0) |")

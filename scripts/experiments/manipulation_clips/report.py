@@ -39,7 +39,13 @@ BASELINES = {
 }
 CLASSIFIERS = {"thumbnails": "logistic regression on thumbnails", "cnn": "2D CNN"}
 VIEWS = {"first": "first", "middle": "middle", "last": "last", "any": "any", "three": "three in order"}
-GROUPS = {"random_weights": "Random weights", "equal_clips": "Equal clips", "equal_compute": "Equal compute"}
+GROUPS = {
+    "random_weights": "Random weights",
+    "equal_clips": "Equal clips",
+    "equal_compute": "Equal compute",
+    "random_light": "Random light",
+    "small": "Size of FluxViT-S",
+}
 """Methods beside those of the same seconds, by option and by what the page calls them."""
 NOT_MEASURED = "Not measured yet."
 
@@ -56,8 +62,18 @@ class ReportOptions:
     equal_compute: list[str] = field(
         default_factory=list, metadata={"help": "Such files of methods that were given the same compute, on a GPU."}
     )
+    random_light: list[str] = field(
+        default_factory=list, metadata={"help": "Such files of equal compute whose training clips had random light."}
+    )
+    small: list[str] = field(
+        default_factory=list, metadata={"help": "Such files of equal compute, of models of the size of FluxViT-S."}
+    )
     baselines: str = field(
         default="runs/manipulation/baselines", metadata={"help": "Folder of the files of baselines.py."}
+    )
+    compute_baselines: str = field(
+        default="runs/manipulation/compute_baselines",
+        metadata={"help": "The same of baselines with as much compute as the methods of equal_compute."},
     )
     output: str = field(default=str(RESULTS), metadata={"help": "JSON file to write."})
     plot: str = field(default=str(PLOT), metadata={"help": "Picture to draw; needs flux_hf[plot]."})
@@ -69,10 +85,12 @@ def main(argv: list[str] | None = None) -> None:
     result = merged(options.headline, options.baselines)
     for name in GROUPS:
         result[name] = methods_of(files) if (files := getattr(options, name)) else None
+    if compute := result["equal_compute"]:
+        compute["baselines"] = baselines_of(options.compute_baselines)
     write_json(options.output, result)
-    draw(result, result["baselines"], options.plot)
-    if result["equal_compute"]:
-        draw(result["equal_compute"], result["baselines"], options.compute_plot)
+    draw(result, options.plot)
+    if compute:
+        draw(compute, options.compute_plot)
     print(accuracy_table(result), baselines_table(result), verdict_of(result), sep="\n\n")
 
 
@@ -82,10 +100,15 @@ def merged(headline: list[str], baselines: str) -> dict:
     Raises:
         ValueError: files do not fit together, or the baselines had other clips.
     """
-    others = [read_json(path) for path in sorted(Path(baselines).glob("*.json"))]
-    if others and any(one["files"] != others[0]["files"] for one in others):
-        raise ValueError(f"{baselines}: the files are of different clips")
-    return methods_of(headline) | {"baselines": others}
+    return methods_of(headline) | {"baselines": baselines_of(baselines)}
+
+
+def baselines_of(folder: str) -> list[dict]:
+    """The files of a folder. Raises ValueError where they are of different clips."""
+    found = [read_json(path) for path in sorted(Path(folder).glob("*.json"))]
+    if any(one["files"] != found[0]["files"] for one in found):
+        raise ValueError(f"{folder}: the files are of different clips")
+    return found
 
 
 def methods_of(headline: list[str]) -> dict:
@@ -123,13 +146,17 @@ def tables(results: Path = RESULTS, single_frame: Path = SINGLE_FRAME) -> dict[s
         "manipulation.random_weights": of_group("random_weights", accuracy_table),
         "manipulation.equal_clips": of_group("equal_clips", accuracy_table),
         "manipulation.equal_compute": of_group("equal_compute", accuracy_table),
+        "manipulation.equal_compute.baselines": of_group("equal_compute", baselines_table),
         "manipulation.equal_compute.direction": of_group("equal_compute", direction_table),
-        "manipulation.equal_compute.verdict": of_group("equal_compute", methods_verdict),
+        "manipulation.equal_compute.verdict": of_group("equal_compute", verdict_of),
+        "manipulation.random_light": of_group("random_light", accuracy_table),
+        "manipulation.small": of_group("small", accuracy_table),
+        "manipulation.small.direction": of_group("small", direction_table),
         "manipulation.short": of_group("equal_compute", short_table),
         "manipulation.direction": direction_table,
         "manipulation.baselines": baselines_table,
         "manipulation.verdict": verdict_of,
-        "manipulation.best": best_baseline,
+        "manipulation.best": of_group("equal_compute", best_baseline),
     }
     frames = {
         "manipulation.frame": frame_origin,
@@ -175,7 +202,7 @@ def accuracy_table(result: dict) -> str:
 
 def of_group(name: str, write: Callable[[dict], str]) -> Callable[[dict], str]:
     """What makes the Markdown of one group of methods of a result."""
-    return lambda result: write(result[name]) if result[name] else NOT_MEASURED
+    return lambda result: write(result[name]) if result.get(name) else NOT_MEASURED
 
 
 def short_table(result: dict) -> str:
@@ -272,8 +299,8 @@ def _verdict_of_few(result: dict) -> list[str]:
     ]
 
 
-def draw(result: dict, baselines: list[dict], path: str | Path) -> None:
-    """Accuracy against GMACs of the methods and of the baselines that have GMACs.
+def draw(result: dict, path: str | Path) -> None:
+    """Accuracy against GMACs of the methods and of their baselines that have GMACs.
 
     Raises:
         ImportError: matplotlib is not installed (extra `plot`).
@@ -282,7 +309,7 @@ def draw(result: dict, baselines: list[dict], path: str | Path) -> None:
     figure, axes = plt.subplots(figsize=(9.5, 4.5), layout="constrained")
     draw_methods(axes, _means(result), result["rows"][0]["same"])
     groups = defaultdict(list)
-    for one in baselines:
+    for one in result["baselines"]:
         if "gmacs" in one:
             groups[one["baseline"]].append(one)
     for (name, group), mark in zip(groups.items(), "sD^v", strict=False):

@@ -34,10 +34,7 @@ SETTINGS, TIME = "student.json", "time.json"
 RESULTS = Path(__file__).parent / "results"
 TEACHERS = {
     "manipulation_default": ("the default checkpoint", "none"),
-    "manipulation_flow": ("optical flow", "none"),
-    "manipulation_foreign": ("the foreign image encoder", "none"),
-    "manipulation_half": ("FluxViT (4.4 M), trained on the other 14 tasks", "100 a class of the other 14 tasks"),
-    "manipulation_all": ("FluxViT (4.4 M), trained on these 28 tasks", "100 a class"),
+    "manipulation_all": ("FluxViT (1.2 M), trained on these 28 tasks", "100 a class"),
 }
 """File of the results -> who taught, and how many labelled manipulation clips had taught it."""
 
