@@ -183,12 +183,13 @@ def test_commands_write_what_the_report_reads(folder, tmp_path):
     headline.write_text(json.dumps(methods(seed=0)))
     output, pictures = tmp_path / "results.json", [tmp_path / "plot.png", tmp_path / "compute.png"]
     where = ["--baselines", str(tmp_path / "none"), "--compute_baselines", str(runs), "--output", str(output)]
+    where += ["--clips_baselines", str(tmp_path / "none"), "--equal_clips", str(headline)]
     where += ["--plot", str(pictures[0]), "--compute_plot", str(pictures[1])]
     report.main(["--headline", str(headline), "--equal_compute", str(headline), *where])
     assert all(picture.read_bytes().startswith(b"\x89PNG") for picture in pictures)
     made = report.tables(output, frames)
     assert "small 3D CNN" in made["manipulation.equal_compute.baselines"] and made["manipulation.best"][:4] == "Best"
-    assert "small 3D CNN" not in made["manipulation.baselines"]
+    assert "small 3D CNN" not in made["manipulation.baselines"] + made["manipulation.equal_clips.baselines"]
 
 
 def methods(seed: int) -> dict:

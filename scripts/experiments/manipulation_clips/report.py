@@ -71,6 +71,10 @@ class ReportOptions:
     baselines: str = field(
         default="runs/manipulation/baselines", metadata={"help": "Folder of the files of baselines.py."}
     )
+    clips_baselines: str = field(
+        default="runs/manipulation/clips_baselines",
+        metadata={"help": "The same of baselines with as many clips as the methods of equal_clips."},
+    )
     compute_baselines: str = field(
         default="runs/manipulation/compute_baselines",
         metadata={"help": "The same of baselines with as much compute as the methods of equal_compute."},
@@ -85,12 +89,13 @@ def main(argv: list[str] | None = None) -> None:
     result = merged(options.headline, options.baselines)
     for name in GROUPS:
         result[name] = methods_of(files) if (files := getattr(options, name)) else None
-    if compute := result["equal_compute"]:
-        compute["baselines"] = baselines_of(options.compute_baselines)
+    for name, folder in (("equal_clips", options.clips_baselines), ("equal_compute", options.compute_baselines)):
+        if result[name]:
+            result[name]["baselines"] = baselines_of(folder)
     write_json(options.output, result)
     draw(result, options.plot)
-    if compute:
-        draw(compute, options.compute_plot)
+    if result["equal_compute"]:
+        draw(result["equal_compute"], options.compute_plot)
     print(accuracy_table(result), baselines_table(result), verdict_of(result), sep="\n\n")
 
 
@@ -145,6 +150,7 @@ def tables(results: Path = RESULTS, single_frame: Path = SINGLE_FRAME) -> dict[s
         "manipulation.accuracy": accuracy_table,
         "manipulation.random_weights": of_group("random_weights", accuracy_table),
         "manipulation.equal_clips": of_group("equal_clips", accuracy_table),
+        "manipulation.equal_clips.baselines": of_group("equal_clips", baselines_table),
         "manipulation.equal_compute": of_group("equal_compute", accuracy_table),
         "manipulation.equal_compute.baselines": of_group("equal_compute", baselines_table),
         "manipulation.equal_compute.direction": of_group("equal_compute", direction_table),
