@@ -16,7 +16,7 @@ def gradients(model) -> dict[str, torch.Tensor]:
 def assert_same(found: dict, expected: dict) -> None:
     assert found.keys() == expected.keys()
     for name, gradient in expected.items():
-        torch.testing.assert_close(found[name], gradient, atol=2e-6, rtol=1e-4, msg=lambda text: f"{name}: {text}")  # noqa: B023 (at once)
+        torch.testing.assert_close(found[name], gradient, atol=1e-5, rtol=1e-4, msg=lambda text: f"{name}: {text}")  # noqa: B023 (at once)
 
 
 def pairs_at_three_budgets() -> dict:
