@@ -75,9 +75,10 @@ def test_switched_on_called_and_saved(place, capsys):
         assert not made["other_rule"].keep_mask.equal(made["output"].keep_mask)
         cell("num_frames=24", made)
         assert "[1, 1200]" in capsys.readouterr().out
-        before = made["output"].logits
+        before, weights = made["output"].logits, made["model"].state_dict()
         cell("import AutoVideoProcessor", made)
         assert "[784] tensor(784)" in capsys.readouterr().out
+        assert all(value.equal(weights[name]) for name, value in made["model"].state_dict().items())
         torch.testing.assert_close(made["model"](**made["inputs"]).logits, before)
     cell("disable_flux(model)", made)
     assert type(made["model"]) is VideoMAEForVideoClassification

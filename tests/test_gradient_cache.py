@@ -16,18 +16,19 @@ def gradients(model) -> dict[str, torch.Tensor]:
 def assert_same(found: dict, expected: dict) -> None:
     assert found.keys() == expected.keys()
     for name, gradient in expected.items():
-        torch.testing.assert_close(found[name], gradient, atol=1e-5, rtol=1e-4, msg=lambda text: f"{name}: {text}")  # noqa: B023 (at once)
+        torch.testing.assert_close(found[name], gradient, atol=2e-6, rtol=1e-4, msg=lambda text: f"{name}: {text}")  # noqa: B023 (at once)
 
 
 def pairs_at_three_budgets() -> dict:
-    return tiny_pairs(7) | {"token_budgets": [*BUDGETS, 10]}
+    pairs = tiny_pairs(7)
+    return pairs | {"pixel_values_videos": pairs["pixel_values_videos"].double(), "token_budgets": [*BUDGETS, 10]}
 
 
 @pytest.mark.parametrize("loss", ["softmax", "sigmoid"])
 @pytest.mark.parametrize("pairs_at_once", [1, 3, 7, 100])
 def test_gradients_are_those_of_the_whole_batch(loss, pairs_at_once):
     """Of every parameter, the temperature included, with a text tower that learns, several budgets and soft targets."""
-    model = tiny_clip(loss=loss, freeze_text=False, logit_scale_init=5).train()
+    model = tiny_clip(loss=loss, freeze_text=False, logit_scale_init=5).double().train()
     model.text_model.eval()  # no dropout: a whole batch and its chunks draw different numbers
     batch = pairs_at_three_budgets()
     expected_parts = model.loss_parts(model(**batch), LABELS)

@@ -68,6 +68,8 @@ def test_processor_and_model_agree_and_are_saved(tmp_path):
     assert frames % 2 == 0
     model.save_pretrained(tmp_path)
     loaded = FluxViTForVideoClassification.from_pretrained(tmp_path)
+    weights = model.state_dict()
+    assert all(value.equal(weights[name]) for name, value in loaded.state_dict().items())
     clip = torch.rand(1, 8, 3, 48, 48)
     with torch.inference_mode():
         torch.testing.assert_close(loaded(clip, token_budget=24).logits, model(clip, token_budget=24).logits)
