@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -60,7 +61,7 @@ def _draw_encoding(rng: np.random.Generator) -> Encoding:
     return Encoding(name, int(rng.integers(CODECS[name].best, CODECS[name].worst + 1)), int(rng.integers(8, 250)))
 
 
-def write_clip(path: Path, frames: Iterable[np.ndarray], encodings: list[Encoding], frame_rate: int) -> None:
+def write_clip(path: Path, frames: Iterable[np.ndarray], encodings: list[Encoding], frame_rate: int | Fraction) -> None:
     """Encode uint8 frames (height, width, 3) to `path`, which appears when it is whole; each generation is made of
     what the one before decodes to."""
     for encoding in encodings[:-1]:
@@ -71,7 +72,7 @@ def write_clip(path: Path, frames: Iterable[np.ndarray], encodings: list[Encodin
         _encode(str(partial), frames, encodings[-1], frame_rate)
 
 
-def _encode(target, frames: Iterable[np.ndarray], encoding: Encoding, frame_rate: int) -> None:
+def _encode(target, frames: Iterable[np.ndarray], encoding: Encoding, frame_rate: int | Fraction) -> None:
     codec = CODECS[encoding.codec]
     with av.open(target, "w", format=codec.container, options={"fflags": "+bitexact"}) as container:
         stream = container.add_stream(codec.encoder, rate=frame_rate, options=_options(encoding))

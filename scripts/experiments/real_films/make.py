@@ -1,0 +1,128 @@
+"""Cut the clips of windows.csv out of real films: make.py --films FOLDER --output_dir data/real_films.
+
+The README says where the films are. They become data sets in videofolder layout with one split, `test`, as films.csv
+says; a clip is called after its film, its first frame and its left edge. `--versions turned backwards` writes the clips turned clockwise
+by a quarter and played backwards, with the labels that they then have.
+"""
+
+import csv
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+from flux_hf.cli import run_command
+from flux_hf.options import parse_options
+from flux_hf.scripts.experiments.motion_clips_pictures.encoding import Encoding, write_clip
+
+COMMAND = "scripts/experiments/real_films/make.py"
+TABLES = Path(__file__).parent
+NEARLY_LOSSLESS = Encoding("h264", 12, 249)
+FILMED, TURNED, BACKWARDS, BOTH = VERSIONS = ("filmed", "turned", "backwards", "turned_backwards")
+ROUND = ("moves_up", "moves_right", "moves_down", "moves_left")
+"""Each becomes the next where a clip is turned clockwise by a quarter."""
+BACK = {"approaches": "recedes", "turns_clockwise": "turns_counterclockwise"}
+BACK |= {two: one for one, two in BACK.items()}
+
+
+@dataclass(frozen=True)
+class Window:
+    """A square of a film: its frames `first` to `last`, counted from 0, and `size` pixels from (`left`, `top`)."""
+
+    film: str
+    first: int
+    last: int
+    left: int
+    top: int
+    size: int
+    label: str
+
+    def clip(self, version: str) -> Path:
+        """Path of a version of the clip below its data set."""
+        name = f"{Path(self.film).stem}-{self.first:04d}-{self.left:04d}-{version}.mp4"
+        return Path("test", label_of(self.label, version), name)
+
+
+@dataclass
+class RealFilmOptions:
+    films: str = field(metadata={"help": "Folder of the films."})
+    output_dir: str = field(metadata={"help": "Folder of the data sets."})
+    versions: list[str] = field(
+        default_factory=lambda: [FILMED], metadata={"help": "What to write of every window.", "choices": list(VERSIONS)}
+    )
+
+
+def label_of(label: str, version: str) -> str:
+    """What a clip of that label shows in a version of it."""
+    if version in (BACKWARDS, BOTH):
+        label = ROUND[ROUND.index(label) - 2] if label in ROUND else BACK.get(label, label)
+    if version in (TURNED, BOTH) and label in ROUND:
+        label = ROUND[ROUND.index(label) - 3]
+    return label
+
+
+def windows(tables: Path = TABLES) -> list[Window]:
+    """What windows.csv names."""
+    numbers = ("first", "last", "left", "top", "size")
+    rows = _rows(tables / "windows.csv")
+    return [Window(row["film"], *(int(row[name]) for name in numbers), row["label"]) for row in rows]
+
+
+def cut(options: RealFilmOptions, tables: Path = TABLES) -> str:
+    """Write the clips of the windows.csv and films.csv in a folder; returns a sentence about what is there.
+
+    Raises:
+        FileNotFoundError: a film is not in the folder; names it.
+        ValueError: a film is another one than windows.csv was made on, or a window reaches beyond it.
+    """
+    found, films = windows(tables), _rows(tables / "films.csv")
+    for film in films:
+        path = Path(options.films, film["film"])
+        if not path.exists():
+            raise FileNotFoundError(f"{path} is missing; it is from {film['source']}, as the README says")
+        if hashlib.sha256(path.read_bytes()).hexdigest() != film["sha256"]:
+            raise ValueError(f"{path} is not the film that windows.csv was made on: its sha256 is another")
+    for film in films:
+        with av.open(str(Path(options.films, film["film"]))) as container:
+            rate = container.streams.video[0].average_rate.limit_denominator(1001)
+            frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+        for window in (window for window in found if window.film == film["film"]):
+            for version in options.versions:
+                path = Path(options.output_dir, film["data_set"], window.clip(version))
+                _write(path, window, version, frames, rate)
+    return f"{len(options.versions) * len(found)} clips of {len(films)} films in {options.output_dir}"
+
+
+def _write(path: Path, window: Window, version: str, frames: list[np.ndarray], rate: Fraction) -> None:
+    height, width = frames[0].shape[:2]
+    inside = window.left + window.size <= width and window.top + window.size <= height and window.last < len(frames)
+    if not inside or min(window.left, window.top, window.first) < 0:
+        raise ValueError(f"{window} reaches beyond its film of {len(frames)} frames of {width} x {height}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_clip(path, _pictures(window, version, frames), [NEARLY_LOSSLESS], rate)
+
+
+def _pictures(window: Window, version: str, frames: list[np.ndarray]) -> Iterator[np.ndarray]:
+    size = window.size // 2 * 2  # H.264 halves the sides of its colours
+    of_window = frames[window.first : window.last + 1]
+    for frame in reversed(of_window) if version in (BACKWARDS, BOTH) else of_window:
+        picture = frame[window.top : window.top + size, window.left : window.left + size]
+        yield np.ascontiguousarray(np.rot90(picture, -1) if version in (TURNED, BOTH) else picture)
+
+
+def _rows(table: Path) -> list[dict[str, str]]:
+    with table.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def main(argv: list[str] | None = None) -> None:
+    (options,) = parse_options(RealFilmOptions, argv, __doc__)
+    print(cut(options))
+
+
+if __name__ == "__main__":
+    run_command(COMMAND, main)
