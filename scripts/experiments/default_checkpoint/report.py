@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+from flux_hf.evaluation.figures import wilson_interval
 from flux_hf.evaluation.report import answered_shares, pyplot, top1_in_percent
 from flux_hf.files import read_json, whole_file
 from flux_hf.provenance import result_origin
 from flux_hf.scripts.experiments.default_checkpoint.curves import PANELS
 from flux_hf.tables import markdown, percent, table
 from flux_hf.token_optimization.adaptive import changes_gain
+from flux_hf.token_optimization.search import sign_test
 
 RESULTS = Path(__file__).parent / "results"
 BUDGETS = ("256", "128", "64")
@@ -28,12 +30,16 @@ UNSEEN = {
 def tables(folder: Path = RESULTS) -> dict[str, str]:
     """Markdown by the name that documents call it."""
     of_set = {name: read_json(folder / f"{name}.json") for name in SETS}
-    search, flow, adaptive, composed = (
+    search, flow, adaptive, composed, filmed, turned = (
         read_json(folder / f"{name}.json")
-        for name in ("token_optimization", "optical_flow", "adaptive_budget", "adaptive_composed")
+        for name in (
+            *("token_optimization", "optical_flow", "adaptive_budget", "adaptive_composed"),
+            *("real_films", "real_films_turned"),
+        )
     )
     return {
-        "default_checkpoint.accuracy": accuracy_table(of_set, flow),
+        "default_checkpoint.accuracy": accuracy_table(of_set, flow, filmed),
+        "default_checkpoint.real_films": films_table(filmed, turned),
         "default_checkpoint.unseen": unseen_table(of_set, flow, folder),
         "default_checkpoint.seen": seen(read_json(folder / "photographs_training.json"), of_set["photographs"]),
         "default_checkpoint.confusion.rendered": confusion(of_set["rendered"]),
@@ -55,16 +61,57 @@ def tables(folder: Path = RESULTS) -> dict[str, str]:
     }
 
 
-def accuracy_table(of_set: dict[str, dict], flow: dict) -> str:
+def accuracy_table(of_set: dict[str, dict], flow: dict, filmed: dict) -> str:
     """A row for each test set: the optical-flow baseline fitted on all training sets, and the checkpoint."""
     rows = [
         [f"{SETS[name]} ({result['num_videos']})", top1_in_percent(_flow_row(flow, name, left_out=False))]
         + [top1_in_percent(result["budgets"][budget]) for budget in BUDGETS]
         for name, result in of_set.items()
     ]
+    rows.append(_films_row("real films, never trained on", filmed["data"], top1_in_percent))
     gmacs = (f"{next(iter(of_set.values()))['budgets'][budget]['gmacs']:.3f}" for budget in BUDGETS)
     head = ["test clips", "optical flow", *(f"{budget} tokens" for budget in BUDGETS)]
     return table(head, [*rows, ["GMACs", "–", *gmacs]], "l" + "r" * (1 + len(BUDGETS)))
+
+
+def films_table(filmed: dict, turned: dict) -> str:
+    """A row for each data set of `real_films/`: the baseline and the checkpoint; then all together, as they were filmed
+    and in their other versions. Below it on how many clips only one of the two is right, and where it comes from."""
+    rows = [
+        _films_row(found["name"].replace("_", " "), [found], lambda row: percent(row["top1"]))
+        for found in filmed["data"]
+    ]
+    rows.append(_films_row("all", filmed["data"], top1_in_percent))
+    rows.append(_films_row("all, turned and played backwards", turned["data"], top1_in_percent))
+    head = ["films", "optical flow", *(f"{budget} tokens" for budget in BUDGETS)]
+    return f"{table(head, rows, 'l' + 'r' * (1 + len(BUDGETS)))}\n\n{_alone(filmed)}\n\n{result_origin(filmed)}"
+
+
+def _films_row(name: str, sets: list[dict], shown) -> list[str]:
+    """Its name with the number of clips, and what `shown` makes of each method's accuracy on all `sets` together."""
+    clips = sum(found["clips"] for found in sets)
+    accuracies = []
+    for budget in (None, *BUDGETS):
+        rows = [_method_row(found, budget) for found in sets]
+        right = sum(round(row["top1"] * found["clips"]) for row, found in zip(rows, sets, strict=True))
+        accuracies.append({"top1": right / clips, "top1_interval": wilson_interval(right, clips)})
+    return [f"{name} ({clips})", *map(shown, accuracies)]
+
+
+def _method_row(found: dict, budget: str | None) -> dict:
+    """The row of a test set: of the baseline fitted on all training sets, or of the checkpoint at a budget."""
+    fitted = [row for row in found["rows"] if row["fitted_on"]]
+    return fitted[0] if budget is None else next(row for row in found["rows"] if str(row["token_budget"]) == budget)
+
+
+def _alone(filmed: dict) -> str:
+    texts = []
+    for budget in BUDGETS:
+        pairs = [_method_row(found, budget)["paired"] for found in filmed["data"]]
+        model, flow = (sum(pair[side] for pair in pairs) for side in ("checkpoint", "flow"))
+        p = min(1.0, 2 * sign_test(max(model, flow), min(model, flow)))
+        texts.append(f"{model} : {flow} at {budget} tokens (p = {p:.2g})")
+    return f"As filmed, clips on which only the model is right : only the baseline: {', '.join(texts)}."
 
 
 def seen(training: dict, test: dict) -> str:

@@ -1,8 +1,8 @@
 """Cut the clips of windows.csv out of real films: make.py --films FOLDER --output_dir data/real_films.
 
 The README says where the films are. They become data sets in videofolder layout with one split, `test`, as films.csv
-says; a clip is called after its film, its first frame and its left edge. `--versions turned backwards` writes the clips turned clockwise
-by a quarter and played backwards, with the labels that they then have.
+says; a clip is called after its film, its first frame, its left edge and its version. `--versions turned backwards`
+writes the clips turned clockwise by a quarter, and played backwards, with the labels that they then have.
 """
 
 import csv
