@@ -192,6 +192,20 @@ def test_commands_write_what_the_report_reads(folder, tmp_path):
     assert "small 3D CNN" not in made["manipulation.baselines"] + made["manipulation.equal_clips.baselines"]
 
 
+def test_trainings_of_other_batches_are_rows_of_their_own():
+    def one(batch: int, seed: int, top1: float) -> dict:
+        trial = {"learning_rate": 2e-3, "steps": 7000 // batch}
+        test = {"top1": top1, "pair": 0.9}
+        of_network = {"parameters": 4e5, "gmacs": 0.04, "batch": batch, "trials": [trial]}
+        return {"baseline": "three_frames", "seed": seed, "test": test} | of_network
+
+    made = report.baselines_table({"baselines": [one(100, 0, 0.8), one(70, 0, 0.5), one(70, 1, 0.7)]})
+    assert [line.split("|")[4:8] for line in made.splitlines()[2:]] == [
+        [" 100 ", " 70 ", " 2 ", " 60.0 ± 14.1 "],
+        [" 70 ", " 100 ", " 1 ", " 80.0 "],
+    ]
+
+
 def methods(seed: int) -> dict:
     """A file of the headline experiment, of three methods."""
     row = {"same": "seconds", "seed": seed, "grid": [8, 96], "videos": 4}

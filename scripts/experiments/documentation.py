@@ -19,6 +19,7 @@ from flux_hf.scripts.experiments.headline import report as headline
 from flux_hf.scripts.experiments.manipulation_clips import report as manipulation_clips
 from flux_hf.scripts.experiments.own_clips import report as own_clips
 from flux_hf.scripts.experiments.pretraining import comparison as pretraining
+from flux_hf.scripts.experiments.surveillance_fights import report as surveillance_fights
 
 COMMAND = "scripts/experiments/documentation.py"
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,6 +45,7 @@ def tables() -> dict[str, str]:
         manipulation_clips,
         own_clips,
         pretraining,
+        surveillance_fights,
     )
     return {name: text for source in sources for name, text in source.tables().items()}
 

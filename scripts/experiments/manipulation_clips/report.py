@@ -151,6 +151,7 @@ def tables(results: Path = RESULTS, single_frame: Path = SINGLE_FRAME) -> dict[s
         "manipulation.random_weights": of_group("random_weights", accuracy_table),
         "manipulation.equal_clips": of_group("equal_clips", accuracy_table),
         "manipulation.equal_clips.baselines": of_group("equal_clips", baselines_table),
+        "manipulation.equal_clips.direction": of_group("equal_clips", direction_table),
         "manipulation.equal_compute": of_group("equal_compute", accuracy_table),
         "manipulation.equal_compute.baselines": of_group("equal_compute", baselines_table),
         "manipulation.equal_compute.direction": of_group("equal_compute", direction_table),
@@ -182,9 +183,9 @@ def origins(result: dict) -> str:
     lines = []
     for of, group in groups.items():
         if group:
-            first = {one["baseline"]: one for one in reversed(group.get("baselines", []))}
+            first = {(one["baseline"], one.get("batch")): one for one in reversed(group.get("baselines", []))}
             lines += [(f"{of}methods", one) for one in group["trainings"]]
-            lines += [(f"{of}{BASELINES[name]}", one) for name, one in sorted(first.items())]
+            lines += [(f"{of}{BASELINES[name]}", one) for (name, _), one in sorted(first.items(), key=str)]
     return "\n".join(f"- {name}: {result_origin(one)}" for name, one in lines)
 
 
@@ -243,13 +244,12 @@ def direction_table(result: dict) -> str:
 
 
 def baselines_table(result: dict) -> str:
-    """Size, cost, training and accuracy of each baseline; mean and deviation over seeds."""
-    groups, lines = defaultdict(list), []
+    """Size, cost, training and accuracy of each baseline and number of clips a step; mean and deviation over seeds."""
+    groups, lines, order = defaultdict(list), [], list(BASELINES)
     for one in result["baselines"]:
-        groups[one["baseline"]].append(one)
-    for name, text in BASELINES.items():
-        if not (group := groups[name]):
-            continue
+        groups[order.index(one["baseline"]), one.get("batch", 0)].append(one)
+    for (place, _), group in sorted(groups.items()):
+        text = BASELINES[order[place]]
         size, training = ["–", "–"], ["–", "–"]
         if "trials" in group[0]:
             size = [f"{group[0]['parameters'] / 1e6:.1f} M", f"{group[0]['gmacs']:.2f}"]
