@@ -87,31 +87,40 @@ def cut(options: RealFilmOptions, tables: Path = TABLES) -> str:
         if hashlib.sha256(path.read_bytes()).hexdigest() != film["sha256"]:
             raise ValueError(f"{path} is not the film that windows.csv was made on: its sha256 is another")
     for film in films:
-        with av.open(str(Path(options.films, film["film"]))) as container:
-            rate = container.streams.video[0].average_rate.limit_denominator(1001)
-            frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-        for window in (window for window in found if window.film == film["film"]):
+        of_film = [window for window in found if window.film == film["film"]]
+        rate, pictures = _read(Path(options.films, film["film"]), of_film)
+        for window in of_film:
             for version in options.versions:
                 path = Path(options.output_dir, film["data_set"], window.clip(version))
-                _write(path, window, version, frames, rate)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_clip(path, _shown(pictures[window], version), [NEARLY_LOSSLESS], rate)
     return f"{len(options.versions) * len(found)} clips of {len(films)} films in {options.output_dir}"
 
 
-def _write(path: Path, window: Window, version: str, frames: list[np.ndarray], rate: Fraction) -> None:
-    height, width = frames[0].shape[:2]
-    inside = window.left + window.size <= width and window.top + window.size <= height and window.last < len(frames)
-    if not inside or min(window.left, window.top, window.first) < 0:
-        raise ValueError(f"{window} reaches beyond its film of {len(frames)} frames of {width} x {height}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_clip(path, _pictures(window, version, frames), [NEARLY_LOSSLESS], rate)
+def _read(path: Path, of_film: list[Window]) -> tuple[Fraction, dict[Window, list[np.ndarray]]]:
+    """Frames a second, and the pictures of every window."""
+    pictures = {window: [] for window in of_film}
+    with av.open(str(path)) as container:
+        rate = container.streams.video[0].average_rate.limit_denominator(1001)
+        for number, frame in enumerate(container.decode(video=0)):
+            if inside := [window for window in of_film if window.first <= number <= window.last]:
+                array = frame.to_ndarray(format="rgb24")
+            for window in inside:
+                size = window.size // 2 * 2  # H.264 halves the sides of its colours
+                part = array[max(window.top, 0) :, max(window.left, 0) :][:size, :size]
+                pictures[window].append(np.ascontiguousarray(part))
+    for window, found in pictures.items():
+        whole = len(found) == window.last - window.first + 1 and found[0].shape[:2] == (window.size // 2 * 2,) * 2
+        if not whole or min(window.left, window.top, window.first) < 0:
+            raise ValueError(
+                f"{window} reaches beyond its film of {number + 1} frames of {frame.width} x {frame.height}"
+            )
+    return rate, pictures
 
 
-def _pictures(window: Window, version: str, frames: list[np.ndarray]) -> Iterator[np.ndarray]:
-    size = window.size // 2 * 2  # H.264 halves the sides of its colours
-    of_window = frames[window.first : window.last + 1]
-    for frame in reversed(of_window) if version in (BACKWARDS, BOTH) else of_window:
-        picture = frame[window.top : window.top + size, window.left : window.left + size]
-        yield np.ascontiguousarray(np.rot90(picture, -1) if version in (TURNED, BOTH) else picture)
+def _shown(pictures: list[np.ndarray], version: str) -> Iterator[np.ndarray]:
+    for picture in reversed(pictures) if version in (BACKWARDS, BOTH) else pictures:
+        yield np.ascontiguousarray(np.rot90(picture, -1)) if version in (TURNED, BOTH) else picture
 
 
 def _rows(table: Path) -> list[dict[str, str]]:
