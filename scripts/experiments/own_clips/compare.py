@@ -202,13 +202,15 @@ def finished_rows(output: Path, settings: dict) -> list[dict]:
     """Those in the file.
 
     Raises:
-        ValueError: they are of other clips, another recipe or checkpoint.
+        ValueError: they are of other clips, another recipe or checkpoint, or another seed.
     """
     if not output.exists():
         return []
     found = read_json(output)
     if found["settings"] != settings:
-        raise ValueError(f"{output} has rows of other clips, another recipe or checkpoint; name another --output")
+        raise ValueError(
+            f"{output} has rows of other clips, another recipe or checkpoint, or another seed; name another --output"
+        )
     return found["rows"]
 
 

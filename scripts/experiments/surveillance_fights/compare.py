@@ -28,7 +28,7 @@ from flux_hf.options import parse_options
 from flux_hf.provenance import file_list_hash, provenance
 from flux_hf.scripts.experiments.default_checkpoint.flow_features import clip_features
 from flux_hf.scripts.experiments.own_clips.baselines import fit_cnn, fit_thumbnails, predict_cnn, thumbnails
-from flux_hf.scripts.experiments.own_clips.compare import OwnClipsOptions, clip_processor, fit_flux
+from flux_hf.scripts.experiments.own_clips.compare import OwnClipsOptions, clip_processor, finished_rows, fit_flux
 from flux_hf.scripts.experiments.surveillance_fights.folds import folds
 from flux_hf.text.index import weights_hash
 
@@ -117,20 +117,6 @@ def forest_answers(training: Dataset, testing: Dataset, seed: int) -> np.ndarray
 
     fitted, asked = (np.stack([clip_features(row) for row in part]) for part in (training, testing))
     return RandomForestClassifier(TREES, random_state=seed).fit(fitted, training["label"][:]).predict(asked)
-
-
-def finished_rows(output: Path, settings: dict) -> list[dict]:
-    """Those in the file.
-
-    Raises:
-        ValueError: they are of other clips, another seed or checkpoint.
-    """
-    if not output.exists():
-        return []
-    found = read_json(output)
-    if found["settings"] != settings:
-        raise ValueError(f"{output} has rows of other clips, another seed or checkpoint; name another --output")
-    return found["rows"]
 
 
 def write(output: Path, settings: dict, rows: list[dict], argv: list[str] | None) -> None:
