@@ -329,8 +329,9 @@ def test_clips_that_lie_on_the_gpu(tmp_path):
 
 def test_motion_clips_are_composed_on_the_gpu():
     """Other clips than those of the CPU, as other numbers are drawn, but as bright and as varied ones."""
-    from flux_hf.scripts.experiments.motion_clips_endless.clips import compose, make_banks
+    from flux_hf.scripts.experiments.motion_clips_endless.clips import compose
     from flux_hf.scripts.experiments.motion_clips_endless.dice import Dice
+    from flux_hf.scripts.experiments.motion_clips_endless.layers import make_banks
 
     def made(device: str) -> tuple[torch.Tensor, torch.Tensor]:
         dice = Dice(device, seed=3)

@@ -9,7 +9,7 @@ from scipy.fft import dctn
 from torchvision.transforms.v2.functional import gaussian_blur
 
 from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification
-from flux_hf.scripts.experiments.motion_clips_endless import camera, clips, motions
+from flux_hf.scripts.experiments.motion_clips_endless import camera, clips, company, layers, motions
 from flux_hf.scripts.experiments.motion_clips_endless.dice import Dice
 from flux_hf.scripts.experiments.motion_clips_endless.supply import ClipSupply
 from flux_hf.scripts.experiments.motion_clips_endless.train import main
@@ -21,7 +21,7 @@ SYMMETRIES = "scripts/experiments/recipes/motion_symmetries.yaml"
 
 @pytest.fixture(scope="module")
 def banks():
-    return clips.make_banks(32, Dice(seed=1))
+    return layers.make_banks(32, Dice(seed=1))
 
 
 def test_the_same_seed_gives_the_same_clips(banks):
@@ -40,7 +40,7 @@ def test_pixels_show_what_the_label_says(label):
     number = torch.tensor([motions.LABELS.index(label)])
     dice, times = Dice(seed=3), torch.linspace(0, 1, 5)[None]
     ways = motions.draw_ways(number, torch.tensor([0.15]), times, dice)
-    shown = clips._placed(piece, torch.tensor([0.4]), torch.zeros(1), torch.zeros(1, 2), ways, 256)[0]
+    shown = layers.place(piece, torch.tensor([0.4]), torch.zeros(1), torch.zeros(1, 2), ways, 256)[0]
     found = []
     for red, green, _, cover in (shown[0], shown[-1]):
         rows, columns = torch.meshgrid(*[torch.linspace(-0.5, 0.5, 256)] * 2, indexing="ij")
@@ -65,10 +65,18 @@ def test_pixels_show_what_the_label_says(label):
         assert (x, y, growth, turn) == pytest.approx((0, 0, 0, 0), abs=1e-4)
 
 
-def test_what_else_changes_is_small_beside_the_motion():
+def many_ways(times: torch.Tensor):
+    """500 of each label: labels, radii, and ways at the same times for all."""
     labels = torch.arange(9).repeat_interleave(500)
     radius = Dice(seed=1).uniform((len(labels),), 0.05, 0.3)
-    ways = motions.draw_ways(labels, radius, torch.tensor([[0.0, 1.0]]).expand(len(labels), -1), Dice(seed=2))
+    return labels, radius, motions.draw_ways(labels, radius, times.expand(len(labels), -1), Dice(seed=2))
+
+
+def test_what_else_changes_is_small_beside_the_motion(monkeypatch):
+    """In clips in which nothing goes along a line or turns about a pivot."""
+    monkeypatch.setattr(motions, "ALONG_A_LINE", 0)
+    monkeypatch.setattr(motions, "PIVOT", 0)
+    labels, radius, ways = many_ways(torch.tensor([[0.0, 1.0]]))
     x, y, growth, angle = (value[:, 1] - value[:, 0] for value in (ways.x / 2, ways.y / 2, ways.growth, ways.angle))
     edges = torch.stack((torch.hypot(x, y), growth.abs() * radius, angle.abs() * radius), 1)
     for number, name in enumerate(motions.LABELS):
@@ -79,6 +87,131 @@ def test_what_else_changes_is_small_beside_the_motion():
         else:
             rest = own[:, [one for one in range(3) if one != main]]
             assert (rest <= motions.COMPANION * own[:, main : main + 1] * 1.001).all() and rest.max() > 0
+
+
+def test_what_goes_along_a_line_leaves_one_point_as_fast_as_it_grows(monkeypatch):
+    monkeypatch.setattr(motions, "COMPANION", 0)
+    labels, _, ways = many_ways(torch.linspace(0, 1, 5)[None])
+    for number, name in enumerate(motions.LABELS):
+        rows = labels == number
+        size, place = ways.growth[rows].exp(), torch.stack((ways.x[rows], ways.y[rows]), -1) / 2
+        if name not in of_pictures.SIZES:
+            assert (size == 1).all()
+            continue
+        assert (size[:, -1] / size[:, 0]).log().mul(of_pictures.SIZES[name]).min() > 0.15
+        grown = size[:, :1] / size[:, -1:]
+        rest = (place[:, 0] - place[:, -1] * grown) / (1 - grown)
+        expected = rest[:, None] + (place[:, :1] - rest[:, None]) * (size / size[:, :1])[..., None]
+        assert torch.allclose(place, expected, atol=1e-4)
+        away, way = rest.norm(dim=1), (place[:, -1] - place[:, 0]).norm(dim=1)
+        assert way.max() <= motions.LONGEST + 1e-4 and way.max() > 0.8
+        assert away.max() <= motions.REST[1] + 1e-4
+        assert abs((away > 0.01).float().mean() - motions.ALONG_A_LINE) < 0.07
+
+
+def test_what_turns_about_a_pivot_keeps_its_distance_from_it(monkeypatch):
+    monkeypatch.setattr(motions, "COMPANION", 0)
+    labels, radius, ways = many_ways(torch.linspace(0, 1, 5)[None])
+    for number, name in enumerate(motions.LABELS):
+        rows = labels == number
+        place, turned = torch.complex(ways.x[rows], ways.y[rows]) / 2, torch.polar(torch.ones(()), ways.angle[rows])
+        if name in of_pictures.TURNS:
+            pivot = (place[:, 0] * turned[:, -1] - place[:, -1] * turned[:, 0]) / (turned[:, -1] - turned[:, 0])
+            assert torch.allclose((place - pivot[:, None]) / turned, -pivot[:, None].expand(place.shape), atol=1e-4)
+            assert (pivot.abs() <= motions.PIVOT * radius[rows] + 1e-4).all()
+            assert abs((pivot.abs() > 1e-4).float().mean() - 0.35) < 0.07
+
+
+def white_banks() -> layers.Banks:
+    """Discs of one colour."""
+    x = torch.linspace(-1, 1, layers.PIECE)
+    return layers.Banks(torch.ones(1, 3, 96, 96), (torch.hypot(x[None], x[:, None]) < 0.9).float()[None])
+
+
+def of_label(name: str, count: int, times: torch.Tensor, seed: int = 0):
+    """Sizes, places and ways of objects that do that."""
+    dice = Dice(seed=seed)
+    size, places = dice.log_uniform((count,), 0.01, 0.04), dice.uniform((count, 2), -0.4, 0.4)
+    labels = torch.full((count,), motions.LABELS.index(name))
+    return labels, size, places, motions.draw_ways(labels, (size / math.pi).sqrt(), times, dice)
+
+
+def middles(layer: torch.Tensor) -> torch.Tensor:
+    """(clips, frames, 2): the middle of what is covered, in half sides; nan where the edge cuts it or nothing is."""
+    cover, side = layer[:, :, 3], layer.shape[-1]
+    across = (torch.arange(side) + 0.5) / side * 2 - 1
+    area = cover.sum((2, 3))
+    middle = torch.stack(((cover * across).sum((2, 3)), (cover * across[:, None]).sum((2, 3))), -1) / area[..., None]
+    rim = cover[..., 0, :].sum(-1) + cover[..., -1, :].sum(-1) + cover[..., :, 0].sum(-1) + cover[..., :, -1].sum(-1)
+    return middle.where(((rim == 0) & (area > 0))[..., None], torch.nan)
+
+
+@pytest.mark.parametrize("name", ["approaches", "moves_left"])
+def test_another_object_is_part_of_the_same_rigid_scene(name):
+    """Its way from the first one grows as both do."""
+    times = torch.linspace(0, 1, 4).expand(60, -1)
+    _, size, places, ways = of_label(name, 60, times)
+    (layer,) = company._other(size, places, ways, times, white_banks(), 128, Dice(seed=1))
+    other = middles(layer)
+    apart = other - places[:, None] - torch.stack((ways.x, ways.y), -1)
+    apart = apart / ways.growth.exp()[..., None]
+    seen = ~apart.isnan().any(2)
+    assert (seen.sum(1) > 1).sum() > 15
+    spread = (apart - apart.nanmean(1, keepdim=True)).abs().nan_to_num()
+    assert spread.max() < 0.02 and apart[seen].abs().mean() > 0.2
+
+
+def test_limbs_swing_about_the_object():
+    times = torch.linspace(0, 1, 9).expand(40, -1)
+    _, size, places, ways = of_label("moves_right", 40, times)
+    one, two = (middles(layer) for layer in company._limbs(size, places, ways, times, white_banks(), 128, Dice(seed=1)))
+    body = places[:, None] + torch.stack((ways.x, ways.y), -1)
+    directions = []
+    for limb in (one, two):
+        away = limb - body
+        far = away.norm(dim=2) / ways.growth.exp() / (2 * (size / math.pi).sqrt())[:, None]
+        seen = ~far.isnan()
+        assert seen.sum() > 60 and 0.45 < far[seen].min() and far[seen].max() < 1.15
+        directions.append(torch.atan2(away[..., 1], away[..., 0]) - ways.angle)
+    swings = [torch.remainder(way.diff(dim=1) + math.pi, 2 * math.pi) - math.pi for way in directions]
+    both = ~(swings[0].isnan() | swings[1].isnan()) & (swings[0].abs() > 0.1)
+    assert both.sum() > 15 and ((swings[0] * swings[1])[both] < 0).all()  # against each other
+    assert 0.3 < max(swing[both].abs().max() for swing in swings) < 1.5
+
+
+@pytest.mark.parametrize("name", ["approaches", "moves_up", "turns_clockwise"])
+def test_an_arm_reaches_from_the_object_to_the_edge_of_the_picture(name):
+    times = torch.linspace(0, 1, 3).expand(30, -1)
+    _, size, places, ways = of_label(name, 30, times)
+    (layer,) = company._arm(size, places, ways, times, white_banks(), 256, Dice(seed=1))
+    cover = layer[:, :, 3]
+    body = places[:, None] + torch.stack((ways.x, ways.y), -1)
+    inside = (body.abs() < 0.95).all(2)
+    column, row = ((body[inside] + 1) * 128).long().unbind(1)
+    assert inside.sum() > 60 and (cover[inside][torch.arange(len(row)), row, column] > 0.7).all()
+    rims = torch.stack((cover[..., 0, :], cover[..., -1, :], cover[..., :, 0], cover[..., :, -1]), 2)[inside]
+    assert (rims.amax((1, 2)) > 0.5).all()
+    assert (cover.mean((2, 3))[inside] < 0.6).all()
+
+
+def test_only_what_moves_has_company(monkeypatch, banks):
+    """Nothing is added to still clips, and to turning ones nothing but an arm."""
+    labels = torch.arange(9)
+    times = torch.linspace(0, 1, 3).expand(9, -1)
+    _, size, places, ways = of_label("still", 9, times)
+    scene = torch.full((9, 3, 3, 64, 64), 0.5)
+
+    def changed(others: float, limbs: float, arm: float) -> set[str]:
+        for name, share in (("OTHERS", others), ("LIMBS", limbs), ("ARM", arm)):
+            monkeypatch.setattr(company, name, share)
+        filled = company.add_company(scene, labels, size, places, ways, times, banks, Dice(seed=3))
+        return {motions.LABELS[row] for row in range(9) if not torch.equal(filled[row], scene[row])}
+
+    going = set(of_pictures.WAYS) | set(of_pictures.SIZES)
+    assert changed(0, 0, 0) == set()
+    assert changed(0, 1, 0) == going
+    assert changed(0, 0, 1) == going | set(of_pictures.TURNS)
+    assert changed(1, 0, 0) <= going and changed(1, 0, 0)
 
 
 def test_the_way_starts_at_nothing_ends_at_all_and_never_goes_back():
@@ -124,7 +257,9 @@ def test_objects_stand_out():
     layer = torch.full((1, 4, 4, 32, 32), 0.0)
     layer[:, :, 3, 8:20, 8:20] = 1
     layer[:, :, :3, 8:20, 8:20] = 0.5
-    shown = clips._over(clips._standing_out(layer, torch.full((1, 3, 32, 32), 0.5)), torch.full((1, 4, 3, 32, 32), 0.5))
+    shown = layers.lay_over(
+        clips._standing_out(layer, torch.full((1, 3, 32, 32), 0.5)), torch.full((1, 4, 3, 32, 32), 0.5)
+    )
     assert (shown[..., 8:20, 8:20] - 0.5).abs().min() >= clips.LEAST_CONTRAST
     assert (shown[..., 20:, 20:] == 0.5).all()
 

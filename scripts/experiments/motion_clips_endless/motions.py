@@ -20,6 +20,16 @@ LEAST_EDGE = 0.025
 """The edge of an object that grows or turns goes at least so many sides of the picture."""
 COMPANION = 0.2
 """What else changes moves the edge by this share of the main change at most."""
+ALONG_A_LINE = 0.6
+"""Share of what approaches or recedes and does not stay in its place."""
+REST = 0.05, 1.3
+"""Sides of the picture from such an object to the point that rests."""
+REST_FOR_GROWTH = 2.5
+"""That distance at most for a `GROWTH` of 1: what hardly grows does not go far either."""
+LONGEST = 0.9
+"""Sides of the picture that what grows goes in all."""
+PIVOT = 1.2
+"""Radii of an object from its middle to the point about which it turns."""
 STEPS = 64
 
 
@@ -32,6 +42,12 @@ class Ways:
     y: torch.Tensor
     growth: torch.Tensor
     angle: torch.Tensor
+
+    def at(self, times: slice) -> "Ways":
+        return Ways(self.x[:, times], self.y[:, times], self.growth[:, times], self.angle[:, times])
+
+    def rows(self, clips: torch.Tensor) -> "Ways":
+        return Ways(self.x[clips], self.y[clips], self.growth[clips], self.angle[clips])
 
 
 def draw_ways(labels: torch.Tensor, radius: torch.Tensor, times: torch.Tensor, dice: Dice) -> Ways:
@@ -62,8 +78,43 @@ def draw_ways(labels: torch.Tensor, radius: torch.Tensor, times: torch.Tensor, d
     growth = growth + dice.uniform((count,), -1, 1) * (edge / radius).clamp(max=0.1) * (1 - kinds[:, 1])
     turn = turn + dice.uniform((count,), -1, 1) * (edge / radius).clamp(max=0.2) * (1 - kinds[:, 2])
 
-    share = progress(times, dice) - 0.5
-    return Ways(*(value[:, None] * share for value in (2 * x, 2 * y, growth, turn)))
+    way = progress(times, dice)
+    share = way - 0.5
+    ways = Ways(*(value[:, None] * share for value in (2 * x, 2 * y, growth, turn)))
+    return _about_a_pivot(_along_a_line(ways, way, growth, kinds[:, 1], dice), radius, kinds[:, 2], dice)
+
+
+def _along_a_line(ways: Ways, way: torch.Tensor, growth: torch.Tensor, depth: torch.Tensor, dice: Dice) -> Ways:
+    """Of what approaches or recedes, most goes along a line that the camera does not look along, as a car on a road:
+    one point of the picture rests, and the object leaves it as fast as it grows. Half at an even speed in space, so
+    that it grows faster the nearer it is."""
+    count = len(depth)
+    even = (dice.chance((count,), 0.5) & (depth > 0))[:, None]
+
+    def grown(way: torch.Tensor) -> torch.Tensor:
+        return torch.where(even, -torch.log(1 - way * (1 - torch.exp(-growth))[:, None]), growth[:, None] * way)
+
+    middle = grown(torch.full_like(growth, 0.5)[:, None])
+    first, last = ((grown(torch.full_like(middle, end)) - middle).exp()[:, 0] for end in (0, 1))
+    size = grown(way) - middle
+    reach = dice.log_uniform((count,), *REST).minimum(REST_FOR_GROWTH * growth.abs())
+    reach = reach.minimum(LONGEST / (last - first).abs())
+    reach = reach * (dice.chance((count,), ALONG_A_LINE) & (depth > 0))
+    downwards = math.pi / 2 + dice.uniform((count,), -0.7, 0.7)
+    direction = torch.where(dice.chance((count,), 0.4), downwards, dice.uniform((count,), 0, 2 * math.pi))
+    left = 2 * reach[:, None] * (size.exp() - 1)
+    x, y = ways.x + direction.cos()[:, None] * left, ways.y + direction.sin()[:, None] * left
+    return Ways(x, y, size, ways.angle)
+
+
+def _about_a_pivot(ways: Ways, radius: torch.Tensor, turning: torch.Tensor, dice: Dice) -> Ways:
+    """A third of what turns does so about a point that is not its middle, as what a hand holds."""
+    count = len(turning)
+    away = 2 * radius * dice.uniform((count,), 0, PIVOT) * (dice.chance((count,), 0.35) & (turning > 0))
+    where = dice.uniform((count, 1), 0, 2 * math.pi)
+    x = away[:, None] * ((where + ways.angle).cos() - where.cos())
+    y = away[:, None] * ((where + ways.angle).sin() - where.sin())
+    return Ways(ways.x + x, ways.y + y, ways.growth, ways.angle)
 
 
 def draw_swaying(count: int, times: torch.Tensor, dice: Dice) -> Ways:

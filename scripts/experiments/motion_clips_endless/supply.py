@@ -8,8 +8,9 @@ import torch
 from torch.utils.data import Dataset
 from torchvision.transforms.v2.functional import normalize, resize
 
-from flux_hf.scripts.experiments.motion_clips_endless.clips import Banks, compose
+from flux_hf.scripts.experiments.motion_clips_endless.clips import compose
 from flux_hf.scripts.experiments.motion_clips_endless.dice import Dice
+from flux_hf.scripts.experiments.motion_clips_endless.layers import Banks
 from flux_hf.training.label_symmetries import LabelSymmetries
 
 KEPT = 32

@@ -39,8 +39,9 @@ def main(argv: list[str] | None = None) -> None:
     from transformers import set_seed
 
     from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
-    from flux_hf.scripts.experiments.motion_clips_endless.clips import LABELS, make_banks
+    from flux_hf.scripts.experiments.motion_clips_endless.clips import LABELS
     from flux_hf.scripts.experiments.motion_clips_endless.dice import Dice
+    from flux_hf.scripts.experiments.motion_clips_endless.layers import make_banks
     from flux_hf.scripts.experiments.motion_clips_endless.supply import ClipSupply, Numbers
     from flux_hf.training.label_symmetries import load_label_symmetries
     from flux_hf.training.output_folder import prepare_output_dir
