@@ -10,7 +10,7 @@ import pytest
 
 from flux_hf import default_checkpoint
 from flux_hf.plugin import load_video_classifier
-from flux_hf.scripts.experiments.real_films.make import TABLES, VERSIONS, RealFilmOptions, cut, windows
+from flux_hf.scripts.experiments.real_films.make import PARTS, TABLES, VERSIONS, RealFilmOptions, cut, windows
 from tests.video_files import encode_video
 
 SIDE, FRAMES = 64, 12
@@ -87,7 +87,7 @@ def write_table(path: Path, head: list[str], rows: list[list]) -> None:
 
 
 def test_every_version_shows_its_label(tables, tmp_path):
-    assert "12 clips of 3 films" in cut(RealFilmOptions(str(tables), str(tmp_path / "out"), list(VERSIONS)), tables)
+    assert "12 clips of 3 films" in cut(RealFilmOptions("test", str(tables), str(tmp_path / "out"), list(VERSIONS)), tables)
     clips = sorted((tmp_path / "out" / "bars" / "test").glob("*/*.mp4"))
     assert len(clips) == len(MOTIONS) * len(VERSIONS)
     assert [seen(clip) for clip in clips] == [clip.parent.name for clip in clips]
@@ -98,7 +98,7 @@ def test_every_version_shows_its_label(tables, tmp_path):
 
 
 def test_a_clip_is_its_window_and_keeps_the_rate(tables, tmp_path):
-    cut(RealFilmOptions(str(tables), str(tmp_path / "out")), tables)
+    cut(RealFilmOptions("test", str(tables), str(tmp_path / "out")), tables)
     with av.open(str(tmp_path / "out/bars/test/moves_left/moves_left-0001-0002-filmed.mp4")) as container:
         assert container.streams.video[0].average_rate == 15
         first = next(container.decode(video=0)).to_ndarray(format="rgb24").astype(float)
@@ -110,10 +110,10 @@ def test_another_film_of_that_name(tables, tmp_path):
     with (tables / "approaches.mkv").open("ab") as file:
         file.write(b"\0")
     with pytest.raises(ValueError, match="approaches.mkv is not the film"):
-        cut(RealFilmOptions(str(tables), str(tmp_path / "out")), tables)
+        cut(RealFilmOptions("test", str(tables), str(tmp_path / "out")), tables)
     (tables / "approaches.mkv").unlink()
     with pytest.raises(FileNotFoundError, match="approaches.mkv is missing; it is from this test"):
-        cut(RealFilmOptions(str(tables), str(tmp_path / "out")), tables)
+        cut(RealFilmOptions("test", str(tables), str(tmp_path / "out")), tables)
     assert not (tmp_path / "out").exists()
 
 
@@ -122,14 +122,25 @@ def test_a_window_beyond_its_film(tables, tmp_path, place):
     head = ["film", "first", "last", "left", "top", "size", "label"]
     write_table(tables / "windows.csv", head, [["moves_left.mkv", *place, "moves_left"]])
     with pytest.raises(ValueError, match="reaches beyond its film of 12 frames of 64 x 64"):
-        cut(RealFilmOptions(str(tables), str(tmp_path / "out")), tables)
+        cut(RealFilmOptions("test", str(tables), str(tmp_path / "out")), tables)
 
 
-def test_the_tables_that_are_shipped():
-    found = windows()
-    with (TABLES / "films.csv").open(newline="") as file:
-        films = {row["film"] for row in csv.DictReader(file)}
+@pytest.mark.parametrize("part", PARTS)
+def test_the_tables_that_are_shipped(part):
+    found, films = windows(TABLES[part]), films_of(part)
     labels = set(load_video_classifier(default_checkpoint()).config.id2label.values())
-    assert {window.film for window in found} == films
+    assert {window.film for window in found} == set(films)
     assert {window.label for window in found} == labels
     assert len({(window.film, window.clip(version)) for window in found for version in VERSIONS}) == 4 * len(found)
+
+
+def test_no_film_is_in_both_parts():
+    development, test = (films_of(part) for part in PARTS)
+    assert not development.keys() & test.keys()
+    assert not set(development.values()) & set(test.values())
+
+
+def films_of(part: str) -> dict[str, str]:
+    """The SHA-256 of each film."""
+    with (TABLES[part] / "films.csv").open(newline="") as file:
+        return {row["film"]: row["sha256"] for row in csv.DictReader(file)}

@@ -20,6 +20,13 @@ SETS = {
     "composed": "composed by another program, never trained on",
 }
 """Test sets by the names of their result files and of the flow baseline, and what tables call them."""
+FILMS = {
+    "development": "real films whose failures training was changed for",
+    "test": "other real films, tested once",
+}
+"""Parts of the real films by the names of their folders, and what tables call them."""
+BEFORE = "runs/checkpoint_2026-11-27"
+"""The checkpoint before, as results of the real films name it."""
 UNSEEN = {
     "endless_5": "no file, 5 layers",
     "endless": "no file, 7 layers",
@@ -30,16 +37,15 @@ UNSEEN = {
 def tables(folder: Path = RESULTS) -> dict[str, str]:
     """Markdown by the name that documents call it."""
     of_set = {name: read_json(folder / f"{name}.json") for name in SETS}
-    search, flow, adaptive, composed, filmed, turned = (
+    search, flow, adaptive, composed = (
         read_json(folder / f"{name}.json")
-        for name in (
-            *("token_optimization", "optical_flow", "adaptive_budget", "adaptive_composed"),
-            *("real_films", "real_films_turned"),
-        )
+        for name in ("token_optimization", "optical_flow", "adaptive_budget", "adaptive_composed")
     )
+    films = {part: read_json(folder / f"real_films_{part}.json") for part in FILMS}
+    turned = {part: read_json(folder / f"real_films_{part}_turned.json") for part in FILMS}
     return {
-        "default_checkpoint.accuracy": accuracy_table(of_set, flow, filmed),
-        "default_checkpoint.real_films": films_table(filmed, turned),
+        "default_checkpoint.accuracy": accuracy_table(of_set, flow, films),
+        **{f"default_checkpoint.films.{part}": films_table(films[part], turned[part]) for part in FILMS},
         "default_checkpoint.unseen": unseen_table(of_set, flow, folder),
         "default_checkpoint.seen": seen(read_json(folder / "photographs_training.json"), of_set["photographs"]),
         "default_checkpoint.confusion.rendered": confusion(of_set["rendered"]),
@@ -61,47 +67,50 @@ def tables(folder: Path = RESULTS) -> dict[str, str]:
     }
 
 
-def accuracy_table(of_set: dict[str, dict], flow: dict, filmed: dict) -> str:
+def accuracy_table(of_set: dict[str, dict], flow: dict, films: dict[str, dict]) -> str:
     """A row for each test set: the optical-flow baseline fitted on all training sets, and the checkpoint."""
     rows = [
         [f"{SETS[name]} ({result['num_videos']})", top1_in_percent(_flow_row(flow, name, left_out=False))]
         + [top1_in_percent(result["budgets"][budget]) for budget in BUDGETS]
         for name, result in of_set.items()
     ]
-    rows.append(_films_row("real films, never trained on", filmed["data"], top1_in_percent))
+    rows += [_films_row(FILMS[part], filmed["data"], top1_in_percent) for part, filmed in films.items()]
     gmacs = (f"{next(iter(of_set.values()))['budgets'][budget]['gmacs']:.3f}" for budget in BUDGETS)
     head = ["test clips", "optical flow", *(f"{budget} tokens" for budget in BUDGETS)]
     return table(head, [*rows, ["GMACs", "–", *gmacs]], "l" + "r" * (1 + len(BUDGETS)))
 
 
 def films_table(filmed: dict, turned: dict) -> str:
-    """A row for each data set of `real_films/`: the baseline and the checkpoint; then all together, as they were filmed
-    and in their other versions. Below it on how many clips only one of the two is right, and where it comes from."""
+    """A row for each data set of a part of `real_films/`: the baseline and the checkpoint; then all together, as they
+    were filmed and in their other versions, also by the checkpoint before. Below it on how many clips only one of the
+    two is right, and where it comes from."""
     rows = [
         _films_row(found["name"].replace("_", " "), [found], lambda row: percent(row["top1"]))
         for found in filmed["data"]
     ]
-    rows.append(_films_row("all", filmed["data"], top1_in_percent))
-    rows.append(_films_row("all, turned and played backwards", turned["data"], top1_in_percent))
+    for name, result in (("all", filmed), ("all, turned and played backwards", turned)):
+        rows.append(_films_row(name, result["data"], top1_in_percent))
+        rows.append(_films_row(f"{name}: the checkpoint before", result["data"], top1_in_percent, BEFORE))
     head = ["films", "optical flow", *(f"{budget} tokens" for budget in BUDGETS)]
     return f"{table(head, rows, 'l' + 'r' * (1 + len(BUDGETS)))}\n\n{_alone(filmed)}\n\n{result_origin(filmed)}"
 
 
-def _films_row(name: str, sets: list[dict], shown) -> list[str]:
+def _films_row(name: str, sets: list[dict], shown, checkpoint: str = "default") -> list[str]:
     """Its name with the number of clips, and what `shown` makes of each method's accuracy on all `sets` together."""
     clips = sum(found["clips"] for found in sets)
     accuracies = []
     for budget in (None, *BUDGETS):
-        rows = [_method_row(found, budget) for found in sets]
+        rows = [_method_row(found, budget, checkpoint) for found in sets]
         right = sum(round(row["top1"] * found["clips"]) for row, found in zip(rows, sets, strict=True))
         accuracies.append({"top1": right / clips, "top1_interval": wilson_interval(right, clips)})
     return [f"{name} ({clips})", *map(shown, accuracies)]
 
 
-def _method_row(found: dict, budget: str | None) -> dict:
-    """The row of a test set: of the baseline fitted on all training sets, or of the checkpoint at a budget."""
-    fitted = [row for row in found["rows"] if row["fitted_on"]]
-    return fitted[0] if budget is None else next(row for row in found["rows"] if str(row["token_budget"]) == budget)
+def _method_row(found: dict, budget: str | None, checkpoint: str = "default") -> dict:
+    """The row of a test set: of the baseline fitted on all training sets, or of a checkpoint at a budget."""
+    if budget is None:
+        return next(row for row in found["rows"] if row["fitted_on"])
+    return next(row for row in found["rows"] if (row["method"], str(row["token_budget"])) == (checkpoint, budget))
 
 
 def _alone(filmed: dict) -> str:

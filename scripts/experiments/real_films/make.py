@@ -1,7 +1,7 @@
-"""Cut the clips of windows.csv out of real films: make.py --films FOLDER --output_dir data/real_films.
+"""Cut clips out of real films: make.py --part development --films FOLDER --output_dir data/real_films_development.
 
-The README says where the films are. They become data sets in videofolder layout with one split, `test`, as films.csv
-says; a clip is called after its film, its first frame, its left edge and its version. `--versions turned backwards`
+Each part has a windows.csv and a films.csv, and the README says where the films are. They become data sets in videofolder
+layout with one split, `test`, as films.csv says; a clip is called after its film, its first frame, its left edge and its version. `--versions turned backwards`
 writes the clips turned clockwise by a quarter, and played backwards, with the labels that they then have.
 """
 
@@ -20,7 +20,8 @@ from flux_hf.options import parse_options
 from flux_hf.scripts.experiments.motion_clips_pictures.encoding import Encoding, write_clip
 
 COMMAND = "scripts/experiments/real_films/make.py"
-TABLES = Path(__file__).parent
+PARTS = ("development", "test")
+TABLES = {part: Path(__file__).parent / part for part in PARTS}
 NEARLY_LOSSLESS = Encoding("h264", 12, 249)
 FILMED, TURNED, BACKWARDS, BOTH = VERSIONS = ("filmed", "turned", "backwards", "turned_backwards")
 ROUND = ("moves_up", "moves_right", "moves_down", "moves_left")
@@ -49,6 +50,7 @@ class Window:
 
 @dataclass
 class RealFilmOptions:
+    part: str = field(metadata={"help": "Films whose failures were known, or those kept for a test.", "choices": PARTS})
     films: str = field(metadata={"help": "Folder of the films."})
     output_dir: str = field(metadata={"help": "Folder of the data sets."})
     versions: list[str] = field(
@@ -65,15 +67,15 @@ def label_of(label: str, version: str) -> str:
     return label
 
 
-def windows(tables: Path = TABLES) -> list[Window]:
-    """What windows.csv names."""
+def windows(tables: Path) -> list[Window]:
+    """What the windows.csv of a folder names."""
     numbers = ("first", "last", "left", "top", "size")
     rows = _rows(tables / "windows.csv")
     return [Window(row["film"], *(int(row[name]) for name in numbers), row["label"]) for row in rows]
 
 
-def cut(options: RealFilmOptions, tables: Path = TABLES) -> str:
-    """Write the clips of the windows.csv and films.csv in a folder; returns a sentence about what is there.
+def cut(options: RealFilmOptions, tables: Path) -> str:
+    """Write the clips that the windows.csv and films.csv of a folder name; returns a sentence about what is there.
 
     Raises:
         FileNotFoundError: a film is not in the folder; names it.
@@ -130,7 +132,7 @@ def _rows(table: Path) -> list[dict[str, str]]:
 
 def main(argv: list[str] | None = None) -> None:
     (options,) = parse_options(RealFilmOptions, argv, __doc__)
-    print(cut(options))
+    print(cut(options, TABLES[options.part]))
 
 
 if __name__ == "__main__":
