@@ -87,7 +87,9 @@ def write_table(path: Path, head: list[str], rows: list[list]) -> None:
 
 
 def test_every_version_shows_its_label(tables, tmp_path):
-    assert "12 clips of 3 films" in cut(RealFilmOptions("test", str(tables), str(tmp_path / "out"), list(VERSIONS)), tables)
+    assert "12 clips of 3 films" in cut(
+        RealFilmOptions("test", str(tables), str(tmp_path / "out"), list(VERSIONS)), tables
+    )
     clips = sorted((tmp_path / "out" / "bars" / "test").glob("*/*.mp4"))
     assert len(clips) == len(MOTIONS) * len(VERSIONS)
     assert [seen(clip) for clip in clips] == [clip.parent.name for clip in clips]
@@ -132,6 +134,24 @@ def test_the_tables_that_are_shipped(part):
     assert {window.film for window in found} == set(films)
     assert {window.label for window in found} == labels
     assert len({(window.film, window.clip(version)) for window in found for version in VERSIONS}) == 4 * len(found)
+
+
+def test_what_shows_depth_was_measured_to_grow_or_shrink():
+    deep = {
+        (one.film, one.first, one.left): one
+        for one in windows(TABLES["test"])
+        if one.label in ("approaches", "recedes")
+    }
+    with (TABLES["test"] / "depth.csv").open(newline="") as file:
+        rows = {(row["film"], int(row["first"]), int(row["left"])): row for row in csv.DictReader(file)}
+    assert rows.keys() == deep.keys()
+    for place, row in rows.items():
+        grown = int(row["height_last"]) / int(row["height_first"])
+        assert (grown if deep[place].label == "approaches" else 1 / grown) > 1.2, place
+        for x, y in (("x_first", "y_first"), ("x_last", "y_last")):
+            window = deep[place]
+            assert window.left - 5 <= int(row[x]) <= window.left + window.size + 5
+            assert window.top - 5 <= int(row[y]) <= window.top + window.size + 5
 
 
 def test_no_film_is_in_both_parts():

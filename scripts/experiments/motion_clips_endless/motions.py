@@ -20,15 +20,15 @@ LEAST_EDGE = 0.025
 """The edge of an object that grows or turns goes at least so many sides of the picture."""
 COMPANION = 0.2
 """What else changes moves the edge by this share of the main change at most."""
-ALONG_A_LINE = 0.6
+ALONG_A_LINE = 0.7
 """Share of what approaches or recedes and does not stay in its place."""
-REST = 0.05, 1.3
+REST = 0.05, 1.5
 """Sides of the picture from such an object to the point that rests."""
 REST_FOR_GROWTH = 2.5
 """That distance at most for a `GROWTH` of 1: what hardly grows does not go far either."""
-LONGEST = 0.9
+LONGEST = 1.0
 """Sides of the picture that what grows goes in all."""
-PIVOT = 1.2
+PIVOT = 1.5
 """Radii of an object from its middle to the point about which it turns."""
 STEPS = 64
 
@@ -97,7 +97,7 @@ def _along_a_line(ways: Ways, way: torch.Tensor, growth: torch.Tensor, depth: to
     middle = grown(torch.full_like(growth, 0.5)[:, None])
     first, last = ((grown(torch.full_like(middle, end)) - middle).exp()[:, 0] for end in (0, 1))
     size = grown(way) - middle
-    reach = dice.log_uniform((count,), *REST).minimum(REST_FOR_GROWTH * growth.abs())
+    reach = dice.uniform((count,), *REST).minimum(REST_FOR_GROWTH * growth.abs())
     reach = reach.minimum(LONGEST / (last - first).abs())
     reach = reach * (dice.chance((count,), ALONG_A_LINE) & (depth > 0))
     downwards = math.pi / 2 + dice.uniform((count,), -0.7, 0.7)

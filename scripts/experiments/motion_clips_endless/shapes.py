@@ -7,6 +7,8 @@ import torch
 from flux_hf.scripts.experiments.motion_clips_endless.dice import Dice
 
 CHUNK = 256
+FLAT = 0.15, 1.0
+"""A shape across over along."""
 
 
 def silhouette_bank(count: int, side: int, dice: Dice) -> torch.Tensor:
@@ -34,7 +36,7 @@ def _chunk(count: int, side: int, dice: Dice) -> torch.Tensor:
 def _inside(x: torch.Tensor, y: torch.Tensor, count: int, dice: Dice) -> torch.Tensor:
     """Above zero inside a shape: about the distance to its edge."""
     one = (count, 1, 1)
-    flat, angle = dice.uniform(one, 0.35, 1), dice.uniform(one, 0, 2 * math.pi)
+    flat, angle = dice.log_uniform(one, *FLAT), dice.uniform(one, 0, 2 * math.pi)
     x, y = x * angle.cos() + y * angle.sin(), (y * angle.cos() - x * angle.sin()) / flat
     radius, direction = torch.hypot(x, y), torch.atan2(y, x)
     waves = torch.zeros_like(radius)
