@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from datasets import ClassLabel, Dataset, Features, Value
 
+from flux_hf.files import read_json
 from flux_hf.scripts.experiments.surveillance_fights import compare
 from flux_hf.scripts.experiments.surveillance_fights.folds import FOLDS, folds, source_films
 from flux_hf.scripts.experiments.surveillance_fights.report import accuracy_table
@@ -75,7 +76,7 @@ def test_simple_methods_are_tested_once_on_every_clip_and_go_on(source, tmp_path
     assert len(first) == FOLDS
     compare.main([*options, "--methods", compare.MAJORITY, compare.THUMBNAILS])
     assert [compare.THUMBNAILS in line for line in capsys.readouterr().out.splitlines()] == [True] * FOLDS
-    rows = compare.read_json(output)["rows"]
+    rows = read_json(output)["rows"]
     for method in (compare.MAJORITY, compare.THUMBNAILS):
         assert sum(row["test_clips"] for row in rows if row["method"] == method) == 20
     with pytest.raises(ValueError, match="another --output"):

@@ -23,7 +23,7 @@ from transformers import BertConfig, BertModel, PreTrainedModel, PreTrainedToken
 
 from flux_hf import FluxVideoProcessor, FluxViTForVideoClassification, default_checkpoint
 from flux_hf.cli import run_command
-from flux_hf.files import read_json, read_text, write_json
+from flux_hf.files import read_text
 from flux_hf.modeling.modeling_fluxvit_clip import FluxViTClipModel
 from flux_hf.options import parse_options
 from flux_hf.processing.grid_fluxvit import Grid, grid_tokens
@@ -37,6 +37,7 @@ from flux_hf.scripts.experiments.captions.words import (
     combinations,
     tokenizer,
 )
+from flux_hf.scripts.experiments.rows import finished_rows, write_rows
 from flux_hf.text.arguments import FluxAligningArguments
 from flux_hf.text.captioned_clips import CachedPairs, cache_pairs
 from flux_hf.text.embedding import embed_texts
@@ -107,7 +108,8 @@ def main(argv: list[str] | None = None) -> None:
     new = [{"regime": options.regime, "seed": options.seed, "cpu_seconds": round(seconds), **row} for row in found]
     for row in new:
         print(json.dumps(row), flush=True)
-    write(output, settings, [*finished_rows(output, settings), *new], argv)
+    head = provenance(f"python {COMMAND}", argv)
+    write_rows(output, settings, [*finished_rows(output, settings), *new], head, order)
 
 
 def budgets() -> list[int]:
@@ -285,27 +287,9 @@ def _free_of_seed(args: FluxAligningArguments) -> dict:
     return {name: value for name, value in recipe_of(args).items() if name != "seed"}
 
 
-def finished_rows(output: Path, settings: dict) -> list[dict]:
-    """Those in the file.
-
-    Raises:
-        ValueError: they are of other clips or another recipe.
-    """
-    if not output.exists():
-        return []
-    found = read_json(output)
-    if found["settings"] != json.loads(json.dumps(settings)):
-        raise ValueError(f"{output} has rows of other clips or another recipe; name another --output")
-    return found["rows"]
-
-
-def write(output: Path, settings: dict, rows: list[dict], argv: list[str] | None) -> None:
-    """Sorted rows, and every command that added some."""
-    head = provenance(f"python {COMMAND}", argv)
-    before = read_json(output)["command"].split(" && ") if output.exists() else []
-    head["command"] = " && ".join(dict.fromkeys([*before, head["command"]]))
-    rows = sorted(rows, key=lambda row: (REGIMES.index(row["regime"]), row["seed"], row["share"], row["optimized"]))
-    write_json(output, head | {"settings": settings, "rows": rows})
+def order(row: dict) -> tuple:
+    """By which rows are sorted."""
+    return REGIMES.index(row["regime"]), row["seed"], row["share"], row["optimized"]
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ from transformers import set_seed
 
 from flux_hf.cli import run_command
 from flux_hf.data import load_video_dataset
-from flux_hf.files import read_json, write_json
 from flux_hf.options import parse_options
 from flux_hf.provenance import file_list_hash, provenance
 from flux_hf.scripts.experiments.captions.baselines import thumbnails
@@ -36,6 +35,7 @@ from flux_hf.scripts.experiments.captions.compare import (
     small_bert,
 )
 from flux_hf.scripts.experiments.captions.words import tokenizer_of
+from flux_hf.scripts.experiments.rows import finished_rows, write_rows
 from flux_hf.text.captioned_clips import CachedPairs
 from flux_hf.text.embedding import embed_texts
 
@@ -66,11 +66,8 @@ def main(argv: list[str] | None = None) -> None:
     train, test = splits(options.data)
     tasks = [task_of(clip) for clip in test["task"]]
     clips = decoded(train, work), decoded(test, work)
-    found = read_json(output) if output.exists() else None
     settings = {"files": file_list_hash(train), "test_files": file_list_hash(test), "steps": options.steps}
-    if found and found["settings"] != settings:
-        raise ValueError(f"{output} is of other clips or steps; name another --output")
-    rows = found["rows"] if found else [{"regime": "thumbnails", **by_thumbnails(clips, train, tasks)}]
+    rows = finished_rows(output, settings) or [{"regime": "thumbnails", **by_thumbnails(clips, train, tasks)}]
     if any((row["regime"], row.get("seed")) == (options.regime, options.seed) for row in rows):
         print(f"{options.regime}, seed {options.seed}: in {output} already")
         return
@@ -86,11 +83,13 @@ def main(argv: list[str] | None = None) -> None:
         row = {"regime": options.regime, "seed": options.seed, "cpu_seconds": round(seconds), "tokens": budget}
         rows.append(row | {"share": share, **figures(scores, tasks)})
         print(rows[-1], flush=True)
-    rows = sorted(rows, key=lambda row: (["thumbnails", *REGIMES].index(row["regime"]), row.get("share", 0)))
     head = provenance(f"python {COMMAND}", argv, "scikit-learn")
-    before = found["command"].split(" && ") if found else []
-    head["command"] = " && ".join(dict.fromkeys([*before, head["command"]]))
-    write_json(output, head | {"settings": settings, "rows": rows})
+    write_rows(output, settings, rows, head, order)
+
+
+def order(row: dict) -> tuple:
+    """By which rows are sorted."""
+    return ["thumbnails", *REGIMES].index(row["regime"]), row.get("share", 0)
 
 
 def splits(data: str) -> tuple[Dataset, Dataset]:

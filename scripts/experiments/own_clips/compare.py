@@ -26,7 +26,6 @@ from flux_hf.cli import run_command
 from flux_hf.data import load_video_dataset
 from flux_hf.data.clip_cache import CachedClips
 from flux_hf.evaluation import evaluate
-from flux_hf.files import read_json, write_json
 from flux_hf.options import parse_options
 from flux_hf.options.recipes import read_recipe
 from flux_hf.provenance import file_list_hash, provenance, video_names
@@ -36,6 +35,7 @@ from flux_hf.scripts.experiments.own_clips.baselines import (
     predict_cnn,
     thumbnails,
 )
+from flux_hf.scripts.experiments.rows import finished_rows, write_rows
 from flux_hf.text.index import weights_hash
 from flux_hf.training import FluxTrainer, FluxTrainingArguments
 from flux_hf.training.arguments import recipe_of
@@ -84,7 +84,13 @@ def main(argv: list[str] | None = None) -> None:
             train, test = split(dataset, options.held_out, clips, seed)
             for row in missing_rows(train, test, options, clips, seed, finished_rows(output, settings)):
                 print(json.dumps(row), flush=True)
-                write(output, settings, [*finished_rows(output, settings), row], argv)
+                head = provenance(f"python {COMMAND}", argv, "scikit-learn")
+                write_rows(output, settings, [*finished_rows(output, settings), row], head, order)
+
+
+def order(row: dict) -> tuple:
+    """By which rows are sorted."""
+    return row["clips"], row["seed"], row["epochs"] or 0, *map(str, row.values())
 
 
 def arguments(options: OwnClipsOptions, seed: int, batch: int, folder: str) -> FluxTrainingArguments:
@@ -196,31 +202,6 @@ def clip_processor(options: OwnClipsOptions) -> FluxVideoProcessor:
     recipe = read_recipe(options.recipe)
     grid = {name: recipe[name] for name in ("num_frames", "size") if name in recipe}
     return FluxVideoProcessor.from_pretrained(default_checkpoint(), decoding="exact", **grid)
-
-
-def finished_rows(output: Path, settings: dict) -> list[dict]:
-    """Those in the file.
-
-    Raises:
-        ValueError: they are of other clips, another recipe or checkpoint, or another seed.
-    """
-    if not output.exists():
-        return []
-    found = read_json(output)
-    if found["settings"] != settings:
-        raise ValueError(
-            f"{output} has rows of other clips, another recipe or checkpoint, or another seed; name another --output"
-        )
-    return found["rows"]
-
-
-def write(output: Path, settings: dict, rows: list[dict], argv: list[str] | None) -> None:
-    """Sorted rows, and every command that added some."""
-    head = provenance(f"python {COMMAND}", argv, "scikit-learn")
-    before = read_json(output)["command"].split(" && ") if output.exists() else []
-    head["command"] = " && ".join(dict.fromkeys([*before, head["command"]]))
-    rows = sorted(rows, key=lambda row: (row["clips"], row["seed"], row["epochs"] or 0, *map(str, row.values())))
-    write_json(output, head | {"settings": settings, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -91,6 +91,7 @@ def main(argv: list[str] | None = None) -> None:
         table,
         train_and_test,
     )
+    from flux_hf.scripts.experiments.rows import after_earlier_commands
     from flux_hf.training import FinetuneOptions, FluxTrainingArguments
 
     starts, modes = comparison.starts, comparison.modes or list(MODES)
@@ -147,7 +148,8 @@ def main(argv: list[str] | None = None) -> None:
                 print(json.dumps(run))
                 with FileLock(f"{output}.lock"):
                     runs = [*_finished_runs(output, settings), run]
-                    result = provenance(f"python {COMMAND}", argv) | {"settings": settings}
+                    head = provenance(f"python {COMMAND}", argv)
+                    result = after_earlier_commands(Path(output), head) | {"settings": settings}
                     trained = {f"{run['start']}_{run['seed']}" for run in runs if run["start"] not in FROM_SCRATCH}
                     result |= {"students": _speed(Path(comparison.students), trained, TIME), "runs": runs}
                     write_json(output, result)

@@ -1,8 +1,9 @@
 """Cut clips out of real films: make.py --part development --films FOLDER --output_dir data/real_films_development.
 
-Each part has a windows.csv and a films.csv, and the README says where the films are. They become data sets in videofolder
-layout with one split, `test`, as films.csv says; a clip is called after its film, its first frame, its left edge and its version. `--versions turned backwards`
-writes the clips turned clockwise by a quarter, and played backwards, with the labels that they then have.
+Each part has a windows.csv and a films.csv, and the README says where the films are. They become data sets in
+videofolder layout with one split, `test`, as films.csv says; a clip is called after its film, its first frame, its left
+edge and its version. `--versions turned backwards` writes the clips turned clockwise by a quarter, and played
+backwards, with the labels that they then have.
 """
 
 import csv

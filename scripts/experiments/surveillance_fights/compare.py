@@ -23,12 +23,12 @@ from flux_hf.cli import run_command
 from flux_hf.data import load_video_dataset
 from flux_hf.data.clip_cache import CachedClips, cache_clips
 from flux_hf.evaluation import evaluate
-from flux_hf.files import read_json, write_json
 from flux_hf.options import parse_options
 from flux_hf.provenance import file_list_hash, provenance
 from flux_hf.scripts.experiments.default_checkpoint.flow_features import clip_features
 from flux_hf.scripts.experiments.own_clips.baselines import fit_cnn, fit_thumbnails, predict_cnn, thumbnails
-from flux_hf.scripts.experiments.own_clips.compare import OwnClipsOptions, clip_processor, finished_rows, fit_flux
+from flux_hf.scripts.experiments.own_clips.compare import OwnClipsOptions, clip_processor, fit_flux
+from flux_hf.scripts.experiments.rows import finished_rows, write_rows
 from flux_hf.scripts.experiments.surveillance_fights.folds import folds
 from flux_hf.text.index import weights_hash
 
@@ -77,7 +77,8 @@ def main(argv: list[str] | None = None) -> None:
                 row = {"method": method, "fold": fold, "epochs": epochs, "tokens": None, "steps": None} | found
                 done.append(row | {"cpu_seconds": round(seconds, 1), "test_clips": len(test)})
                 print(json.dumps(done[-1]), flush=True)
-            write(Path(options.output), settings, done, argv)
+            head = provenance(f"python {COMMAND}", argv, "scikit-learn", "opencv-python-headless")
+            write_rows(Path(options.output), settings, done, head, order)
 
 
 def tested(
@@ -119,13 +120,9 @@ def forest_answers(training: Dataset, testing: Dataset, seed: int) -> np.ndarray
     return RandomForestClassifier(TREES, random_state=seed).fit(fitted, training["label"][:]).predict(asked)
 
 
-def write(output: Path, settings: dict, rows: list[dict], argv: list[str] | None) -> None:
-    """The rows, and every command that added some."""
-    head = provenance(f"python {COMMAND}", argv, "scikit-learn", "opencv-python-headless")
-    before = read_json(output)["command"].split(" && ") if output.exists() else []
-    head["command"] = " && ".join(dict.fromkeys([*before, head["command"]]))
-    rows = sorted(rows, key=lambda row: (row["method"], row["epochs"] or 0, -(row["tokens"] or 0), row["fold"]))
-    write_json(output, head | {"settings": settings, "rows": rows})
+def order(row: dict) -> tuple:
+    """By which rows are sorted."""
+    return row["method"], row["epochs"] or 0, -(row["tokens"] or 0), row["fold"]
 
 
 if __name__ == "__main__":
