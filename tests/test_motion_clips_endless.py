@@ -1,15 +1,18 @@
 """Clips composed while training: the motion in the pixels, the camera, the codec, and the training command."""
 
 import math
+from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
 from scipy.fft import dctn
 from torchvision.transforms.v2.functional import gaussian_blur
 
+from flux_hf.data import load_video_dataset
 from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification
-from flux_hf.scripts.experiments.motion_clips_endless import camera, clips, company, layers, motions
+from flux_hf.scripts.experiments.motion_clips_endless import camera, clips, company, layers, motions, write
 from flux_hf.scripts.experiments.motion_clips_endless.dice import Dice
 from flux_hf.scripts.experiments.motion_clips_endless.supply import ClipSupply
 from flux_hf.scripts.experiments.motion_clips_endless.train import main
@@ -322,3 +325,20 @@ def test_the_command_trains_and_saves_a_classifier(tmp_path):
 def test_the_command_names_what_it_lacks(tmp_path, steps, missing):
     with pytest.raises(ValueError, match=missing):
         main(["--use_cpu", "true", "--max_steps", steps, "--output_dir", str(tmp_path / "run")])
+
+
+def test_clips_as_files_are_as_many_of_each_label_and_the_first_of_more(tmp_path):
+    def written(name: str, clips: int):
+        write.main(["--output_dir", str(tmp_path / name), "--clips", str(clips), "--side", "48", "--textures", "16"])
+        return load_video_dataset(tmp_path / name, "train")
+
+    few, more = written("few", 9), written("more", 18)
+    assert sorted(few["label"]) == list(range(9)) and sorted(more["label"]) == sorted([*range(9)] * 2)
+    for video in few["video"]:
+        path = Path(video["path"])
+        with av.open(str(path)) as container:
+            frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+        assert len(frames) == write.FRAMES and frames[0].shape == (48, 48, 3)
+        assert path.read_bytes() == (tmp_path / "more" / path.relative_to(tmp_path / "few")).read_bytes()
+    with pytest.raises(ValueError, match="--clips must be a multiple of 9, got 10"):
+        written("other", 10)
