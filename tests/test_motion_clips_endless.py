@@ -92,6 +92,18 @@ def test_what_else_changes_is_small_beside_the_motion(monkeypatch):
             assert (rest <= motions.COMPANION * own[:, main : main + 1] * 1.001).all() and rest.max() > 0
 
 
+def test_nothing_is_between_what_moves_and_what_goes_along_a_line():
+    """What moves goes at least 2.8 sides of the picture for a growth of 1, what approaches or recedes at most 2.3."""
+    labels, _, ways = many_ways(torch.tensor([[0.0, 1.0]]))
+    x, y, growth = (value[:, 1] - value[:, 0] for value in (ways.x / 2, ways.y / 2, ways.growth))
+    sides = torch.hypot(x, y) / growth.abs().clamp(min=1e-6)
+    names = [motions.LABELS[label] for label in labels]
+    moves = torch.tensor([name in of_pictures.WAYS for name in names])
+    depth = torch.tensor([name in of_pictures.SIZES for name in names])
+    assert sides[moves].min() > 2.8 and growth[moves].abs().max() > 0.15
+    assert sides[depth].max() < 2.3 and (sides[depth] > 0.8).float().mean() > 0.2
+
+
 def test_what_goes_along_a_line_leaves_one_point_as_fast_as_it_grows(monkeypatch):
     monkeypatch.setattr(motions, "COMPANION", 0)
     labels, _, ways = many_ways(torch.linspace(0, 1, 5)[None])

@@ -15,7 +15,7 @@ from flux_hf.scripts.experiments.motion_clips_endless.layers import (
 )
 from flux_hf.scripts.experiments.motion_clips_endless.motions import LABELS, Ways
 
-OTHERS, LIMBS, ARM = 0.15, 0.2, 0.12
+OTHERS, LIMBS, ARM = 0.15, 0.3, 0.12
 """Shares of the clips. Others and limbs only where something goes somewhere, an arm also where it turns."""
 SWING = 0.1, 0.7
 """Radians."""

@@ -28,8 +28,11 @@ REST_FOR_GROWTH = 2.5
 """That distance at most for a `GROWTH` of 1: what hardly grows does not go far either."""
 LONGEST = 1.0
 """Sides of the picture that what grows goes in all."""
-PIVOT = 1.5
+PIVOT = 1.0
 """Radii of an object from its middle to the point about which it turns."""
+SWELLS, MOST_SWELLING = 0.35, 0.25
+"""Growth at most of what moves, for each side of the picture that it goes, and in all: what passes by comes a little
+nearer, too."""
 STEPS = 64
 
 
@@ -75,7 +78,8 @@ def draw_ways(labels: torch.Tensor, radius: torch.Tensor, times: torch.Tensor, d
     drift, direction = edge * dice.uniform((count,)), dice.uniform((count,), 0, 2 * math.pi)
     drift = drift * (1 - kinds[:, 0])
     x, y = x + drift * direction.cos(), y + drift * direction.sin()
-    growth = growth + dice.uniform((count,), -1, 1) * (edge / radius).clamp(max=0.1) * (1 - kinds[:, 1])
+    swells = torch.where(kinds[:, 0] > 0, (SWELLS * moved).clamp(max=MOST_SWELLING), 0.1)
+    growth = growth + dice.uniform((count,), -1, 1) * (edge / radius).minimum(swells) * (1 - kinds[:, 1])
     turn = turn + dice.uniform((count,), -1, 1) * (edge / radius).clamp(max=0.2) * (1 - kinds[:, 2])
 
     way = progress(times, dice)
