@@ -33,7 +33,7 @@ def test_every_weight_is_between_those_of_the_two(tiny_checkpoint, trained_on, t
     for name, value in found.items():
         torch.testing.assert_close(value, (1 - share) * before[name] + share * after[name])
     model = load_video_classifier(tmp_path / "between")
-    found, expected = (load_video_processor(folder, model) for folder in (tmp_path / "between", trained_on))
+    found, expected = (load_video_processor(folder, model) for folder in (tmp_path / "between", tiny_checkpoint))
     assert found.to_dict() == expected.to_dict()
 
 

@@ -17,8 +17,8 @@ COMMAND = "scripts/experiments/default_checkpoint/between.py"
 
 @dataclass
 class BetweenOptions:
-    first: str = field(metadata={"help": "Checkpoint before."})
-    second: str = field(metadata={"help": "Checkpoint after; the processor is that of it."})
+    first: str = field(metadata={"help": "Checkpoint before; the configuration and the processor are its."})
+    second: str = field(metadata={"help": "Checkpoint after."})
     share: float = field(metadata={"help": "Of the second one, 0 to 1."})
     output_dir: str = field(metadata={"help": "Folder to write."})
 
@@ -36,9 +36,9 @@ def main(argv: list[str] | None = None) -> None:
     before, after = first.state_dict(), second.state_dict()
     if {name: value.shape for name, value in before.items()} != {name: value.shape for name, value in after.items()}:
         raise ValueError(f"--first {options.first} and --second {options.second} are not of the same architecture")
-    second.load_state_dict({name: torch.lerp(before[name], after[name], options.share) for name in before})
-    second.save_pretrained(options.output_dir)
-    load_video_processor(options.second, second).save_pretrained(options.output_dir)
+    first.load_state_dict({name: torch.lerp(before[name], after[name], options.share) for name in before})
+    first.save_pretrained(options.output_dir)
+    load_video_processor(options.first, first).save_pretrained(options.output_dir)
     print(options.output_dir)
 
 

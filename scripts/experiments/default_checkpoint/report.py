@@ -21,8 +21,8 @@ SETS = {
 }
 """Test sets by the names of their result files and of the flow baseline, and what tables call them."""
 FILMS = {
-    "development": "real films whose failures training was changed for",
-    "test": "other real films, tested once",
+    "development": "real films that were looked at while it was made",
+    "test": "real films with depth and turning, tested once",
 }
 """Parts of the real films by the names of their folders, and what tables call them."""
 BEFORE = "runs/checkpoint_2026-11-27"
@@ -143,7 +143,7 @@ def unseen_table(of_set: dict[str, dict], flow: dict, folder: Path) -> str:
         flow_row = _flow_row(flow, name, left_out=True)
         rows.append([clips, "optical flow, fitted on other kinds of clips", top1_in_percent(flow_row), "", ""])
         results = {text: read_json(folder / f"{start}_{name}.json") for start, text in UNSEEN.items()}
-        for text, result in (results | {"then files of the first three kinds (shipped)": shipped}).items():
+        for text, result in (results | {"then files of the first three kinds, then no file again (shipped)": shipped}).items():
             rows.append([clips, text, *(top1_in_percent(result["budgets"][budget]) for budget in BUDGETS)])
     return table(
         ["test clips", "trained on", *(f"{budget} tokens" for budget in BUDGETS)], rows, "ll" + "r" * len(BUDGETS)
