@@ -3,12 +3,17 @@
 from pathlib import Path
 
 import pytest
+import torch
 from transformers import AutoModelForVideoClassification, AutoVideoProcessor
 
 from flux_hf import FluxViTForVideoClassification, default_checkpoint
 from flux_hf.data import load_video_dataset
 from flux_hf.evaluation import evaluate
 from flux_hf.scripts.experiments.motion_clips import LABELS, MotionClipOptions, make_dataset
+from flux_hf.scripts.experiments.motion_clips_endless import motions
+from flux_hf.scripts.experiments.motion_clips_endless.clips import compose
+from flux_hf.scripts.experiments.motion_clips_endless.dice import Dice
+from flux_hf.scripts.experiments.motion_clips_endless.layers import make_banks
 from flux_hf.token_optimization.candidates import default_axes
 
 BUDGETS = [256, 128, 64]
@@ -46,6 +51,26 @@ def test_token_optimization_tries_grids_below_and_above_its_own():
 @pytest.mark.long
 def test_small_sample_of_the_test_split(tmp_path):
     assert min(top1(tmp_path / "clips", 27, "synthetic", 0).values()) >= 0.75
+
+
+@pytest.mark.long
+def test_what_goes_along_a_line_is_not_always_called_by_its_way(monkeypatch):
+    """The checkpoint of 2026-11-27 names one in twelve of these, this one two in five."""
+    monkeypatch.setattr(motions, "ALONG_A_LINE", 1.0)
+    model = AutoModelForVideoClassification.from_pretrained(default_checkpoint()).eval()
+    processor = AutoVideoProcessor.from_pretrained(default_checkpoint())
+    dice = Dice(seed=5)
+    banks = make_banks(64, dice)
+    right = []
+    for _ in range(3):
+        clips, labels = compose(48, banks, dice, frames=8, side=112)
+        names = [motions.LABELS[label] for label in labels]
+        rows = [row for row, name in enumerate(names) if name in ("approaches", "recedes")]
+        inputs = processor(list((clips[rows] * 255).round().byte()), return_tensors="pt")
+        with torch.inference_mode():
+            answers = model(**inputs).logits.argmax(-1).tolist()
+        right += [model.config.id2label[answer] == names[row] for answer, row in zip(answers, rows, strict=True)]
+    assert len(right) > 20 and sum(right) / len(right) > 0.35
 
 
 @pytest.mark.slow
