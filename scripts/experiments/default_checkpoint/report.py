@@ -32,6 +32,7 @@ UNSEEN = {
     "endless": "no file, 7 layers",
 }
 """What trainings that saw no file are called; names of result files begin with theirs."""
+SHIPPED = "then files of the first three kinds, then no file again (shipped)"
 
 
 def tables(folder: Path = RESULTS) -> dict[str, str]:
@@ -143,7 +144,7 @@ def unseen_table(of_set: dict[str, dict], flow: dict, folder: Path) -> str:
         flow_row = _flow_row(flow, name, left_out=True)
         rows.append([clips, "optical flow, fitted on other kinds of clips", top1_in_percent(flow_row), "", ""])
         results = {text: read_json(folder / f"{start}_{name}.json") for start, text in UNSEEN.items()}
-        for text, result in (results | {"then files of the first three kinds, then no file again (shipped)": shipped}).items():
+        for text, result in (results | {SHIPPED: shipped}).items():
             rows.append([clips, text, *(top1_in_percent(result["budgets"][budget]) for budget in BUDGETS)])
     return table(
         ["test clips", "trained on", *(f"{budget} tokens" for budget in BUDGETS)], rows, "ll" + "r" * len(BUDGETS)
