@@ -20,7 +20,7 @@ OTHERS, LIMBS, ARM = 0.15, 0.3, 0.12
 SWING = 0.1, 0.7
 """Radians."""
 CYCLES = 0.5, 4.0
-"""In a clip of 8 frames; more would swing by more than half a turn a frame."""
+"""In a clip; 8 frames cannot show more."""
 
 
 def add_company(scene, labels, size, places, ways: Ways, times, banks: Banks, dice: Dice) -> torch.Tensor:
