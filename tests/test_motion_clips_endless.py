@@ -273,14 +273,23 @@ def test_objects_stand_out():
     layer[:, :, 3, 8:20, 8:20] = 1
     layer[:, :, :3, 8:20, 8:20] = 0.5
     shown = layers.lay_over(
-        clips._standing_out(layer, torch.full((1, 3, 32, 32), 0.5)), torch.full((1, 4, 3, 32, 32), 0.5)
+        clips._standing_out(layer, torch.full((1, 3, 32, 32), 0.5), torch.tensor([0.1])),
+        torch.full((1, 4, 3, 32, 32), 0.5),
     )
-    assert (shown[..., 8:20, 8:20] - 0.5).abs().min() >= clips.LEAST_CONTRAST
+    assert (shown[..., 8:20, 8:20] - 0.5).abs().min() >= 0.1
     assert (shown[..., 20:, 20:] == 0.5).all()
 
 
 def supply(banks, **changes):
-    options = {"frames": 4, "sides": [32], "source_sides": [64], "looks": 1.0, "mean": [0.5] * 3, "std": [0.25] * 3}
+    options = {
+        "frames": 4,
+        "sides": [32],
+        "source_sides": [64],
+        "often": [],
+        "looks": 1.0,
+        "mean": [0.5] * 3,
+        "std": [0.25] * 3,
+    }
     symmetries = load_label_symmetries(SYMMETRIES, list(motions.LABELS))
     return ClipSupply(banks, Dice(), symmetries, **options | changes, seed=0)
 

@@ -1,36 +1,50 @@
 """Clips of the nine motions, composed in batches on the device that trains on them: no file, no end."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 
 from flux_hf.scripts.experiments.motion_clips_endless.camera import film
 from flux_hf.scripts.experiments.motion_clips_endless.company import add_company
 from flux_hf.scripts.experiments.motion_clips_endless.dice import Dice
+from flux_hf.scripts.experiments.motion_clips_endless.hands import (
+    add_dials,
+    cut_hands,
+    draw_lengths,
+    only_turning,
+    which_are_hands,
+)
 from flux_hf.scripts.experiments.motion_clips_endless.layers import Banks, cut_pieces, draw_picture, lay_over, place
 from flux_hf.scripts.experiments.motion_clips_endless.motions import LABELS, draw_swaying, draw_ways
 
 OBJECT_SIZE = 0.008, 0.35
 """Share of the picture that the object covers in mid-clip, seen whole."""
-LEAST_CONTRAST = 25 / 255
-"""Mean difference between an object and what it hides."""
+LEAST_CONTRAST, OF_A_HAND = 25 / 255, 70 / 255
+"""Mean difference between an object, or a hand, and what it hides."""
 SHUTTER = 3
 """Moments of which a frame with motion blur is the mean."""
 
 
-def compose(count: int, banks: Banks, dice: Dice, *, frames: int, side: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Clips in which only the motion of the object depends on the label; a third of them have a small distractor, and
-    some what `company.py` adds.
+def compose(
+    count: int, banks: Banks, dice: Dice, *, frames: int, side: int, often: Sequence[str] = ()
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Clips in which only the motion of the object depends on the label; a third of them have a small distractor, some
+    what `company.py` adds, and in some the object is a hand of `hands.py`.
 
     Args:
         side: of the frames, a multiple of 16.
+        often: labels that come twice as often as the others.
 
     Returns:
         frames (count, frames, 3, side, side) of 0 to 1, and int64 (count,) places in `LABELS`.
     """
-    labels = dice.integers((count,), len(LABELS))
+    numbers = [number for number, name in enumerate(LABELS) for _ in range(1 + (name in often))]
+    labels = torch.tensor(numbers, device=dice.device)[dice.integers((count,), len(numbers))]
     shape = _aspect(count, dice)
-    size = dice.log_uniform((count,), *OBJECT_SIZE)
+    hands = which_are_hands(labels, dice)
+    length, covered = draw_lengths(len(hands), dice)
+    size = dice.log_uniform((count,), *OBJECT_SIZE).index_copy(0, hands, covered)
     jitter = dice.uniform((count, 1)) * dice.uniform((count, frames), -0.5, 0.5)
     times = (torch.arange(frames, device=dice.device) + 0.5 + jitter) / frames
     background = draw_picture(count, banks, side, dice, 0.4, 1.0)
@@ -46,12 +60,17 @@ def compose(count: int, banks: Banks, dice: Dice, *, frames: int, side: int) -> 
 
     radius = (size / math.pi).sqrt()
     pieces, scale = cut_pieces(count, banks, size, side, dice)
+    if len(hands):
+        of_hands, scale_of_hands = cut_hands(length, banks, side, dice)
+        pieces, scale = pieces.index_copy(0, hands, of_hands), scale.index_copy(0, hands, scale_of_hands)
     places = dice.uniform((count, 2), -0.5, 0.5) * shape
     tilt = torch.where(dice.chance((count,), 0.5), 0.35, math.pi) * dice.uniform((count,), -1, 1)
+    tilt = tilt.index_copy(0, hands, dice.uniform((len(hands),), 0, 2 * math.pi))
     open_for = torch.where(dice.chance((count, 1, 1), 0.2), dice.log_uniform((count, 1, 1), 0.01, 0.12), 0.0)
     moments = torch.linspace(-0.5, 0.5, SHUTTER, device=dice.device) * open_for
-    ways = draw_ways(labels, radius, (times[..., None] + moments).flatten(1), dice)
+    ways = only_turning(draw_ways(labels, radius, (times[..., None] + moments).flatten(1), dice), hands, labels)
     in_time = ways.at(slice(SHUTTER // 2, None, SHUTTER))
+    scene = add_dials(scene, hands, labels, length, places, in_time, banks, dice)
     scene = add_company(scene, labels, size, places, in_time, times, banks, dice)
     blurred = open_for[:, 0, 0] > 0
     layer = place(pieces, scale, tilt, places, in_time, side)
@@ -59,7 +78,8 @@ def compose(count: int, banks: Banks, dice: Dice, *, frames: int, side: int) -> 
         rows = blurred.nonzero()[:, 0]
         whole = place(pieces[rows], scale[rows], tilt[rows], places[rows], ways.rows(rows), side)
         layer = layer.index_copy(0, rows, whole.unflatten(1, (frames, SHUTTER)).mean(2))
-    return film(lay_over(_standing_out(layer, background), scene), dice), labels
+    contrast = torch.full((count,), LEAST_CONTRAST, device=dice.device).index_fill(0, hands, OF_A_HAND)
+    return film(lay_over(_standing_out(layer, scene[:, frames // 2], contrast), scene), dice), labels
 
 
 def _aspect(count: int, dice: Dice) -> torch.Tensor:
@@ -69,13 +89,13 @@ def _aspect(count: int, dice: Dice) -> torch.Tensor:
     return torch.stack((torch.where(wide, longer, 1.0), torch.where(wide, 1.0, longer)), 1)
 
 
-def _standing_out(layer, background):
+def _standing_out(layer, behind, least):
     """The layer, lighter or darker where its object hardly differs in mid-clip from what it hides."""
     middle = layer[:, layer.shape[1] // 2]
-    opacity, hidden = middle[:, 3:], background * middle[:, 3:]
+    opacity, hidden = middle[:, 3:], behind * middle[:, 3:]
     area = opacity.sum((1, 2, 3), keepdim=True).clamp(min=1)
     contrast = (middle[:, :3] - hidden).abs().sum((1, 2, 3), keepdim=True) / (3 * area)
     lighter = torch.where(hidden.sum((1, 2, 3), keepdim=True) < 1.5 * area, 1.0, -1.0)
-    shift = lighter * 2 * (LEAST_CONTRAST - contrast).clamp(min=0)
+    shift = lighter * 2 * (least[:, None, None, None] - contrast).clamp(min=0)
     colours, opacity = layer[:, :, :3], layer[:, :, 3:]
     return torch.cat(((colours + shift[:, None] * opacity).clamp(min=0).minimum(opacity), opacity), 2)

@@ -53,17 +53,22 @@ def cut_pieces(
     count: int, banks: Banks, size: torch.Tensor, side: int, dice: Dice
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Objects that cover `size` of the picture, (count, 4, 96, 96), colours times opacity and opacity, and what half
-    the side of each is in half sides of the picture. Those that shrink are smoothed before."""
+    the side of each is in half sides of the picture."""
     silhouettes = banks.silhouettes[dice.integers((count,), len(banks.silhouettes))][:, None]
     colours = draw_picture(count, banks, PIECE, dice, 0.15, 0.8)
     pieces = torch.cat((colours * silhouettes, silhouettes), 1)
     scale = (size / silhouettes.mean((1, 2, 3)).clamp(min=0.02)).sqrt()
+    return smoothed(pieces, scale, side), scale
+
+
+def smoothed(pieces: torch.Tensor, scale: torch.Tensor, side: int) -> torch.Tensor:
+    """Pieces without the detail that is lost where half the side of one is `scale` half sides of the picture."""
     levels = [pieces]
     for level in (2, 4, 8):
         small = torch.nn.functional.avg_pool2d(pieces, level)
         levels.append(torch.nn.functional.interpolate(small, size=(PIECE, PIECE), mode="bilinear"))
     level = (PIECE / (scale * side)).log2().round().clamp(0, 3).long()
-    return torch.stack(levels, 1)[torch.arange(count, device=dice.device), level], scale
+    return torch.stack(levels, 1)[torch.arange(len(pieces), device=pieces.device), level]
 
 
 def place(pieces, scale, tilt, places, ways: Ways, side: int) -> torch.Tensor:

@@ -40,6 +40,7 @@ class ClipSupply:
         frames: of a clip.
         sides: in pixels that a batch may have, each as often.
         source_sides: sides of the clips before they are scaled to that of the batch.
+        often: labels that come twice as often as the others.
         looks: how often a batch is seen, on average.
         mean, std: of colours, for normalising.
         seed: with the numbers, what a batch depends on, and on the batches before it where `looks` is above 1.
@@ -51,6 +52,7 @@ class ClipSupply:
     frames: int
     sides: list[int]
     source_sides: list[int]
+    often: list[str]
     looks: float
     mean: list[float]
     std: list[float]
@@ -65,7 +67,9 @@ class ClipSupply:
         choice = random.Random(numbers[0] + self.seed * 2**32)
         if not self.kept or choice.random() < 1 / self.looks:
             side = choice.choice(self.source_sides)
-            clips, labels = compose(len(numbers), self.banks, self.dice, frames=self.frames, side=side)
+            clips, labels = compose(
+                len(numbers), self.banks, self.dice, frames=self.frames, side=side, often=self.often
+            )
             if self.looks > 1:
                 self.kept.append(((clips * 255).round().byte(), labels))
         else:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from flux_hf.cli import run_command
 from flux_hf.options import check_checkpoints, parse_options
 from flux_hf.options.training import FluxTrainingOptions
+from flux_hf.scripts.experiments.motion_clips.trajectories import LABELS as NAMES
 
 
 @dataclass
@@ -27,6 +28,10 @@ class EndlessOptions:
     source_sides: list[int] = field(
         default_factory=lambda: [112, 128, 160, 192],
         metadata={"help": "Sides, multiples of 16, of the clips before they are scaled to that of the batch."},
+    )
+    often: list[str] = field(
+        default_factory=list,
+        metadata={"help": "Labels of which twice as many clips are composed.", "choices": sorted(NAMES)},
     )
     looks: float = field(
         default=1.0, metadata={"help": "How often a batch is seen, turned or mirrored or backwards, on average."}
@@ -68,6 +73,7 @@ def main(argv: list[str] | None = None) -> None:
         options.num_frames,
         options.sides,
         options.source_sides,
+        options.often,
         options.looks,
         processor.image_mean,
         processor.image_std,
