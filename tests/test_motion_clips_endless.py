@@ -12,7 +12,7 @@ from torchvision.transforms.v2.functional import gaussian_blur
 
 from flux_hf.data import load_video_dataset
 from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification
-from flux_hf.scripts.experiments.motion_clips_endless import camera, clips, company, layers, motions, write
+from flux_hf.scripts.experiments.motion_clips_endless import camera, clips, company, hands, layers, motions, write
 from flux_hf.scripts.experiments.motion_clips_endless.dice import Dice
 from flux_hf.scripts.experiments.motion_clips_endless.supply import ClipSupply
 from flux_hf.scripts.experiments.motion_clips_endless.train import main
@@ -207,6 +207,74 @@ def test_an_arm_reaches_from_the_object_to_the_edge_of_the_picture(name):
     rims = torch.stack((cover[..., 0, :], cover[..., -1, :], cover[..., :, 0], cover[..., :, -1]), 2)[inside]
     assert (rims.amax((1, 2)) > 0.5).all()
     assert (cover.mean((2, 3))[inside] < 0.6).all()
+
+
+def test_a_hand_reaches_from_its_end_as_far_as_its_length():
+    length = torch.tensor([0.15, 0.3, 0.45])
+    pieces, scale = hands.cut_hands(length, white_banks(), 256, Dice(seed=1))
+    still = motions.Ways(*[torch.zeros(3, 1)] * 4)
+    for turned in (0.0, 2.0):
+        cover = layers.place(pieces, scale, torch.full((3,), turned), torch.zeros(3, 2), still, 256)[:, 0, 3]
+        across = (torch.arange(256) + 0.5) / 256 - 0.5
+        along = across * math.cos(turned) + across[:, None] * math.sin(turned)
+        off = (across[:, None] * math.cos(turned) - across * math.sin(turned)).abs()
+        for hand, far in zip(cover > 0.05, length, strict=True):  # a pointed tip covers little of its pixels
+            assert along[hand].max() == pytest.approx(float(far), rel=0.2)
+            assert along[hand].min() > -far * (hands.TAIL + 0.1)
+            assert off[hand].max() < 0.3 * far and hand[off < 0.004].float().sum() > 1.6 * 256 * far
+
+
+def test_the_end_of_a_hand_that_turns_rests():
+    labels, _, ways = many_ways(torch.linspace(0, 1, 5)[None])
+    chosen = torch.arange(0, len(labels), 2)
+    kept = hands.only_turning(ways, chosen, labels)
+    assert torch.equal(kept.angle, ways.angle)
+    turns = torch.tensor(["turns" in name for name in motions.LABELS])[labels] & (torch.arange(len(labels)) % 2 == 0)
+    for name in ("x", "y", "growth"):
+        before, after = getattr(ways, name), getattr(kept, name)
+        assert before[turns].abs().max() > 0.03 and (after[turns] == 0).all()
+        assert torch.equal(after[~turns], before[~turns])
+
+
+def test_thin_things_turn_and_do_everything_else():
+    labels = torch.arange(9).repeat(2000)
+    share = torch.bincount(labels[hands.which_are_hands(labels, Dice(seed=1))], minlength=9) / 2000
+    for name, found in zip(motions.LABELS, share.tolist(), strict=True):
+        assert found == pytest.approx(hands.OFTEN if "turns" in name else hands.SELDOM, abs=0.04)
+
+
+def test_dials_and_second_hands_are_about_the_end_that_rests(monkeypatch):
+    """Behind hands that turn or are still, and behind nothing else; a dial does not change."""
+    labels, times = torch.arange(9), torch.linspace(0, 1, 3).expand(9, -1)
+    ways = motions.draw_ways(labels, torch.full((9,), 0.1), times, Dice(seed=2))
+    places = Dice(seed=3).uniform((9, 2), -0.3, 0.3)
+    scene, chosen = torch.full((9, 3, 3, 128, 128), 0.5), torch.arange(9)
+
+    def changed(dial: float, second: float) -> torch.Tensor:
+        monkeypatch.setattr(hands, "DIAL", dial)
+        monkeypatch.setattr(hands, "SECOND", second)
+        length, banks = torch.full((9,), 0.3), white_banks()
+        filled = hands.add_dials(scene, chosen, labels, length, places, ways, banks, Dice(seed=5))
+        return (filled - scene).abs().amax(2) > 0.02
+
+    rests = [name == "still" or "turns" in name for name in motions.LABELS]
+    dial = changed(1, 0)
+    assert dial.flatten(1).any(1).tolist() == rests
+    assert torch.equal(dial[:, 0], dial[:, 2])
+    second = changed(0, 1)
+    assert second.flatten(1).any(1).tolist() == rests
+    column, row = ((places[rests] + 1) * 64).long().unbind(1)
+    assert second[rests][torch.arange(len(row)), :, row, column].all()
+    assert not changed(0, 0).any()
+
+
+def test_some_labels_come_twice_as_often(banks):
+    often = ["approaches", "still"]
+    found = torch.bincount(clips.draw_labels(11000, often, Dice(seed=1)), minlength=9) / 1000
+    for name, times in zip(motions.LABELS, found.tolist(), strict=True):
+        assert times == pytest.approx(2 if name in often else 1, abs=0.15)
+    _, labels = clips.compose(9, banks, Dice(seed=1), frames=1, side=16, often=often)
+    assert torch.equal(labels, clips.draw_labels(9, often, Dice(seed=1)))
 
 
 def test_only_what_moves_has_company(monkeypatch, banks):

@@ -39,8 +39,7 @@ def compose(
     Returns:
         frames (count, frames, 3, side, side) of 0 to 1, and int64 (count,) places in `LABELS`.
     """
-    numbers = [number for number, name in enumerate(LABELS) for _ in range(1 + (name in often))]
-    labels = torch.tensor(numbers, device=dice.device)[dice.integers((count,), len(numbers))]
+    labels = draw_labels(count, often, dice)
     shape = _aspect(count, dice)
     hands = which_are_hands(labels, dice)
     length, covered = draw_lengths(len(hands), dice)
@@ -80,6 +79,12 @@ def compose(
         layer = layer.index_copy(0, rows, whole.unflatten(1, (frames, SHUTTER)).mean(2))
     contrast = torch.full((count,), LEAST_CONTRAST, device=dice.device).index_fill(0, hands, OF_A_HAND)
     return film(lay_over(_standing_out(layer, scene[:, frames // 2], contrast), scene), dice), labels
+
+
+def draw_labels(count: int, often: Sequence[str], dice: Dice) -> torch.Tensor:
+    """Places in `LABELS`, int64 (count,), those of `often` twice as often."""
+    numbers = [number for number, name in enumerate(LABELS) for _ in range(1 + (name in often))]
+    return torch.tensor(numbers, device=dice.device)[dice.integers((count,), len(numbers))]
 
 
 def _aspect(count: int, dice: Dice) -> torch.Tensor:
