@@ -10,8 +10,8 @@ from flux_hf.plugin import load_video_classifier, load_video_processor
 from flux_hf.scripts.experiments.default_checkpoint.between import main
 
 
-def between(first, second, share: float, folder) -> None:
-    main(["--first", str(first), "--second", str(second), "--share", str(share), "--output_dir", str(folder)])
+def between(first, second, share: float, folder, *more: str) -> None:
+    main(["--first", str(first), "--second", str(second), "--share", str(share), "--output_dir", str(folder), *more])
 
 
 @pytest.fixture
@@ -37,9 +37,28 @@ def test_every_weight_is_between_those_of_the_two(tiny_checkpoint, trained_on, t
     assert found.to_dict() == expected.to_dict()
 
 
+def test_a_lowered_label_is_less_likely_at_every_budget(tiny_checkpoint, trained_on, tmp_path):
+    between(tiny_checkpoint, trained_on, 1.0, tmp_path / "as_it_is")
+    before = load_video_classifier(tmp_path / "as_it_is")
+    labels = list(before.config.label2id)
+    between(
+        tiny_checkpoint, trained_on, 1.0, tmp_path / "lowered", "--lowered", labels[1], labels[0], "--lowered_by", "0.5"
+    )
+    after = load_video_classifier(tmp_path / "lowered")
+    config = before.config
+    video = torch.randn(2, 8, config.num_channels, 70, 70)
+    expected = torch.tensor([-0.5 if label in labels[:2] else 0.0 for label in config.id2label.values()])
+    for budget in before.token_budgets:
+        with torch.no_grad():
+            moved = after(video, token_budget=budget).logits - before(video, token_budget=budget).logits
+        torch.testing.assert_close(moved, expected.expand(2, -1), atol=1e-5, rtol=0)
+
+
 def test_what_cannot_be_mixed(tiny_checkpoint, tiny_config, tiny_processor, trained_on, tmp_path):
     with pytest.raises(ValueError, match="--share must be from 0 to 1, got 1.5"):
         between(tiny_checkpoint, trained_on, 1.5, tmp_path / "between")
+    with pytest.raises(ValueError, match="--lowered unheard_of: the labels are"):
+        between(tiny_checkpoint, trained_on, 0.5, tmp_path / "between", "--lowered", "unheard_of")
     deeper = copy.deepcopy(tiny_config)
     deeper.num_hidden_layers += 1
     FluxViTForVideoClassification(deeper).save_pretrained(tmp_path / "deeper")

@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import itertools
 from pathlib import Path
 
 import av
@@ -136,13 +137,12 @@ def test_the_tables_that_are_shipped(part):
     assert len({(window.film, window.clip(version)) for window in found for version in VERSIONS}) == 4 * len(found)
 
 
-def test_what_shows_depth_was_measured_to_grow_or_shrink():
+@pytest.mark.parametrize("part", ["test", "second_test"])
+def test_what_shows_depth_was_measured_to_grow_or_shrink(part):
     deep = {
-        (one.film, one.first, one.left): one
-        for one in windows(TABLES["test"])
-        if one.label in ("approaches", "recedes")
+        (one.film, one.first, one.left): one for one in windows(TABLES[part]) if one.label in ("approaches", "recedes")
     }
-    with (TABLES["test"] / "depth.csv").open(newline="") as file:
+    with (TABLES[part] / "depth.csv").open(newline="") as file:
         rows = {(row["film"], int(row["first"]), int(row["left"])): row for row in csv.DictReader(file)}
     assert rows.keys() == deep.keys()
     for place, row in rows.items():
@@ -154,10 +154,11 @@ def test_what_shows_depth_was_measured_to_grow_or_shrink():
             assert window.top - 5 <= int(row[y]) <= window.top + window.size + 5
 
 
-def test_no_film_is_in_both_parts():
-    development, test = (films_of(part) for part in PARTS)
-    assert not development.keys() & test.keys()
-    assert not set(development.values()) & set(test.values())
+@pytest.mark.parametrize(("one", "other"), itertools.combinations(PARTS, 2))
+def test_no_film_is_in_two_parts(one, other):
+    films, others = films_of(one), films_of(other)
+    assert not films.keys() & others.keys()
+    assert not set(films.values()) & set(others.values())
 
 
 def films_of(part: str) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """A classifier whose weights lie between those of two: what it was, and what further training made of it.
 
 It keeps more of what the first one knew than the second one does (Wortsman et al., "Robust fine-tuning of zero-shot
-models", 2022).
+models", 2022). Labels of which the second training saw too many are then said too often; `--lowered` takes that back
+(Menon et al., "Long-tail learning via logit adjustment", 2021).
 
 python scripts/experiments/default_checkpoint/between.py --first runs/before --second runs/after --share 0.75 \
     --output_dir runs/between
@@ -21,6 +22,10 @@ class BetweenOptions:
     second: str = field(metadata={"help": "Checkpoint after."})
     share: float = field(metadata={"help": "Of the second one, 0 to 1."})
     output_dir: str = field(metadata={"help": "Folder to write."})
+    lowered: list[str] = field(default_factory=list, metadata={"help": "Labels that become less likely."})
+    lowered_by: float = field(
+        default=0.7, metadata={"help": "By how much their logits fall: the natural logarithm of 2 for half as likely."}
+    )
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -36,7 +41,13 @@ def main(argv: list[str] | None = None) -> None:
     before, after = first.state_dict(), second.state_dict()
     if {name: value.shape for name, value in before.items()} != {name: value.shape for name, value in after.items()}:
         raise ValueError(f"--first {options.first} and --second {options.second} are not of the same architecture")
+    if unknown := set(options.lowered) - set(first.config.label2id):
+        raise ValueError(f"--lowered {', '.join(sorted(unknown))}: the labels are {', '.join(first.config.label2id)}")
     first.load_state_dict({name: torch.lerp(before[name], after[name], options.share) for name in before})
+    with torch.no_grad():
+        for label in options.lowered:
+            for classifier in first.classifier.heads:
+                classifier.bias[first.config.label2id[label]] -= options.lowered_by
     first.save_pretrained(options.output_dir)
     load_video_processor(options.first, first).save_pretrained(options.output_dir)
     print(options.output_dir)
