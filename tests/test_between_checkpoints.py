@@ -41,14 +41,14 @@ def test_a_lowered_label_is_less_likely_at_every_budget(tiny_checkpoint, trained
     between(tiny_checkpoint, trained_on, 1.0, tmp_path / "as_it_is")
     before = load_video_classifier(tmp_path / "as_it_is")
     labels = list(before.config.label2id)
-    between(
-        tiny_checkpoint, trained_on, 1.0, tmp_path / "lowered", "--lowered", labels[1], labels[0], "--lowered_by", "0.5"
-    )
+    lowered = ["--lowered", labels[1], labels[0], "--lowered_by", "0.5", "2"]
+    between(tiny_checkpoint, trained_on, 1.0, tmp_path / "lowered", *lowered)
     after = load_video_classifier(tmp_path / "lowered")
     config = before.config
     video = torch.randn(2, 8, config.num_channels, 70, 70)
-    expected = torch.tensor([-0.5 if label in labels[:2] else 0.0 for label in config.id2label.values()])
-    for budget in before.token_budgets:
+    assert list(before.token_budgets) == [96, 48]
+    for budget, by in ((96, 0.5), (48, 2.0)):
+        expected = torch.tensor([-by if label in labels[:2] else 0.0 for label in config.id2label.values()])
         with torch.no_grad():
             moved = after(video, token_budget=budget).logits - before(video, token_budget=budget).logits
         torch.testing.assert_close(moved, expected.expand(2, -1), atol=1e-5, rtol=0)
@@ -59,6 +59,8 @@ def test_what_cannot_be_mixed(tiny_checkpoint, tiny_config, tiny_processor, trai
         between(tiny_checkpoint, trained_on, 1.5, tmp_path / "between")
     with pytest.raises(ValueError, match="--lowered unheard_of: the labels are"):
         between(tiny_checkpoint, trained_on, 0.5, tmp_path / "between", "--lowered", "unheard_of")
+    with pytest.raises(ValueError, match="--lowered_by must have a number for each of the budgets 96, 48, got 1"):
+        between(tiny_checkpoint, trained_on, 0.5, tmp_path / "between", "--lowered", "label 0", "--lowered_by", "1")
     deeper = copy.deepcopy(tiny_config)
     deeper.num_hidden_layers += 1
     FluxViTForVideoClassification(deeper).save_pretrained(tmp_path / "deeper")

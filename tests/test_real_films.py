@@ -154,7 +154,7 @@ def test_what_shows_depth_was_measured_to_grow_or_shrink(part):
             assert window.top - 5 <= int(row[y]) <= window.top + window.size + 5
 
 
-@pytest.mark.parametrize(("one", "other"), itertools.combinations(PARTS, 2))
+@pytest.mark.parametrize(("one", "other"), list(itertools.combinations(PARTS, 2)))
 def test_no_film_is_in_two_parts(one, other):
     films, others = films_of(one), films_of(other)
     assert not films.keys() & others.keys()

@@ -23,8 +23,11 @@ class BetweenOptions:
     share: float = field(metadata={"help": "Of the second one, 0 to 1."})
     output_dir: str = field(metadata={"help": "Folder to write."})
     lowered: list[str] = field(default_factory=list, metadata={"help": "Labels that become less likely."})
-    lowered_by: float = field(
-        default=0.7, metadata={"help": "By how much their logits fall: the natural logarithm of 2 for half as likely."}
+    lowered_by: list[float] = field(
+        default_factory=list,
+        metadata={
+            "help": "By how much their logits fall at each budget, the largest first: log(2) for half as likely."
+        },
     )
 
 
@@ -43,11 +46,16 @@ def main(argv: list[str] | None = None) -> None:
         raise ValueError(f"--first {options.first} and --second {options.second} are not of the same architecture")
     if unknown := set(options.lowered) - set(first.config.label2id):
         raise ValueError(f"--lowered {', '.join(sorted(unknown))}: the labels are {', '.join(first.config.label2id)}")
+    if options.lowered and len(options.lowered_by) != len(first.token_budgets):
+        raise ValueError(
+            f"--lowered_by must have a number for each of the budgets {', '.join(map(str, first.token_budgets))}, got "
+            f"{len(options.lowered_by)}"
+        )
     first.load_state_dict({name: torch.lerp(before[name], after[name], options.share) for name in before})
     with torch.no_grad():
         for label in options.lowered:
-            for classifier in first.classifier.heads:
-                classifier.bias[first.config.label2id[label]] -= options.lowered_by
+            for classifier, by in zip(first.classifier.heads, options.lowered_by, strict=True):
+                classifier.bias[first.config.label2id[label]] -= by
     first.save_pretrained(options.output_dir)
     load_video_processor(options.first, first).save_pretrained(options.output_dir)
     print(options.output_dir)
