@@ -59,8 +59,15 @@ def test_what_cannot_be_mixed(tiny_checkpoint, tiny_config, tiny_processor, trai
         between(tiny_checkpoint, trained_on, 1.5, tmp_path / "between")
     with pytest.raises(ValueError, match="--lowered unheard_of: the labels are"):
         between(tiny_checkpoint, trained_on, 0.5, tmp_path / "between", "--lowered", "unheard_of")
-    with pytest.raises(ValueError, match="--lowered_by must have a number for each of the budgets 96, 48, got 1"):
-        between(tiny_checkpoint, trained_on, 0.5, tmp_path / "between", "--lowered", "label 0", "--lowered_by", "1")
+    for options in (
+        ["--lowered", "label 0", "--lowered_by", "1"],
+        ["--lowered", "label 0"],
+        ["--lowered_by", "1", "1"],
+    ):
+        with pytest.raises(
+            ValueError, match="--lowered_by must have a number for each of the budgets 96, 48, and none"
+        ):
+            between(tiny_checkpoint, trained_on, 0.5, tmp_path / "between", *options)
     deeper = copy.deepcopy(tiny_config)
     deeper.num_hidden_layers += 1
     FluxViTForVideoClassification(deeper).save_pretrained(tmp_path / "deeper")

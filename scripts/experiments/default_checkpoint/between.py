@@ -46,10 +46,11 @@ def main(argv: list[str] | None = None) -> None:
         raise ValueError(f"--first {options.first} and --second {options.second} are not of the same architecture")
     if unknown := set(options.lowered) - set(first.config.label2id):
         raise ValueError(f"--lowered {', '.join(sorted(unknown))}: the labels are {', '.join(first.config.label2id)}")
-    if options.lowered and len(options.lowered_by) != len(first.token_budgets):
+    budgets = first.token_budgets if options.lowered else []
+    if len(options.lowered_by) != len(budgets):
         raise ValueError(
-            f"--lowered_by must have a number for each of the budgets {', '.join(map(str, first.token_budgets))}, got "
-            f"{len(options.lowered_by)}"
+            f"--lowered_by must have a number for each of the budgets {', '.join(map(str, first.token_budgets))}, and "
+            f"none without --lowered; got {len(options.lowered_by)}"
         )
     first.load_state_dict({name: torch.lerp(before[name], after[name], options.share) for name in before})
     with torch.no_grad():

@@ -31,8 +31,7 @@ DIAL, SECOND = 0.7, 0.4
 
 def which_are_hands(labels: torch.Tensor, dice: Dice) -> torch.Tensor:
     """Places of the clips in which the object is a hand."""
-    turns = torch.tensor(["turns" in name for name in LABELS], device=labels.device)[labels]
-    return (dice.uniform((len(labels),)) < torch.where(turns, OFTEN, SELDOM)).nonzero()[:, 0]
+    return (dice.uniform((len(labels),)) < torch.where(_turn(labels), OFTEN, SELDOM)).nonzero()[:, 0]
 
 
 def draw_lengths(count: int, dice: Dice) -> tuple[torch.Tensor, torch.Tensor]:
@@ -62,9 +61,8 @@ def cut_hands(length: torch.Tensor, banks: Banks, side: int, dice: Dice) -> tupl
 
 def only_turning(ways: Ways, hands: torch.Tensor, labels: torch.Tensor) -> Ways:
     """The ways where the end of a hand that turns rests."""
-    turning = torch.tensor(["turns" in name for name in LABELS], device=labels.device)[labels]
-    free = torch.ones(len(labels), 1, device=labels.device)
-    free[hands] = (~turning[hands]).float()[:, None]
+    held = torch.zeros_like(labels, dtype=torch.bool).index_fill(0, hands, True) & _turn(labels)
+    free = (~held).float()[:, None]
     return Ways(ways.x * free, ways.y * free, ways.growth * free, ways.angle)
 
 
@@ -77,9 +75,9 @@ def add_dials(scene, hands, labels, length, places, ways: Ways, banks: Banks, di
         labels, places, ways: of all clips, as `add_company` takes them.
     """
     side = scene.shape[-1]
-    rests = torch.tensor(["turns" in name or name == "still" for name in LABELS], device=labels.device)
+    rests = _turn(labels) | (labels == LABELS.index("still"))
     for share, draw in ((DIAL, _dial), (SECOND, _second)):
-        chosen = dice.chance((len(hands),), share) & rests[labels[hands]]
+        chosen = dice.chance((len(hands),), share) & rests[hands]
         rows = hands[chosen]
         if len(rows):
             layer = draw(length[chosen], places[rows], ways.rows(rows), banks, side, dice)
@@ -117,6 +115,11 @@ def _second(length, places, ways: Ways, banks: Banks, side: int, dice: Dice) -> 
     still = torch.zeros_like(ways.angle)
     tilt = dice.uniform((count,), 0, 2 * math.pi)
     return place(pieces, scale, tilt, places, Ways(still, still, still, ways.angle * share), side)
+
+
+def _turn(labels: torch.Tensor) -> torch.Tensor:
+    """Which labels say that something turns."""
+    return torch.tensor(["turns" in name for name in LABELS], device=labels.device)[labels]
 
 
 def _across(device) -> tuple[torch.Tensor, torch.Tensor]:
