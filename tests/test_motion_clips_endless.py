@@ -1,6 +1,7 @@
 """Clips composed while training: the motion in the pixels, the camera, the codec, and the training command."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import av
@@ -12,7 +13,16 @@ from torchvision.transforms.v2.functional import gaussian_blur
 
 from flux_hf.data import load_video_dataset
 from flux_hf.modeling.modeling_fluxvit import FluxViTForVideoClassification
-from flux_hf.scripts.experiments.motion_clips_endless import camera, clips, company, hands, layers, motions, write
+from flux_hf.scripts.experiments.motion_clips_endless import (
+    camera,
+    clips,
+    company,
+    hands,
+    layers,
+    motions,
+    walkers,
+    write,
+)
 from flux_hf.scripts.experiments.motion_clips_endless.dice import Dice
 from flux_hf.scripts.experiments.motion_clips_endless.supply import ClipSupply
 from flux_hf.scripts.experiments.motion_clips_endless.train import main
@@ -161,19 +171,53 @@ def middles(layer: torch.Tensor) -> torch.Tensor:
     return middle.where(((rim == 0) & (area > 0))[..., None], torch.nan)
 
 
-@pytest.mark.parametrize("name", ["approaches", "moves_left"])
+@pytest.mark.parametrize("name", ["approaches", "recedes", "moves_left"])
 def test_another_object_is_part_of_the_same_rigid_scene(name):
-    """Its way from the first one grows as both do."""
-    times = torch.linspace(0, 1, 4).expand(60, -1)
-    _, size, places, ways = of_label(name, 60, times)
+    """Its size tells how far away it is, and its place agrees: a camera that sees the first one go on its way in space
+    sees the other one there, that far away."""
+    times = torch.linspace(0, 1, 5).expand(200, -1)
+    _, size, places, ways = of_label(name, 200, times)
     (layer,) = company._other(size, places, ways, times, white_banks(), 128, Dice(seed=1))
-    other = middles(layer)
-    apart = other - places[:, None] - torch.stack((ways.x, ways.y), -1)
-    apart = apart / ways.growth.exp()[..., None]
-    seen = ~apart.isnan().any(2)
-    assert (seen.sum(1) > 1).sum() > 15
-    spread = (apart - apart.nanmean(1, keepdim=True)).abs().nan_to_num()
-    assert spread.max() < 0.02 and apart[seen].abs().mean() > 0.2
+    middle, cover = middles(layer), layer[:, :, 3].sum((2, 3))
+    middle = middle.where((cover > 60)[..., None], torch.nan)
+    grown = (cover / cover[:, 2:3]).sqrt()
+    distance = (-ways.growth).exp()
+    distance = distance / distance[:, 2:3]  # of the first one, 1 in mid-clip
+    way = torch.stack((ways.x, ways.y), -1) * distance[..., None]
+    way = way - way[:, 2:3]
+    checked = []
+    for row in range(200):
+        for end in (0, 4):
+            ahead = distance[row, end] - 1
+            if not middle[row, [2, end]].isnan().any() and abs(ahead) > 0.15:
+                further = ahead / (1 / grown[row, end] - 1)
+                expected = (middle[row, 2] - places[row]) * further + way[row, end]
+                found = (middle[row, end] - places[row]) * (further + ahead)
+                checked.append((further.item(), (found - expected).norm().item() / further.item()))
+            elif name == "moves_left" and not middle[row, [2, end]].isnan().any():
+                steps = middle[row, end] - middle[row, 2]
+                checked.append(
+                    (
+                        float(way[row, end].norm() / steps.norm()),
+                        abs(steps[1] - steps[0] * way[row, end, 1] / way[row, end, 0]),
+                    )
+                )
+    further, apart = torch.tensor(checked).T
+    assert len(checked) > 30 and apart.median() < 0.02 and apart.quantile(0.9) < 0.1
+    as_far = ((further - 1).abs() < 0.1).float().mean()
+    assert 0.3 < as_far < 0.85 and further.quantile(0.95) > 1.5 and further.quantile(0.05) > 0.8
+
+
+def test_as_many_others_as_the_shares_say(monkeypatch, banks):
+    monkeypatch.setattr(company, "LIMBS", 0)
+    monkeypatch.setattr(company, "ARM", 0)
+    drawn = []
+    monkeypatch.setattr(company, "_other", lambda size, *_: drawn.append(len(size)) or iter(()))
+    labels, times = torch.arange(9).repeat(400), torch.zeros(3600, 1)
+    ways = motions.Ways(*[torch.zeros(3600, 1)] * 4)
+    scene, none = torch.zeros(3600, 1, 3, 16, 16), torch.zeros(0, dtype=torch.long)
+    company.add_company(scene, labels, none, torch.ones(3600), torch.zeros(3600, 2), ways, times, banks, Dice(seed=1))
+    assert [count / 2400 for count in drawn] == pytest.approx(sorted(company.OTHERS), abs=0.04)
 
 
 def test_limbs_swing_about_the_object():
@@ -210,18 +254,25 @@ def test_an_arm_reaches_from_the_object_to_the_edge_of_the_picture(name):
 
 
 def test_a_hand_reaches_from_its_end_as_far_as_its_length():
-    length = torch.tensor([0.15, 0.3, 0.45])
-    pieces, scale = hands.cut_hands(length, white_banks(), 256, Dice(seed=1))
+    length, tail = torch.tensor([0.15, 0.3, 0.45]), torch.tensor([0.0, 0.2, 1.0])
+    pieces, scale = hands.cut_hands(length, tail, white_banks(), 256, Dice(seed=1))
     still = motions.Ways(*[torch.zeros(3, 1)] * 4)
     for turned in (0.0, 2.0):
         cover = layers.place(pieces, scale, torch.full((3,), turned), torch.zeros(3, 2), still, 256)[:, 0, 3]
         across = (torch.arange(256) + 0.5) / 256 - 0.5
         along = across * math.cos(turned) + across[:, None] * math.sin(turned)
         off = (across[:, None] * math.cos(turned) - across * math.sin(turned)).abs()
-        for hand, far in zip(cover > 0.05, length, strict=True):  # a pointed tip covers little of its pixels
+        for hand, far, beyond in zip(cover > 0.05, length, tail, strict=True):  # a pointed tip covers little
             assert along[hand].max() == pytest.approx(float(far), rel=0.2)
-            assert along[hand].min() > -far * (hands.TAIL + 0.1)
-            assert off[hand].max() < 0.3 * far and hand[off < 0.004].float().sum() > 1.6 * 256 * far
+            hub = 2.5 * hands.WIDTH[1] / 2
+            assert -far * (max(beyond, hub) + 0.1) < along[hand].min() < -far * (beyond - 0.2)
+            assert off[hand].max() < 0.3 * far and hand[off < 0.004].float().sum() > 1.6 * 256 * far * (1 + beyond)
+
+
+def test_some_hands_are_as_long_on_both_sides():
+    tails = hands.draw_tails(5000, Dice(seed=1))
+    assert (tails == 1).float().mean() == pytest.approx(hands.HORN, abs=0.02)
+    assert tails[tails < 1].max() == pytest.approx(hands.TAIL, rel=0.01) and (tails == 0).float().mean() > 0.3
 
 
 def test_the_end_of_a_hand_that_turns_rests():
@@ -284,10 +335,11 @@ def test_only_what_moves_has_company(monkeypatch, banks):
     _, size, places, ways = of_label("still", 9, times)
     scene = torch.full((9, 3, 3, 64, 64), 0.5)
 
-    def changed(others: float, limbs: float, arm: float) -> set[str]:
-        for name, share in (("OTHERS", others), ("LIMBS", limbs), ("ARM", arm)):
+    def changed(others: float, limbs: float, arm: float, walk: Sequence[int] = ()) -> set[str]:
+        for name, share in (("OTHERS", (others,)), ("LIMBS", limbs), ("ARM", arm)):
             monkeypatch.setattr(company, name, share)
-        filled = company.add_company(scene, labels, size, places, ways, times, banks, Dice(seed=3))
+        walks = torch.tensor(walk, dtype=torch.long)
+        filled = company.add_company(scene, labels, walks, size, places, ways, times, banks, Dice(seed=3))
         return {motions.LABELS[row] for row in range(9) if not torch.equal(filled[row], scene[row])}
 
     going = set(of_pictures.WAYS) | set(of_pictures.SIZES)
@@ -295,6 +347,7 @@ def test_only_what_moves_has_company(monkeypatch, banks):
     assert changed(0, 1, 0) == going
     assert changed(0, 0, 1) == going | set(of_pictures.TURNS)
     assert changed(1, 0, 0) <= going and changed(1, 0, 0)
+    assert changed(0, 1, 1, walk=range(9)) == set()
 
 
 def test_the_way_starts_at_nothing_ends_at_all_and_never_goes_back():
@@ -431,3 +484,67 @@ def test_clips_as_files_are_as_many_of_each_label_and_the_first_of_more(tmp_path
         assert path.read_bytes() == (tmp_path / "more" / path.relative_to(tmp_path / "few")).read_bytes()
     with pytest.raises(ValueError, match="--clips must be a multiple of 9, got 10"):
         written("other", 10)
+
+
+def test_what_goes_somewhere_walks_at_times():
+    labels, hand = torch.arange(9).repeat(1000), torch.arange(0, 9000, 5)
+    walks = walkers.which_walk(labels, hand, Dice(seed=1))
+    assert not torch.isin(walks, hand).any()
+    share = torch.bincount(labels[walks], minlength=9) / 800
+    for name, found in zip(motions.LABELS, share.tolist(), strict=True):
+        goes = name != "still" and "turns" not in name
+        assert found == pytest.approx(walkers.OFTEN if goes else 0, abs=0.05)
+
+
+def walk_of(count: int, frames: int, banks: layers.Banks, **changes: float):
+    """What covers the picture of bodies, of legs and of arms (count, frames, side, side), and their height, 0.6 sides,
+    of things that walk on the spot."""
+    dice, times = Dice(seed=2), torch.linspace(0, 1, frames).expand(count, -1)
+    height, rows = torch.full((count,), 0.6), torch.arange(count)
+    still, places = motions.Ways(*[torch.zeros(count, frames)] * 4), torch.zeros(count, 2)
+    pieces, scale = walkers.cut_bodies(height, banks, 256, dice)
+    ways, phase = walkers.walking(still, rows, height, times, dice)
+    lean = torch.zeros(count)
+    limbs = list(walkers._limbs(scale, lean, places, ways, phase, banks, 256, dice))
+    return layers.place(pieces, scale, lean, places, ways, 256)[:, :, 3], [limb[:, :, 3] for limb in limbs], ways
+
+
+def rows_covered(cover: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The first and the last row that is covered, in sides from the middle, (count, frames)."""
+    row = (torch.arange(cover.shape[-2]) + 0.5) / cover.shape[-2] - 0.5
+    there = cover.amax(-1) > 0.3
+    return torch.where(there, row, 1).amin(-1), torch.where(there, row, -1).amax(-1)
+
+
+def test_a_walker_stands_from_head_to_foot():
+    body, (left, right, *_), _ = walk_of(20, 9, white_banks())
+    top, waist = rows_covered(body)
+    assert torch.allclose(top, torch.full_like(top, -0.3), atol=0.05)
+    assert ((waist > 0) & (waist < 0.1)).all()
+    feet = torch.stack((rows_covered(left)[1], rows_covered(right)[1])).amax((0, 2))  # the lower one, once at least
+    assert ((feet > 0.2) & (feet < 0.36)).all()
+
+
+def test_legs_swing_and_are_lifted_against_each_other(monkeypatch):
+    def legs(swing: float, lift: float):
+        monkeypatch.setattr(walkers, "SWING", swing)
+        monkeypatch.setattr(walkers, "LIFT", lift)
+        monkeypatch.setattr(walkers, "SWAY", 0)
+        return walk_of(30, 9, white_banks())[1][:2]
+
+    left, right = (middles(torch.stack([leg] * 4, 2))[..., 0] for leg in legs(0.6, 0))
+    apart = (left - left.mean(1, keepdim=True)) * (right - right.mean(1, keepdim=True))
+    assert apart.sum(1).max() < 0 and (left.amax(1) - left.amin(1)).max() > 0.2
+    left, right = (rows_covered(leg)[1] for leg in legs(0, 0.35))
+    apart = (left - left.mean(1, keepdim=True)) * (right - right.mean(1, keepdim=True))
+    assert apart.sum(1).mean() < -1e-3 and (left.amax(1) - left.amin(1)).max() > 0.05
+
+
+def test_only_walkers_sway_and_little():
+    still = motions.Ways(*[torch.zeros(10, 5)] * 4)
+    rows, height = torch.tensor([1, 4, 7]), torch.tensor([0.3, 0.6, 1.2])
+    ways, phase = walkers.walking(still, rows, height, torch.linspace(0, 1, 5).expand(3, -1), Dice(seed=1))
+    moved = torch.maximum(ways.x.abs(), ways.y.abs()).amax(1)
+    assert moved.nonzero()[:, 0].tolist() == rows.tolist() and phase.shape == (3, 5)
+    assert (moved[rows] / 2 <= walkers.SWAY * height + 1e-6).all()
+    assert torch.equal(ways.growth, still.growth) and torch.equal(ways.angle, still.angle)

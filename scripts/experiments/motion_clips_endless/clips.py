@@ -12,11 +12,20 @@ from flux_hf.scripts.experiments.motion_clips_endless.hands import (
     add_dials,
     cut_hands,
     draw_lengths,
+    draw_tails,
     only_turning,
     which_are_hands,
 )
 from flux_hf.scripts.experiments.motion_clips_endless.layers import Banks, cut_pieces, draw_picture, lay_over, place
 from flux_hf.scripts.experiments.motion_clips_endless.motions import LABELS, draw_swaying, draw_ways
+from flux_hf.scripts.experiments.motion_clips_endless.walkers import (
+    LEAN,
+    add_limbs,
+    cut_bodies,
+    draw_heights,
+    walking,
+    which_walk,
+)
 
 OBJECT_SIZE = 0.008, 0.35
 """Share of the picture that the object covers in mid-clip, seen whole."""
@@ -30,7 +39,7 @@ def compose(
     count: int, banks: Banks, dice: Dice, *, frames: int, side: int, often: Sequence[str] = ()
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Clips in which only the motion of the object depends on the label; a third of them have a small distractor, some
-    what `company.py` adds, and in some the object is a hand of `hands.py`.
+    what `company.py` adds, and in some the object is a hand of `hands.py` or walks, as in `walkers.py`.
 
     Args:
         side: of the frames, a multiple of 16.
@@ -43,7 +52,9 @@ def compose(
     shape = _aspect(count, dice)
     hands = which_are_hands(labels, dice)
     length, covered = draw_lengths(len(hands), dice)
-    size = dice.log_uniform((count,), *OBJECT_SIZE).index_copy(0, hands, covered)
+    walkers = which_walk(labels, hands, dice)
+    height, of_bodies = draw_heights(len(walkers), dice)
+    size = dice.log_uniform((count,), *OBJECT_SIZE).index_copy(0, hands, covered).index_copy(0, walkers, of_bodies)
     jitter = dice.uniform((count, 1)) * dice.uniform((count, frames), -0.5, 0.5)
     times = (torch.arange(frames, device=dice.device) + 0.5 + jitter) / frames
     background = draw_picture(count, banks, side, dice, 0.4, 1.0)
@@ -60,17 +71,26 @@ def compose(
     radius = (size / math.pi).sqrt()
     pieces, scale = cut_pieces(count, banks, size, side, dice)
     if len(hands):
-        of_hands, scale_of_hands = cut_hands(length, banks, side, dice)
+        of_hands, scale_of_hands = cut_hands(length, draw_tails(len(hands), dice), banks, side, dice)
         pieces, scale = pieces.index_copy(0, hands, of_hands), scale.index_copy(0, hands, scale_of_hands)
+    if len(walkers):
+        bodies, scale_of_bodies = cut_bodies(height, banks, side, dice)
+        pieces, scale = pieces.index_copy(0, walkers, bodies), scale.index_copy(0, walkers, scale_of_bodies)
     places = dice.uniform((count, 2), -0.5, 0.5) * shape
     tilt = torch.where(dice.chance((count,), 0.5), 0.35, math.pi) * dice.uniform((count,), -1, 1)
     tilt = tilt.index_copy(0, hands, dice.uniform((len(hands),), 0, 2 * math.pi))
+    tilt = tilt.index_copy(0, walkers, LEAN * dice.normal((len(walkers),)))
     open_for = torch.where(dice.chance((count, 1, 1), 0.2), dice.log_uniform((count, 1, 1), 0.01, 0.12), 0.0)
     moments = torch.linspace(-0.5, 0.5, SHUTTER, device=dice.device) * open_for
-    ways = only_turning(draw_ways(labels, radius, (times[..., None] + moments).flatten(1), dice), hands, labels)
+    all_times = (times[..., None] + moments).flatten(1)
+    ways = only_turning(draw_ways(labels, radius, all_times, dice), hands, labels)
+    ways, steps = walking(ways, walkers, height, all_times[walkers], dice)
     in_time = ways.at(slice(SHUTTER // 2, None, SHUTTER))
     scene = add_dials(scene, hands, labels, length, places, in_time, banks, dice)
-    scene = add_company(scene, labels, size, places, in_time, times, banks, dice)
+    scene = add_company(scene, labels, walkers, size, places, in_time, times, banks, dice)
+    if len(walkers):
+        moments_shown = steps[:, SHUTTER // 2 :: SHUTTER]
+        scene = add_limbs(scene, walkers, scale[walkers], tilt[walkers], places, in_time, moments_shown, banks, dice)
     blurred = open_for[:, 0, 0] > 0
     layer = place(pieces, scale, tilt, places, in_time, side)
     if blurred.any():

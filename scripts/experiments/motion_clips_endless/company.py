@@ -1,4 +1,4 @@
-"""What moves with an object: others that do the same, limbs that swing, and an arm that holds it."""
+"""What moves with an object: others at their own distances that do the same, limbs that swing, and an arm."""
 
 import math
 
@@ -15,20 +15,27 @@ from flux_hf.scripts.experiments.motion_clips_endless.layers import (
 )
 from flux_hf.scripts.experiments.motion_clips_endless.motions import LABELS, Ways
 
-OTHERS, LIMBS, ARM = 0.15, 0.3, 0.12
-"""Shares of the clips. Others and limbs only where something goes somewhere, an arm also where it turns."""
+OTHERS = 0.35, 0.2, 0.12, 0.08
+"""Shares of the clips in which something goes somewhere that have one other at least, two, three, and four."""
+LIMBS, ARM = 0.2, 0.12
+"""Shares of the clips in which something goes somewhere, and of those in which it goes or turns."""
+FURTHER = 0.9, 4.0
+"""How many times as far from the camera another object is, in half of the clips; in the others it is as far."""
+NEAREST = 0.25
+"""Of its distance in mid-clip, at least, at any time."""
 SWING = 0.1, 0.7
 """Radians."""
 CYCLES = 0.5, 4.0
 """In a clip; 8 frames cannot show more."""
 
 
-def add_company(scene, labels, size, places, ways: Ways, times, banks: Banks, dice: Dice) -> torch.Tensor:
+def add_company(scene, labels, walkers, size, places, ways: Ways, times, banks: Banks, dice: Dice) -> torch.Tensor:
     """The scene with what goes behind its objects.
 
     Args:
         scene: (clips, frames, 3, side, side).
         labels: places in `LABELS`, (clips,).
+        walkers: clips in which the object walks, and has limbs already, (walkers,).
         size: shares of the picture that the objects cover, (clips,).
         places: of the objects in mid-clip, from the middle of the picture, in half sides, (clips, 2).
         ways: of the objects, (clips, frames).
@@ -37,13 +44,15 @@ def add_company(scene, labels, size, places, ways: Ways, times, banks: Banks, di
     count, side = len(labels), scene.shape[-1]
     moving = torch.tensor([name != "still" for name in LABELS], device=labels.device)[labels]
     going = torch.tensor([name != "still" and "turns" not in name for name in LABELS], device=labels.device)[labels]
-    for share, who, draw in (
-        (OTHERS, going, _other),
-        (OTHERS, going, _other),
-        (LIMBS, going, _limbs),
-        (ARM, moving, _arm),
+    free = torch.ones_like(moving).index_fill(0, walkers, False)
+    crowded = dice.uniform((count,))
+    limbs, arm = dice.chance((count,), LIMBS), dice.chance((count,), ARM)
+    for who, draw in (
+        *((going & (crowded < share), _other) for share in reversed(OTHERS)),
+        (going & limbs & free, _limbs),
+        (moving & arm & free, _arm),
     ):
-        rows = (dice.chance((count,), share) & who).nonzero()[:, 0]
+        rows = who.nonzero()[:, 0]
         if len(rows):
             behind = scene[rows]
             for layer in draw(size[rows], places[rows], ways.rows(rows), times[rows], banks, side, dice):
@@ -53,14 +62,30 @@ def add_company(scene, labels, size, places, ways: Ways, times, banks: Banks, di
 
 
 def _other(size, places, ways, times, banks, side, dice):
-    """Another object, which is to the first one as one point of a rigid scene to another: both see the same point of
-    the picture rest while they grow."""
-    count = len(size)
-    pieces, scale = cut_pieces(count, banks, size * dice.log_uniform((count,), 0.2, 1.3), side, dice)
-    apart = dice.uniform((count, 2), -1, 1)
-    grown = ways.growth.exp() - 1
-    x, y = ways.x + apart[:, :1] * grown, ways.y + apart[:, 1:] * grown
-    yield place(pieces, scale, _any_angle(count, dice), places + apart, Ways(x, y, ways.growth, ways.angle), side)
+    """Another object that goes the same way in space. It is to the first one as one point of a rigid scene to another:
+    both come from, or go to, the same point of the picture, and what is further away does it more slowly."""
+    count, one = len(size), (len(size), 1)
+    further = torch.where(dice.chance(one, 0.5), 1.0, dice.log_uniform(one, *FURTHER))
+    distance = (-ways.growth).exp()
+    rest = _resting_points(ways, distance)
+    apart = (1 - 1 / further)[..., None] * rest + dice.uniform((count, 1, 2), -1, 1) / further[..., None]
+    now = (further + distance - 1).maximum(NEAREST * further)
+    across = torch.stack((ways.x, ways.y), -1) * distance[..., None]
+    x, y = ((apart * further[..., None] + across) / now[..., None] - apart).unbind(-1)
+    cover = size * dice.log_uniform((count,), 0.2, 1.3) / further[:, 0] ** 2
+    pieces, scale = cut_pieces(count, banks, cover.clamp(min=0.0005), side, dice)
+    moved = Ways(x, y, (further / now).log(), ways.angle)
+    yield place(pieces, scale, _any_angle(count, dice), places + apart[:, 0], moved, side)
+
+
+def _resting_points(ways: Ways, distance: torch.Tensor) -> torch.Tensor:
+    """Where objects with depth come from or go to, from where they are in mid-clip, (clips, 1, 2); 0 for others."""
+    last = distance[:, -1:] - distance[:, :1]
+    way = torch.stack((ways.x * distance, ways.y * distance), -1)
+    way = way[:, -1:] - way[:, :1]
+    depth = last.abs() > 0.15
+    point = way / torch.where(depth, last, 1.0)[..., None]
+    return point.clamp(-3, 3) * depth[..., None]
 
 
 def _limbs(size, places, ways, times, banks, side, dice):

@@ -1,4 +1,5 @@
-"""Hands of clocks and needles of gauges: thin things that turn about one end, in front of a dial."""
+"""Hands of clocks, needles of gauges and horns of servos: long things that turn about one end or their middle, in front
+of a dial or of nothing."""
 
 import math
 
@@ -8,6 +9,7 @@ from flux_hf.scripts.experiments.motion_clips_endless.dice import Dice
 from flux_hf.scripts.experiments.motion_clips_endless.layers import (
     PIECE,
     Banks,
+    across_a_piece,
     draw_picture,
     lay_over,
     place,
@@ -17,12 +19,12 @@ from flux_hf.scripts.experiments.motion_clips_endless.motions import LABELS, Way
 
 OFTEN, SELDOM = 0.3, 0.06
 """Shares of what turns, and of everything else, that are hands: a thin thing does not tell what it does."""
-LENGTH = 0.15, 0.55
+LENGTH = 0.15, 0.75
 """Sides of the picture from the end that rests to the tip."""
-WIDTH = 0.04, 0.2
+WIDTH = 0.04, 0.4
 """Of the length."""
-TAIL = 0.25
-"""Of the length, at most, beyond the end that rests."""
+TAIL, HORN = 0.25, 0.2
+"""Of the length, at most, beyond the end that rests; and the share of those that reach as far there, too."""
 TIP = 0.9
 """Where the tip is in its piece, in half sides from the middle, which is the end that rests."""
 DIAL, SECOND = 0.7, 0.4
@@ -40,15 +42,22 @@ def draw_lengths(count: int, dice: Dice) -> tuple[torch.Tensor, torch.Tensor]:
     return length, math.pi * (length / 2) ** 2
 
 
-def cut_hands(length: torch.Tensor, banks: Banks, side: int, dice: Dice) -> tuple[torch.Tensor, torch.Tensor]:
+def draw_tails(count: int, dice: Dice) -> torch.Tensor:
+    """How far hands reach beyond the end that rests, in lengths."""
+    short = TAIL * dice.uniform((count,)) * dice.chance((count,), 0.5)
+    return torch.where(dice.chance((count,), HORN), 1.0, short)
+
+
+def cut_hands(
+    length: torch.Tensor, tail: torch.Tensor, banks: Banks, side: int, dice: Dice
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Hands that point to the right from the middle of their pieces, as `cut_pieces` gives objects."""
     count, one = len(length), (len(length), 1, 1)
-    x, y = _across(length.device)
+    x, y = across_a_piece(length.device)
     width, taper = dice.log_uniform(one, *WIDTH), dice.uniform(one)
-    tail = TAIL * dice.uniform(one) * dice.chance(one, 0.5)
     along = x / TIP
-    half = width / 2 * (1 - taper * along.clamp(0, 1))
-    inside = torch.minimum(half - (y / TIP).abs(), torch.minimum(1 - along, along + tail))
+    half = width / 2 * (1 - taper * along.abs().clamp(max=1))
+    inside = torch.minimum(half - (y / TIP).abs(), torch.minimum(1 - along, along + tail[:, None, None]))
     hub = dice.uniform(one, 0.5, 2.5) * width / 2 - torch.hypot(x, y) / TIP
     silhouettes = (torch.maximum(inside, hub) * TIP * PIECE / 2).clamp(0, 1)[:, None]
     grey = dice.uniform((count, 1, 1, 1)).expand(-1, 3, -1, -1)
@@ -88,7 +97,7 @@ def add_dials(scene, hands, labels, length, places, ways: Ways, banks: Banks, di
 def _dial(length, places, ways: Ways, banks: Banks, side: int, dice: Dice) -> torch.Tensor:
     """A disc, plain or with some texture, with marks near its rim."""
     count, one = len(length), (len(length), 1, 1)
-    x, y = _across(length.device)
+    x, y = across_a_piece(length.device)
     away, direction = torch.hypot(x, y), torch.atan2(y, x)
     face = ((TIP - away) * PIECE / 2).clamp(0, 1)
     marks = dice.integers(one, 57) + 4
@@ -110,7 +119,8 @@ def _dial(length, places, ways: Ways, banks: Banks, side: int, dice: Dice) -> to
 def _second(length, places, ways: Ways, banks: Banks, side: int, dice: Dice) -> torch.Tensor:
     """Another hand about the same end, which rests or turns at most a third as far."""
     count, one = len(length), (len(length), 1)
-    pieces, scale = cut_hands(length * dice.uniform((count,), 0.5, 1.2), banks, side, dice)
+    length = length * dice.uniform((count,), 0.5, 1.2)
+    pieces, scale = cut_hands(length, draw_tails(count, dice), banks, side, dice)
     share = dice.uniform(one, 0, 1 / 3) * dice.chance(one, 0.5)
     still = torch.zeros_like(ways.angle)
     tilt = dice.uniform((count,), 0, 2 * math.pi)
@@ -120,9 +130,3 @@ def _second(length, places, ways: Ways, banks: Banks, side: int, dice: Dice) -> 
 def _turn(labels: torch.Tensor) -> torch.Tensor:
     """Which labels say that something turns."""
     return torch.tensor(["turns" in name for name in LABELS], device=labels.device)[labels]
-
-
-def _across(device) -> tuple[torch.Tensor, torch.Tensor]:
-    """`x` and `y` in a piece, in half sides from its middle."""
-    places = (torch.arange(PIECE, device=device) + 0.5) / PIECE * 2 - 1
-    return places[None, None, :], places[None, :, None]

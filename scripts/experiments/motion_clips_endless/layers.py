@@ -27,6 +27,12 @@ def make_banks(count: int, dice: Dice) -> Banks:
     return Banks(texture_bank(count, 192, dice), silhouette_bank(count, PIECE, dice))
 
 
+def across_a_piece(device: torch.device | str) -> tuple[torch.Tensor, torch.Tensor]:
+    """`x` (1, 1, 96) and `y` (1, 96, 1) in a piece, in half sides from its middle."""
+    places = (torch.arange(PIECE, device=device) + 0.5) / PIECE * 2 - 1
+    return places[None, None, :], places[None, :, None]
+
+
 def draw_picture(count: int, banks: Banks, side: int, dice: Dice, low: float, high: float) -> torch.Tensor:
     """Parts of textures, each turned or mirrored and in other colours, (count, 3, side, side)."""
     chosen = banks.textures[dice.integers((count,), len(banks.textures))]
