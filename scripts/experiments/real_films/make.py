@@ -21,7 +21,7 @@ from flux_hf.options import parse_options
 from flux_hf.scripts.experiments.motion_clips_pictures.encoding import Encoding, write_clip
 
 COMMAND = "scripts/experiments/real_films/make.py"
-PARTS = ("development", "test", "second_test")
+PARTS = ("development", "test", "second_test", "third_test")
 TABLES = {part: Path(__file__).parent / part for part in PARTS}
 NEARLY_LOSSLESS = Encoding("h264", 12, 249)
 FILMED, TURNED, BACKWARDS, BOTH = VERSIONS = ("filmed", "turned", "backwards", "turned_backwards")
@@ -53,7 +53,7 @@ class Window:
 class RealFilmOptions:
     part: str = field(
         metadata={
-            "help": "Films whose failures were known, those of the first test, or those of the second one.",
+            "help": "Films whose failures were known, or those of the first, the second or the third test.",
             "choices": PARTS,
         }
     )
