@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from flux_hf import FluxViTForVideoClassification
+from flux_hf.data import load_video_dataset
 from flux_hf.plugin import load_video_classifier, load_video_processor
 from flux_hf.scripts.experiments.default_checkpoint.between import main
+from flux_hf.scripts.experiments.default_checkpoint.calibrating import fit, logits_of
 
 
 def between(first, second, share: float, folder, *more: str) -> None:
@@ -37,37 +39,56 @@ def test_every_weight_is_between_those_of_the_two(tiny_checkpoint, trained_on, t
     assert found.to_dict() == expected.to_dict()
 
 
-def test_a_lowered_label_is_less_likely_at_every_budget(tiny_checkpoint, trained_on, tmp_path):
+def test_what_was_added_to_logits_is_found():
+    """Likely logits of as many clips of every label stay as they are; spoiled ones become them again, also where some
+    labels have fewer clips."""
+    generator = torch.Generator().manual_seed(0)
+    likely = 2 * torch.randn(40000, 4, generator=generator)
+    labels = torch.multinomial(likely.softmax(1), 1, generator=generator)[:, 0]
+    scale, shift = fit(likely, labels)
+    assert scale == pytest.approx(1, abs=0.03) and shift.abs().max() < 0.05
+    added = torch.tensor([1.0, -0.5, 0.0, -0.5])
+    kept = (labels != 2) | (torch.rand(len(labels), generator=generator) < 0.3)
+    scale, shift = fit(3 * likely[kept] + added, labels[kept])
+    assert scale == pytest.approx(1 / 3, rel=0.05)
+    assert torch.allclose(shift, -added / 3, atol=0.06)
+
+
+def test_calibration_makes_labelled_clips_likelier_at_every_budget(
+    tiny_checkpoint, trained_on, make_video, tmp_path, capsys
+):
+    for part in ("one", "two"):
+        for number in range(8):
+            make_video(f"{part}/train/label {number % 4}/{number}.mp4", seed=number, frames=8 + number)
     between(tiny_checkpoint, trained_on, 1.0, tmp_path / "as_it_is")
-    before = load_video_classifier(tmp_path / "as_it_is")
-    labels = list(before.config.label2id)
-    lowered = ["--lowered", labels[1], labels[0], "--lowered_by", "0.5", "2"]
-    between(tiny_checkpoint, trained_on, 1.0, tmp_path / "lowered", *lowered)
-    after = load_video_classifier(tmp_path / "lowered")
-    config = before.config
-    video = torch.randn(2, 8, config.num_channels, 70, 70)
-    assert list(before.token_budgets) == [96, 48]
-    for budget, by in ((96, 0.5), (48, 2.0)):
-        expected = torch.tensor([-by if label in labels[:2] else 0.0 for label in config.id2label.values()])
-        with torch.no_grad():
-            moved = after(video, token_budget=budget).logits - before(video, token_budget=budget).logits
-        torch.testing.assert_close(moved, expected.expand(2, -1), atol=1e-5, rtol=0)
+    sets = ["--calibrate_on", f"{tmp_path / 'one'}=train", f"{tmp_path / 'two'}=train"]
+    between(tiny_checkpoint, trained_on, 1.0, tmp_path / "calibrated", *sets)
+    assert "96 tokens, 16 clips" in capsys.readouterr().out
+    dataset = load_video_dataset(tmp_path / "one", "train")
+    found = []
+    for name in ("as_it_is", "calibrated"):
+        model = load_video_classifier(tmp_path / name).eval()
+        found.append(logits_of(dataset, model, load_video_processor(tmp_path / name, model)))
+    labels = torch.tensor(dataset["label"])
+    for budget in (96, 48):
+        before, after = (logits[budget].float() for logits in found)
+        scale, shift = fit(before, labels)
+        assert torch.allclose(after, scale * before + shift + (after - scale * before - shift).mean(), atol=1e-4)
+        less, more = (torch.nn.functional.cross_entropy(logits, labels) for logits in (after, before))
+        assert less < more
 
 
-def test_what_cannot_be_mixed(tiny_checkpoint, tiny_config, tiny_processor, trained_on, tmp_path):
+def test_what_cannot_be_mixed(tiny_checkpoint, tiny_config, tiny_processor, trained_on, make_video, tmp_path):
     with pytest.raises(ValueError, match="--share must be from 0 to 1, got 1.5"):
         between(tiny_checkpoint, trained_on, 1.5, tmp_path / "between")
-    with pytest.raises(ValueError, match="--lowered unheard_of: the labels are"):
-        between(tiny_checkpoint, trained_on, 0.5, tmp_path / "between", "--lowered", "unheard_of")
-    for options in (
-        ["--lowered", "label 0", "--lowered_by", "1"],
-        ["--lowered", "label 0"],
-        ["--lowered_by", "1", "1"],
+    for number in (1, 2):
+        make_video(f"clips/train/label {number}/a.mp4")
+    for value, message in (
+        ("clips", "--calibrate_on must be data sets as FOLDER=SPLIT, got clips"),
+        (f"{tmp_path / 'clips'}=train", "--calibrate_on: the data sets have no clip of label 0, label 3"),
     ):
-        with pytest.raises(
-            ValueError, match="--lowered_by must have a number for each of the budgets 96, 48, and none"
-        ):
-            between(tiny_checkpoint, trained_on, 0.5, tmp_path / "between", *options)
+        with pytest.raises(ValueError, match=message):
+            between(tiny_checkpoint, trained_on, 0.5, tmp_path / "between", "--calibrate_on", value)
     deeper = copy.deepcopy(tiny_config)
     deeper.num_hidden_layers += 1
     FluxViTForVideoClassification(deeper).save_pretrained(tmp_path / "deeper")

@@ -1,11 +1,10 @@
 """A classifier whose weights lie between those of two: what it was, and what further training made of it.
 
 It keeps more of what the first one knew than the second one does (Wortsman et al., "Robust fine-tuning of zero-shot
-models", 2022). Labels of which the second training saw too many are then said too often; `--lowered` takes that back
-(Menon et al., "Long-tail learning via logit adjustment", 2021).
+models", 2022). What it says too often or too surely on labelled clips, `--calibrate_on` takes back.
 
 python scripts/experiments/default_checkpoint/between.py --first runs/before --second runs/after --share 0.75 \
-    --output_dir runs/between
+    --calibrate_on data/motion=validation --output_dir runs/between
 """
 
 from dataclasses import dataclass, field
@@ -22,11 +21,10 @@ class BetweenOptions:
     second: str = field(metadata={"help": "Checkpoint after."})
     share: float = field(metadata={"help": "Of the second one, 0 to 1."})
     output_dir: str = field(metadata={"help": "Folder to write."})
-    lowered: list[str] = field(default_factory=list, metadata={"help": "Labels that become less likely."})
-    lowered_by: list[float] = field(
+    calibrate_on: list[str] = field(
         default_factory=list,
         metadata={
-            "help": "By how much their logits fall at each budget, the largest first: log(2) for half as likely."
+            "help": "Labelled data sets, FOLDER=SPLIT, to fit a scale and a shift of the logits on, for every budget."
         },
     )
 
@@ -44,22 +42,46 @@ def main(argv: list[str] | None = None) -> None:
     before, after = first.state_dict(), second.state_dict()
     if {name: value.shape for name, value in before.items()} != {name: value.shape for name, value in after.items()}:
         raise ValueError(f"--first {options.first} and --second {options.second} are not of the same architecture")
-    if unknown := set(options.lowered) - set(first.config.label2id):
-        raise ValueError(f"--lowered {', '.join(sorted(unknown))}: the labels are {', '.join(first.config.label2id)}")
-    budgets = first.token_budgets if options.lowered else []
-    if len(options.lowered_by) != len(budgets):
-        raise ValueError(
-            f"--lowered_by must have a number for each of the budgets {', '.join(map(str, first.token_budgets))}, and "
-            f"none without --lowered; got {len(options.lowered_by)}"
-        )
     first.load_state_dict({name: torch.lerp(before[name], after[name], options.share) for name in before})
-    with torch.no_grad():
-        for label in options.lowered:
-            for classifier, by in zip(first.classifier.heads, options.lowered_by, strict=True):
-                classifier.bias[first.config.label2id[label]] -= by
+    processor = load_video_processor(options.first, first)
+    if options.calibrate_on:
+        calibrate(first, processor, options.calibrate_on)
     first.save_pretrained(options.output_dir)
-    load_video_processor(options.first, first).save_pretrained(options.output_dir)
+    processor.save_pretrained(options.output_dir)
     print(options.output_dir)
+
+
+def calibrate(model, processor, data_sets: list[str]) -> None:
+    """Change the heads of a classifier by what [`calibrating.fit`] finds on labelled data sets, FOLDER=SPLIT.
+
+    Raises:
+        ValueError: naming the option and the value that is not FOLDER=SPLIT or has other labels, or the labels of which
+            no data set has a clip.
+    """
+    import torch
+
+    from flux_hf.data import load_video_dataset
+    from flux_hf.evaluation.accuracy import model_labels
+    from flux_hf.scripts.experiments.default_checkpoint.calibrating import fit, logits_of
+
+    found, labels = {budget: [] for budget in model.token_budgets}, []
+    for value in data_sets:
+        folder, equals, split = value.rpartition("=")
+        if not (folder and equals and split):
+            raise ValueError(f"--calibrate_on must be data sets as FOLDER=SPLIT, got {value}")
+        dataset = load_video_dataset(folder, split)
+        of_the_model = model_labels(dataset, model)
+        labels += [of_the_model[label] for label in dataset["label"]]
+        for budget, logits in logits_of(dataset, model.eval(), processor).items():
+            found[budget].append(logits)
+    if missing := [name for name, number in model.config.label2id.items() if number not in labels]:
+        raise ValueError(f"--calibrate_on: the data sets have no clip of {', '.join(missing)}")
+    for budget, classifier in zip(model.token_budgets, model.classifier.heads, strict=True):
+        scale, shift = fit(torch.cat(found[budget]), torch.tensor(labels))
+        with torch.no_grad():
+            classifier.weight *= scale
+            classifier.bias.mul_(scale).add_(shift)
+        print(f"{budget} tokens, {len(labels)} clips: logits x {scale:.2f}", *(f"{by:+.2f}" for by in shift.tolist()))
 
 
 if __name__ == "__main__":
