@@ -63,15 +63,18 @@ def test_calibration_makes_labelled_clips_likelier_at_every_budget(
     between(tiny_checkpoint, trained_on, 1.0, tmp_path / "as_it_is")
     sets = ["--calibrate_on", f"{tmp_path / 'one'}=train", f"{tmp_path / 'two'}=train"]
     between(tiny_checkpoint, trained_on, 1.0, tmp_path / "calibrated", *sets)
-    assert "96 tokens, 16 clips" in capsys.readouterr().out
+    printed = [line for line in capsys.readouterr().out.splitlines() if "tokens:" in line]
     dataset = load_video_dataset(tmp_path / "one", "train")
     found = []
     for name in ("as_it_is", "calibrated"):
         model = load_video_classifier(tmp_path / name).eval()
         found.append(logits_of(dataset, model, load_video_processor(tmp_path / name, model)))
     labels = torch.tensor(dataset["label"])
-    for budget in (96, 48):
+    assert len(printed) == 2
+    for budget, line in zip((96, 48), printed, strict=True):
         before, after = (logits[budget].float() for logits in found)
+        right = [int((logits.argmax(1) == labels).sum()) * 2 for logits in (before, after)]  # both sets are the same
+        assert line.startswith(f"{budget} tokens: {right[0]} of 16 clips right, {right[1]} with logits x ")
         scale, shift = fit(before, labels)
         assert torch.allclose(after, scale * before + shift + (after - scale * before - shift).mean(), atol=1e-4)
         less, more = (torch.nn.functional.cross_entropy(logits, labels) for logits in (after, before))

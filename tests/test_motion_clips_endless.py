@@ -496,7 +496,7 @@ def test_what_goes_somewhere_walks_at_times():
         assert found == pytest.approx(walkers.OFTEN if goes else 0, abs=0.05)
 
 
-def walk_of(count: int, frames: int, banks: layers.Banks, **changes: float):
+def walk_of(count: int, frames: int, banks: layers.Banks):
     """What covers the picture of bodies, of legs and of arms (count, frames, side, side), and their height, 0.6 sides,
     of things that walk on the spot."""
     dice, times = Dice(seed=2), torch.linspace(0, 1, frames).expand(count, -1)

@@ -134,7 +134,7 @@ def clips(tmp_path_factory) -> Path:
 
 
 @pytest.mark.long
-def test_the_command(clips, tmp_path, capsys):
+def test_the_command(clips, tmp_path, monkeypatch):
     output = tmp_path / "result.json"
     command = ["--train", f"a={clips}", f"b={clips}", "--test", f"a={clips}", f"c={clips}", "--output", str(output)]
     optical_flow.main([*command, "--timed", "2", "--repeats", "1"])
@@ -151,5 +151,14 @@ def test_the_command(clips, tmp_path, capsys):
         for row in checkpoint:
             assert row["paired"]["flow"] == pytest.approx(9 * (1 - row["top1"])) and row["paired"]["checkpoint"] == 0
         assert all(row["milliseconds"] > 0 for row in found["rows"])
+        assert found["labels"] == dict.fromkeys(example_clips(), 1)
+        for row in found["rows"]:
+            assert (
+                sum(row["right"].values()) == round(9 * row["top1"]) and row["right"].keys() <= found["labels"].keys()
+            )
+    monkeypatch.setattr(report, "BEFORE", "default")
+    rows = [line.split(" | ") for line in report.films_table(result, result).splitlines() if line.startswith("| what ")]
+    kinds = [("comes or goes", 4), ("turns", 4), ("crosses the picture", 8), ("is still", 2)]
+    assert [row[:2] for row in rows] == [[f"| what {kind} ({clips})", "100.0"] for kind, clips in kinds]
     lines = report.flow_table(result).splitlines()
     assert len(lines) == 2 + 6 + 5 + 2 and "optical flow, fitted on b | – | 100.0 (70.1–100.0)" in lines[3]

@@ -134,6 +134,10 @@ def test_the_tables_that_are_shipped(part):
     labels = set(load_video_classifier(default_checkpoint()).config.id2label.values())
     assert {window.film for window in found} == set(films)
     assert {window.label for window in found} == labels
+    with (TABLES[part] / "films.csv").open(newline="") as file:
+        group = {row["film"]: row["data_set"] for row in csv.DictReader(file)}
+    for name in set(group.values()):  # a folder with a single label is no labelled data set
+        assert len({window.label for window in found if group[window.film] == name}) > 1, name
     assert len({(window.film, window.clip(version)) for window in found for version in VERSIONS}) == 4 * len(found)
 
 

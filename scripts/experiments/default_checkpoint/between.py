@@ -37,6 +37,7 @@ def main(argv: list[str] | None = None) -> None:
     import torch
 
     from flux_hf.plugin import load_video_classifier, load_video_processor
+    from flux_hf.scripts.experiments.default_checkpoint.calibrating import calibrate
 
     first, second = (load_video_classifier(path) for path in (options.first, options.second))
     before, after = first.state_dict(), second.state_dict()
@@ -49,39 +50,6 @@ def main(argv: list[str] | None = None) -> None:
     first.save_pretrained(options.output_dir)
     processor.save_pretrained(options.output_dir)
     print(options.output_dir)
-
-
-def calibrate(model, processor, data_sets: list[str]) -> None:
-    """Change the heads of a classifier by what [`calibrating.fit`] finds on labelled data sets, FOLDER=SPLIT.
-
-    Raises:
-        ValueError: naming the option and the value that is not FOLDER=SPLIT or has other labels, or the labels of which
-            no data set has a clip.
-    """
-    import torch
-
-    from flux_hf.data import load_video_dataset
-    from flux_hf.evaluation.accuracy import model_labels
-    from flux_hf.scripts.experiments.default_checkpoint.calibrating import fit, logits_of
-
-    found, labels = {budget: [] for budget in model.token_budgets}, []
-    for value in data_sets:
-        folder, equals, split = value.rpartition("=")
-        if not (folder and equals and split):
-            raise ValueError(f"--calibrate_on must be data sets as FOLDER=SPLIT, got {value}")
-        dataset = load_video_dataset(folder, split)
-        of_the_model = model_labels(dataset, model)
-        labels += [of_the_model[label] for label in dataset["label"]]
-        for budget, logits in logits_of(dataset, model.eval(), processor).items():
-            found[budget].append(logits)
-    if missing := [name for name, number in model.config.label2id.items() if number not in labels]:
-        raise ValueError(f"--calibrate_on: the data sets have no clip of {', '.join(missing)}")
-    for budget, classifier in zip(model.token_budgets, model.classifier.heads, strict=True):
-        scale, shift = fit(torch.cat(found[budget]), torch.tensor(labels))
-        with torch.no_grad():
-            classifier.weight *= scale
-            classifier.bias.mul_(scale).add_(shift)
-        print(f"{budget} tokens, {len(labels)} clips: logits x {scale:.2f}", *(f"{by:+.2f}" for by in shift.tolist()))
 
 
 if __name__ == "__main__":

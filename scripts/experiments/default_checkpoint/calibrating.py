@@ -3,12 +3,44 @@
 import torch
 from datasets import Dataset
 
+from flux_hf.data import load_video_dataset
+from flux_hf.evaluation.accuracy import model_labels
 from flux_hf.evaluation.scoring import Arm, decoded_batches, mean_over_views
 from flux_hf.modeling.flux_model_fluxvit import FluxModel
 from flux_hf.processing.video_processing_fluxvit import FluxVideoProcessor
 from flux_hf.processing.views_fluxvit import Views
 
 BATCH = 32
+
+
+def calibrate(model: FluxModel, processor: FluxVideoProcessor, data_sets: list[str]) -> None:
+    """Change the heads of a classifier by what [`fit`] finds on labelled data sets, FOLDER=SPLIT.
+
+    Raises:
+        ValueError: naming the option and the value that is not FOLDER=SPLIT or has other labels, or the labels of which
+            no data set has a clip.
+    """
+    found, labels = {budget: [] for budget in model.token_budgets}, []
+    for value in data_sets:
+        folder, equals, split = value.rpartition("=")
+        if not (folder and equals and split):
+            raise ValueError(f"--calibrate_on must be data sets as FOLDER=SPLIT, got {value}")
+        dataset = load_video_dataset(folder, split)
+        of_the_model = model_labels(dataset, model)
+        labels += [of_the_model[label] for label in dataset["label"]]
+        for budget, logits in logits_of(dataset, model.eval(), processor).items():
+            found[budget].append(logits)
+    if missing := [name for name, number in model.config.label2id.items() if number not in labels]:
+        raise ValueError(f"--calibrate_on: the data sets have no clip of {', '.join(missing)}")
+    for budget, classifier in zip(model.token_budgets, model.classifier.heads, strict=True):
+        logits, wanted = torch.cat(found[budget]), torch.tensor(labels)
+        scale, shift = fit(logits, wanted)
+        with torch.no_grad():
+            classifier.weight *= scale
+            classifier.bias.mul_(scale).add_(shift)
+        before, after = (int((each.argmax(1) == wanted).sum()) for each in (logits, scale * logits + shift))
+        print(f"{budget} tokens: {before} of {len(labels)} clips right, {after} with logits x {scale:.2f} and", end=" ")
+        print(*(f"{name} {by:+.2f}" for name, by in zip(model.label_names, shift.tolist(), strict=True)), sep=", ")
 
 
 @torch.inference_mode()

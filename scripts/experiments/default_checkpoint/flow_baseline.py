@@ -1,6 +1,7 @@
 """The optical-flow baseline beside checkpoints: a random forest on `clip_features`, the same test clips, in turns."""
 
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -30,10 +31,11 @@ MOST_SECONDS = 600.0
 
 
 def compare(train: dict[str, str], test: dict[str, str], options) -> Iterator[dict]:
-    """For every test set `name`, `clips`, `files` (hash of the list) and `rows`, one a method: `method`, `fitted_on`
-    (names of the forest's training sets, else None), `token_budget` (of a checkpoint), `top1`, `top1_interval`,
-    `milliseconds` and `spread` (a clip, from the file to the label, on one thread), and of a checkpoint `paired`
-    (`checkpoint`, `flow`: on how many clips it or the forest of all sets alone is right; `p`, the two-sided sign test).
+    """For every test set `name`, `clips`, `labels` (label -> how many clips), `files` (hash of the list), `timed` and
+    `rows`, one a method: `method`, `fitted_on` (names of the forest's training sets, else None), `token_budget` (of a
+    checkpoint), `top1`, `top1_interval`, `right` (label -> on how many of its clips), `milliseconds` and `spread` (a
+    clip, from the file to the label, on one thread), and of a checkpoint `paired` (`checkpoint`, `flow`: on how many
+    clips it or the forest of all sets alone is right; `p`, the two-sided sign test).
 
     Args:
         train, test: name -> folder of a data set with the split train or test.
@@ -56,13 +58,13 @@ def compare(train: dict[str, str], test: dict[str, str], options) -> Iterator[di
         rows, runs = [], {}
         for sets, forest in forests.items():
             right = forest.predict(features) == labels
-            rows.append({"method": FLOW, "fitted_on": list(sets), "token_budget": None} | _accuracy(right))
+            rows.append({"method": FLOW, "fitted_on": list(sets), "token_budget": None} | _accuracy(right, labels))
         of_all = forests[tuple(train)].predict(features) == labels
         timed = dataset.select(_drawn(len(dataset), options))
         runs[FLOW, None] = _flow_run(forests[tuple(train)], timed)
         for checkpoint, (model, processor, budgets) in models.items():
             for budget, right in _right_of(dataset, model, processor, budgets).items():
-                row = {"method": checkpoint, "fitted_on": None, "token_budget": budget} | _accuracy(right)
+                row = {"method": checkpoint, "fitted_on": None, "token_budget": budget} | _accuracy(right, labels)
                 rows.append(row | {"paired": _paired(right, of_all)})
                 runs[checkpoint, budget] = _checkpoint_run(model, processor, budget, timed)
         times = alternating(runs, options.repeats, MOST_SECONDS)
@@ -70,7 +72,8 @@ def compare(train: dict[str, str], test: dict[str, str], options) -> Iterator[di
             time = times[row["method"], row["token_budget"]]
             each = [1000 * seconds / len(timed) for seconds in (time["seconds"], *time["spread"])]
             row |= {"milliseconds": each[0], "spread": each[1:]}
-        yield {"name": name, "clips": len(dataset), "files": file_list_hash(dataset), "timed": len(timed), "rows": rows}
+        numbers = {"clips": len(dataset), "labels": dict(Counter(labels.tolist())), "timed": len(timed)}
+        yield {"name": name, "files": file_list_hash(dataset), "rows": rows} | numbers
 
 
 def training_sets(train: dict[str, str], test_name: str) -> list[tuple[str, ...]]:
@@ -130,8 +133,12 @@ def _right_of(dataset: Dataset, model, processor, budgets: list) -> dict[int | s
     }
 
 
-def _accuracy(right: np.ndarray) -> dict:
-    return {"top1": float(right.mean()), "top1_interval": wilson_interval(int(right.sum()), len(right))}
+def _accuracy(right: np.ndarray, labels: np.ndarray) -> dict:
+    return {
+        "top1": float(right.mean()),
+        "top1_interval": wilson_interval(int(right.sum()), len(right)),
+        "right": dict(Counter(labels[right].tolist())),
+    }
 
 
 def _paired(right: np.ndarray, of_flow: np.ndarray) -> dict:

@@ -24,17 +24,25 @@ SETS = {
 FILMS = {
     "development": "real films that were looked at while it was made",
     "test": "real films with depth and turning, whose failures were known",
-    "second_test": "other real films with depth and turning, tested once",
+    "second_test": "real films with depth and turning, whose failures were known",
+    "third_test": "other real films with depth and turning, a test",
 }
 """Parts of the real films by the names of their folders, and what tables call them."""
-BEFORE = "runs/checkpoint_2026-11-28"
+KINDS = {
+    "what comes or goes": {"approaches", "recedes"},
+    "what turns": {"turns_clockwise", "turns_counterclockwise"},
+    "what crosses the picture": {"moves_down", "moves_left", "moves_right", "moves_up"},
+    "what is still": {"still"},
+}
+"""Labels of the real films by what tables call them together."""
+BEFORE = "runs/checkpoint_hands"
 """The checkpoint before, as results of the real films name it."""
 UNSEEN = {
     "endless_5": "no file, 5 layers",
     "endless": "no file, 7 layers",
 }
 """What trainings that saw no file are called; names of result files begin with theirs."""
-SHIPPED = "then files of the first three kinds, then no file, twice (shipped)"
+SHIPPED = "then files of the first three kinds, then no file (shipped)"
 
 
 def tables(folder: Path = RESULTS) -> dict[str, str]:
@@ -77,25 +85,38 @@ def accuracy_table(of_set: dict[str, dict], flow: dict, films: dict[str, dict]) 
         + [top1_in_percent(result["budgets"][budget]) for budget in BUDGETS]
         for name, result in of_set.items()
     ]
-    rows += [_films_row(FILMS[part], filmed["data"], top1_in_percent) for part, filmed in films.items()]
+    for name in dict.fromkeys(FILMS.values()):
+        sets = [found for part, filmed in films.items() if FILMS[part] == name for found in filmed["data"]]
+        rows.append(_films_row(name, sets, top1_in_percent))
     gmacs = (f"{next(iter(of_set.values()))['budgets'][budget]['gmacs']:.3f}" for budget in BUDGETS)
     head = ["test clips", "optical flow", *(f"{budget} tokens" for budget in BUDGETS)]
     return table(head, [*rows, ["GMACs", "–", *gmacs]], "l" + "r" * (1 + len(BUDGETS)))
 
 
 def films_table(filmed: dict, turned: dict) -> str:
-    """A row for each data set of a part of `real_films/`: the baseline and the checkpoint; then all together, as they
-    were filmed and in their other versions, also by the checkpoint before. Below it on how many clips only one of the
-    two is right, and where it comes from."""
+    """A row for each data set of a part of `real_films/`: the baseline and the checkpoint; one for each kind of label;
+    then all together, as they were filmed and in their other versions, also by the checkpoint before. Below it on how
+    many clips only one of the two is right, and where it comes from."""
     rows = [
         _films_row(found["name"].replace("_", " "), [found], lambda row: percent(row["top1"]), also=["auto"])
         for found in filmed["data"]
     ]
+    for kind, labels in KINDS.items():
+        of_kind = [_only(found, labels) for found in filmed["data"]]
+        rows.append(_films_row(kind, of_kind, lambda row: percent(row["top1"]), also=["auto"]))
     for name, result in (("all", filmed), ("all, turned and played backwards", turned)):
         for named, checkpoint in ((name, "default"), (f"{name}: the checkpoint before", BEFORE)):
             rows.append(_films_row(named, result["data"], top1_in_percent, checkpoint, also=["auto"]))
     head = ["films", "optical flow", *(f"{budget} tokens" for budget in BUDGETS), "auto"]
     return f"{table(head, rows, 'l' + 'r' * (len(head) - 1))}\n\n{_alone(filmed)}\n\n{result_origin(filmed)}"
+
+
+def _only(found: dict, labels: set[str]) -> dict:
+    """A test set as if it had only the clips of some labels."""
+    clips = sum(found["labels"].get(label, 0) for label in labels)
+    right = [sum(row["right"].get(label, 0) for label in labels) for row in found["rows"]]
+    rows = [row | {"top1": of_row / max(clips, 1)} for row, of_row in zip(found["rows"], right, strict=True)]
+    return {"clips": clips, "rows": rows}
 
 
 def _films_row(name: str, sets: list[dict], shown, checkpoint: str = "default", also: Sequence[str] = ()) -> list[str]:
