@@ -51,8 +51,8 @@ def draw_tails(count: int, dice: Dice) -> torch.Tensor:
 def cut_hands(
     length: torch.Tensor, tail: torch.Tensor, banks: Banks, side: int, dice: Dice
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Hands that point to the right from the middle of their pieces, as `cut_pieces` gives objects. `length` is in sides
-    of the picture, `tail`, what is beyond the middle, in lengths."""
+    """Hands that point to the right from the middle of their pieces, as `cut_pieces` gives objects. `length` is in
+    sides of the picture, `tail`, what is beyond the middle, in lengths."""
     count, one = len(length), (len(length), 1, 1)
     x, y = across_a_piece(length.device)
     width, taper = dice.log_uniform(one, *WIDTH), dice.uniform(one)
