@@ -171,6 +171,22 @@ def middles(layer: torch.Tensor) -> torch.Tensor:
     return middle.where(((rim == 0) & (area > 0))[..., None], torch.nan)
 
 
+@pytest.mark.parametrize("name", ["approaches", "moves_left"])
+def test_another_object_as_far_away_is_part_of_the_same_rigid_scene(monkeypatch, name):
+    """Its way from the first one grows as both do."""
+    monkeypatch.setattr(company, "FURTHER", (1.0, 1.0))
+    times = torch.linspace(0, 1, 4).expand(60, -1)
+    _, size, places, ways = of_label(name, 60, times)
+    (layer,) = company._other(size, places, ways, times, white_banks(), 128, Dice(seed=1))
+    other = middles(layer)
+    apart = other - places[:, None] - torch.stack((ways.x, ways.y), -1)
+    apart = apart / ways.growth.exp()[..., None]
+    seen = ~apart.isnan().any(2)
+    assert (seen.sum(1) > 1).sum() > 15
+    spread = (apart - apart.nanmean(1, keepdim=True)).abs().nan_to_num()
+    assert spread.max() < 0.02 and apart[seen].abs().mean() > 0.2
+
+
 @pytest.mark.parametrize("name", ["approaches", "recedes", "moves_left"])
 def test_another_object_is_part_of_the_same_rigid_scene(name):
     """Its size tells how far away it is, and its place agrees: a camera that sees the first one go on its way in space

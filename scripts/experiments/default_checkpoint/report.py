@@ -22,10 +22,10 @@ SETS = {
 }
 """Test sets by the names of their result files and of the flow baseline, and what tables call them."""
 FILMS = {
-    "development": "real films that were looked at while it was made",
-    "test": "real films with depth and turning, whose failures were known",
-    "second_test": "real films with depth and turning, whose failures were known",
-    "third_test": "other real films with depth and turning, a test",
+    "development": "real films that it was made and calibrated with",
+    "test": "real films with depth and turning, known and calibrated with",
+    "second_test": "real films with depth and turning, known and calibrated with",
+    "third_test": "real films with depth and turning, unseen",
 }
 """Parts of the real films by the names of their folders, and what tables call them."""
 KINDS = {
@@ -108,7 +108,8 @@ def films_table(filmed: dict, turned: dict) -> str:
         for named, checkpoint in ((name, "default"), (f"{name}: the checkpoint before", BEFORE)):
             rows.append(_films_row(named, result["data"], top1_in_percent, checkpoint, also=["auto"]))
     head = ["films", "optical flow", *(f"{budget} tokens" for budget in BUDGETS), "auto"]
-    return f"{table(head, rows, 'l' + 'r' * (len(head) - 1))}\n\n{_alone(filmed)}\n\n{result_origin(filmed)}"
+    alone = f"{_alone('As filmed', filmed)}\n\n{_alone('Turned and played backwards', turned)}"
+    return f"{table(head, rows, 'l' + 'r' * (len(head) - 1))}\n\n{alone}\n\n{result_origin(filmed)}"
 
 
 def _only(found: dict, labels: set[str]) -> dict:
@@ -138,14 +139,14 @@ def _method_row(found: dict, budget: str | None, checkpoint: str = "default") ->
     return next(row for row in found["rows"] if (row["method"], str(row["token_budget"])) == (checkpoint, budget))
 
 
-def _alone(filmed: dict) -> str:
+def _alone(versions: str, result: dict) -> str:
     texts = []
     for budget in BUDGETS:
-        pairs = [_method_row(found, budget)["paired"] for found in filmed["data"]]
+        pairs = [_method_row(found, budget)["paired"] for found in result["data"]]
         model, flow = (sum(pair[side] for pair in pairs) for side in ("checkpoint", "flow"))
         p = min(1.0, 2 * sign_test(max(model, flow), min(model, flow)))
         texts.append(f"{model} : {flow} at {budget} tokens (p = {p:.2g})")
-    return f"As filmed, clips on which only the model is right : only the baseline: {', '.join(texts)}."
+    return f"{versions}, clips on which only the model is right : only the baseline: {', '.join(texts)}."
 
 
 def seen(training: dict, test: dict) -> str:
